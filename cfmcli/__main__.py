@@ -1,0 +1,5 @@
+"""`python -m cfmcli` is `cfm`."""
+
+from cfmcli.cli import main
+
+main()

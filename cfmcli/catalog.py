@@ -1,0 +1,401 @@
+"""Every name a user may type, and how a spec such as `sinkhorn:reg=0.05` becomes an object.
+
+The catalogue knows names and where they live, and loads a class only when it is built or described.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from cfmcli.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a catalogue name lives.
+
+    Args:
+        target: "module:attribute".
+        fixed: options that the name itself decides and the user does not see.
+        summary: replaces the docstring's first line where several names share a class.
+    """
+
+    target: str
+    fixed: dict[str, Any] = field(default_factory=dict)
+    summary: str = ""
+
+    def load(self) -> Any:
+        """The class or function behind the name."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A method: a name for a triple (coupling, interpolant, objective).
+
+    Args:
+        coupling: spec of the joint law of (x0, x1).
+        interpolant: spec of the path between them.
+        objective: spec of what is regressed.
+        summary: one line for `cfm list`.
+        reference: author, year, arXiv id.
+        use: when to choose it.
+    """
+
+    coupling: str
+    interpolant: str
+    objective: str
+    summary: str
+    reference: str
+    use: str
+
+
+def _in(module: str, **names: str) -> dict[str, Entry]:
+    """Entries of one module: name (underscores read as hyphens) -> class."""
+    return {k.replace("_", "-"): Entry(f"cfmcli.{module}:{v}") for k, v in names.items()}
+
+
+def _torchdiffeq(target: str, **names: str) -> dict[str, Entry]:
+    """Solvers that share a class and differ by torchdiffeq's method name."""
+    where = f"cfmcli.flows.solvers:{target}"
+    return {name: Entry(where, {"method": name}, text) for name, text in names.items()}
+
+
+_LIPMAN = "Lipman et al. (2023), arXiv 2210.02747"
+_TONG = "Tong et al. (2024), arXiv 2302.00482"
+
+METHODS: dict[str, Preset] = {
+    "otcfm": Preset(
+        "exact",
+        "linear",
+        "velocity",
+        "Optimal-transport flow matching: straight paths between optimally paired points.",
+        f"{_TONG}, Prop. 3.4",
+        "the default: straight, cheap to integrate, close to dynamic optimal transport",
+    ),
+    "icfm": Preset(
+        "independent",
+        "linear",
+        "velocity",
+        "Independent conditional flow matching: straight paths between random pairs.",
+        f"{_TONG}, Prop. 3.3",
+        "only the marginals matter, not which point goes where",
+    ),
+    "sbcfm": Preset(
+        "sinkhorn:reg=2",
+        "brownian:sigma=1",
+        "velocity",
+        "Schrodinger-bridge conditional flow matching: Brownian bridges between entropic pairs.",
+        f"{_TONG}, Prop. 3.5",
+        "the source spreads by diffusion; reg is tied to 2 sigma^2",
+    ),
+    "fm": Preset(
+        "independent",
+        "onesided-linear:sigma=0.01",
+        "velocity",
+        "Flow matching from a standard normal source (one-sided Gaussian path).",
+        _LIPMAN,
+        "a generator of one cloud: --source gaussian",
+    ),
+    "vp": Preset(
+        "independent",
+        "trigonometric:sigma=0.1",
+        "velocity",
+        "Variance-preserving path between random pairs, with a constant blur.",
+        f"{_TONG}, sec. 3; Albergo & Vanden-Eijnden (2022), arXiv 2209.15571",
+        "both ends are standardised and intermediate densities should keep unit variance",
+    ),
+    "interflow": Preset(
+        "independent",
+        "trigonometric",
+        "velocity",
+        "InterFlow: trigonometric interpolant between random pairs, no latent noise.",
+        "Albergo & Vanden-Eijnden (2022), arXiv 2209.15571, eq. 5",
+        "two densities of equal scale, likelihoods along a variance-preserving path",
+    ),
+}
+
+CATALOG: dict[str, dict[str, Entry]] = {
+    "couplings": _in(
+        "flows.couplings",
+        independent="Independent",
+        exact="Exact",
+        sinkhorn="Sinkhorn",
+        blocks="Blocks",
+    ),
+    "interpolants": _in(
+        "flows.interpolants",
+        linear="Linear",
+        trigonometric="Trigonometric",
+        brownian="Brownian",
+        onesided_linear="OneSidedLinear",
+    ),
+    "objectives": _in("flows.objectives", velocity="Velocity"),
+    "fields": _in("flows.fields", mlp="MLP"),
+    "solvers": {
+        **_torchdiffeq(
+            "Adaptive",
+            dopri5="Dormand-Prince 5(4), adaptive: the default.",
+            dopri8="Dormand-Prince 8(7), adaptive: for tight tolerances.",
+            bosh3="Bogacki-Shampine 3(2), adaptive: for loose tolerances.",
+            fehlberg2="Runge-Kutta-Fehlberg 2(1), adaptive.",
+            adaptive_heun="Heun-Euler 2(1), adaptive.",
+        ),
+        **_torchdiffeq(
+            "FixedStep",
+            euler="Euler, order 1: one field evaluation a step.",
+            midpoint="Midpoint, order 2: two evaluations a step.",
+            heun2="Heun, order 2: two evaluations a step.",
+            heun3="Heun, order 3: three evaluations a step.",
+            rk4="Runge-Kutta 3/8 rule, order 4: four evaluations a step.",
+            explicit_adams="Adams-Bashforth, multistep.",
+            implicit_adams="Adams-Bashforth-Moulton, multistep with correction.",
+        ),
+    },
+    "bases": _in(
+        "flows.densities",
+        auto="Auto",
+        gaussian="Gaussian",
+        gmm="GaussianMixture",
+        kde="KernelDensity",
+    ),
+    "transforms": _in(
+        "data.transforms", none="Identity", standardize="Standardize", log1p="Log1p", pca="PCA"
+    ),
+    "divergences": _in("flows.likelihood", auto="Auto", exact="Exact", hutchinson="Hutchinson"),
+    "metrics": _in(
+        "metrics",
+        w1="w1",
+        w2="w2",
+        sliced_w2="sliced_w2",
+        energy="energy_distance",
+        mmd="mmd",
+    ),
+}
+
+FAMILIES: tuple[str, ...] = ("methods", *CATALOG)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed `name:key=value,key=value`.
+
+    Args:
+        name: a name of some family.
+        options: its options as text, in the order given.
+    """
+
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        tail = ",".join(f"{key}={value}" for key, value in self.options)
+        return f"{self.name}:{tail}" if tail else self.name
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a catalogue entry, as `cfm list` shows it."""
+
+    name: str
+    kind: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What `cfm list` shows of a catalogue entry."""
+
+    name: str
+    summary: str
+    options: tuple[Option, ...] = ()
+    reference: str = ""
+    use: str = ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known word, if any, and lists them all."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    guess = f" Did you mean '{near[0]}'?" if near else ""
+    return f"{guess} Known: {', '.join(names)}."
+
+
+def parse_spec(text: str) -> Spec:
+    """Read `name:key=value,key=value`.
+
+    Raises:
+        ConfigError: if it is empty, a chain of several specs, or not of that form.
+    """
+    specs = parse_chain(text)
+    if len(specs) != 1:
+        raise ConfigError(f"'{text}' names {len(specs)} specs where one is expected.")
+    return specs[0]
+
+
+def parse_chain(text: str) -> tuple[Spec, ...]:
+    """Read specs chained with commas: "log1p,pca:n=50,standardize".
+
+    A piece with "=" and no ":" belongs to the spec before it.
+
+    Raises:
+        ConfigError: if a piece is not of the form.
+    """
+    specs: list[Spec] = []
+    for piece in (part.strip() for part in text.split(",")):
+        head, colon, tail = piece.partition(":")
+        if "=" in head and not colon and specs:
+            last = specs.pop()
+            specs.append(Spec(last.name, (*last.options, _option(piece, text))))
+        elif re.fullmatch(r"[A-Za-z][\w+-]*", head) and (tail or not colon):
+            specs.append(Spec(head, (_option(tail, text),) if tail else ()))
+        else:
+            raise ConfigError(
+                f"Cannot read '{piece}' in '{text}': expected name or name:key=value,key=value, "
+                "for example sinkhorn:reg=0.05."
+            )
+    return tuple(specs)
+
+
+def _option(text: str, whole: str) -> tuple[str, str]:
+    """Read one key=value."""
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not (key and equals and value):
+        raise ConfigError(f"Cannot read the option '{text}' in '{whole}': expected key=value.")
+    return key, value
+
+
+def names(family: str) -> tuple[str, ...]:
+    """The names of a family.
+
+    Raises:
+        ConfigError: if there is no such family.
+    """
+    if family == "methods":
+        return tuple(METHODS)
+    if family not in CATALOG:
+        raise ConfigError(f"Unknown family '{family}'.{did_you_mean(family, FAMILIES)}")
+    return tuple(CATALOG[family])
+
+
+def preset(name: str) -> Preset:
+    """The triple behind a method's name.
+
+    Raises:
+        ConfigError: if there is no such method.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"Unknown method '{name}'.{did_you_mean(name, METHODS)}")
+    return METHODS[name]
+
+
+def entry(family: str, name: str) -> Entry:
+    """The entry of a name in a family of classes.
+
+    Raises:
+        ConfigError: if there is no such name.
+    """
+    known = names(family)
+    if name not in known:
+        single = family.removesuffix("s").replace("base", "base density")
+        raise ConfigError(f"Unknown {single} '{name}'.{did_you_mean(name, known)}")
+    return CATALOG[family][name]
+
+
+def name_of(family: str, thing: object) -> str:
+    """The name in a family under which an object's class is listed."""
+    own = f"{type(thing).__module__}:{type(thing).__name__}"
+    return next(name for name, item in CATALOG[family].items() if item.target == own)
+
+
+def build(family: str, spec: str | Spec) -> Any:
+    """Build the object that a spec names.
+
+    Args:
+        family: a family of the catalogue.
+        spec: its text, or the parsed spec.
+
+    Raises:
+        ConfigError: for an unknown name or option, or a value of the wrong kind or range.
+    """
+    spec = parse_spec(spec) if isinstance(spec, str) else spec
+    found = entry(family, spec.name)
+    target = found.load()
+    kinds = _option_kinds(found, target)
+    values: dict[str, Any] = dict(found.fixed)
+    for key, text in spec.options:
+        if key not in kinds:
+            raise ConfigError(f"{spec.name} has no option '{key}'.{did_you_mean(key, kinds)}")
+        values[key] = _coerce(text, kinds[key], f"{spec.name}:{key}")
+    return target(**values)
+
+
+def _option_kinds(found: Entry, target: Any) -> dict[str, type]:
+    """The user's options of an entry and their types."""
+    if not dataclasses.is_dataclass(target):
+        return {}
+    hints = get_type_hints(target)
+    known = [f.name for f in dataclasses.fields(target) if f.init]
+    return {name: hints[name] for name in known if name not in found.fixed}
+
+
+def _coerce(text: str, kind: type, where: str) -> Any:
+    """Read an option's text as its declared type."""
+    truth = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    try:
+        return truth[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}
+        raise ConfigError(f"{where}={text}: expected {wanted.get(kind, kind.__name__)}.") from None
+
+
+def describe(family: str, name: str) -> Card:
+    """What `cfm list` shows of a name, read from the class's own fields and docstring."""
+    if family == "methods":
+        found = preset(name)
+        triple = f"{found.coupling} + {found.interpolant} + {found.objective}"
+        parts = (Option("triple", "spec", triple, "coupling + interpolant + objective"),)
+        return Card(name, found.summary, parts, found.reference, found.use)
+    item = entry(family, name)
+    target = item.load()
+    doc = inspect.getdoc(target) or ""
+    meanings = _arguments(doc)
+    defaults = {f.name: f.default for f in dataclasses.fields(target)} if _is_data(target) else {}
+    options = tuple(
+        Option(key, kind.__name__, str(defaults[key]), meanings.get(key, ""))
+        for key, kind in _option_kinds(item, target).items()
+    )
+    summary = item.summary or doc.partition("\n")[0]
+    return Card(name, summary, options, _section(doc, "Reference"), _section(doc, "Use"))
+
+
+def _is_data(target: Any) -> bool:
+    """Whether the entry is configured by dataclass fields."""
+    return dataclasses.is_dataclass(target)
+
+
+def _section(doc: str, title: str) -> str:
+    """A one-paragraph section "Title: text" of a docstring, on one line."""
+    match = re.search(rf"^{title}:\s*(.+?)(?=\n\s*\n|\n\w+:|\Z)", doc, re.MULTILINE | re.DOTALL)
+    return " ".join(match.group(1).split()) if match else ""
+
+
+def _arguments(doc: str) -> dict[str, str]:
+    """Option name -> meaning, from the docstring's Args section."""
+    match = re.search(r"^Args:\n(.+?)(?=\n\s*\n|\n\w+:|\Z)", doc, re.MULTILINE | re.DOTALL)
+    found: dict[str, str] = {}
+    last = ""
+    for line in (match.group(1) if match else "").splitlines():
+        head = re.match(r"    (\w+): (.*)", line)
+        if head:
+            last, found[head.group(1)] = head.group(1), head.group(2)
+        elif last:
+            found[last] += " " + line.strip()
+    return found

@@ -1,0 +1,101 @@
+"""Checkpoints: tensors and one JSON text in a safetensors file; nothing in it can execute."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli.headers import FORMAT, MODEL, TRAINING, damaged, read_facts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MODEL", "TRAINING", "pack", "pack_frame", "read_facts", "unpack", "unpack_frame"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def pack(arrays: Arrays, facts: Mapping[str, Any]) -> bytes:
+    """A checkpoint's bytes; the same content gives the same bytes.
+
+    Args:
+        arrays: numbers by name.
+        facts: everything else, as JSON allows.
+    """
+    from safetensors.numpy import save
+
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
+    return save(plain, metadata={"cfm": text})
+
+
+def unpack(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """The arrays and facts of a checkpoint.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, or of another format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    facts = read_facts(path)
+    try:
+        return load(path.read_bytes()), facts
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise damaged(path, str(error)) from None
+
+
+def pack_frame(frame: "pd.DataFrame", prefix: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Annotations as arrays and facts: numbers as they are, words as codes with their categories.
+
+    Args:
+        frame: annotations, indexed by id.
+        prefix: put before the array names.
+
+    Returns:
+        Arrays by name, and what `unpack_frame` needs besides.
+    """
+    import pandas as pd
+
+    ids = "\n".join(str(name).replace("\n", " ") for name in frame.index).encode()
+    arrays: dict[str, Any] = {f"{prefix}.ids": np.frombuffer(ids, dtype=np.uint8)}
+    columns: list[dict[str, Any]] = []
+    for k, name in enumerate(frame.columns):
+        series = frame[name]
+        if isinstance(series.dtype, np.dtype) and series.dtype.kind in "biuf":
+            arrays[f"{prefix}.obs.{k}"] = series.to_numpy()
+            columns.append({"name": str(name)})
+            continue
+        words = pd.Categorical(series)
+        ordered = isinstance(series.dtype, pd.CategoricalDtype) and bool(series.dtype.ordered)
+        arrays[f"{prefix}.obs.{k}"] = np.asarray(words.codes, dtype=np.int32)
+        columns.append(
+            {
+                "name": str(name),
+                "words": [str(word) for word in words.categories],
+                "ordered": ordered,
+                "categorical": isinstance(series.dtype, pd.CategoricalDtype),
+            }
+        )
+    return arrays, {"id_name": frame.index.name, "columns": columns}
+
+
+def unpack_frame(arrays: Arrays, facts: Mapping[str, Any], prefix: str) -> "pd.DataFrame":
+    """The annotations that `pack_frame` packed."""
+    import pandas as pd
+
+    ids = arrays[f"{prefix}.ids"].tobytes().decode().split("\n")
+    columns: dict[str, Any] = {}
+    for k, column in enumerate(facts["columns"]):
+        values = arrays[f"{prefix}.obs.{k}"]
+        if "words" in column:
+            words = pd.Categorical.from_codes(
+                values, categories=column["words"], ordered=column["ordered"]
+            )
+            columns[column["name"]] = words if column["categorical"] else words.astype(object)
+        else:
+            columns[column["name"]] = values
+    return pd.DataFrame(columns, index=pd.Index(ids, name=facts["id_name"], dtype=object))

@@ -1,0 +1,85 @@
+"""The command line: options become a recipe or a request, a workflow acts, the answer is shown."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+import cfmcli
+from cfmcli.cli.boundary import UsageError, hush, usage
+from cfmcli.cli.command import command
+from cfmcli.cli.fit import fit
+from cfmcli.cli.info import info
+from cfmcli.cli.interpolate import interpolate
+from cfmcli.cli.likelihood import likelihood
+from cfmcli.cli.list import list_names
+from cfmcli.cli.sample import sample
+from cfmcli.cli.settings import recipe_options
+from cfmcli.cli.transport import transport
+
+_ENVIRONMENT = (
+    "Every option can be set in the environment as CFM_NAME: CFM_STEPS=200 is --steps 200."
+)
+
+app = typer.Typer(
+    name="cfm",
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_ENVIRONMENT,
+)
+
+
+def _version(wanted: bool) -> None:
+    """Print the bare version number and leave."""
+    if wanted:
+        typer.echo(cfmcli.__version__)
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _overview(
+    context: typer.Context,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version number.", callback=_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Learn how one distribution turns into another, and carry points along.
+
+    Example:
+    cfm fit source.csv target.csv -o run
+
+    cfm transport run source.csv -o moved.csv
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), nl=False)
+
+
+app.command("fit", epilog=_ENVIRONMENT)(command("fit", fit, recipe_options()))
+app.command("sample", epilog=_ENVIRONMENT)(command("sample", sample))
+app.command("transport", epilog=_ENVIRONMENT)(command("transport", transport))
+app.command("likelihood", epilog=_ENVIRONMENT)(command("likelihood", likelihood))
+app.command("interpolate", epilog=_ENVIRONMENT)(command("interpolate", interpolate))
+app.command("info", epilog=_ENVIRONMENT)(command("info", info))
+app.command("list", epilog=_ENVIRONMENT)(command("list", list_names))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `cfm` and leave with its exit code.
+
+    Args:
+        arguments: what follows `cfm` on the command line; None takes it from the shell.
+    """
+    try:
+        code = app(args=arguments, prog_name="cfm", standalone_mode=False)
+    except UsageError as error:
+        code = usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:
+        code = hush(sys.stdout)
+    sys.exit(code)

@@ -1,0 +1,151 @@
+"""The error boundary: every way a command can end, as an exit code and one message."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import singledispatch
+from types import FrameType
+from typing import Any, TextIO
+
+import typer
+
+from cfmcli.cli.console import Console
+from cfmcli.errors import CfmError, ResourceError
+from cfmcli.requests import Interrupted
+
+# Typer names only the subclasses of its usage error, and where that class lives has moved.
+UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception: temporary files are removed on the way out."""
+
+
+def guarded(work: Callable[[], None], console: Console, *, debug: bool) -> int:
+    """Do the work and tell how it failed, if it did.
+
+    Args:
+        work: what to do.
+        console: where to say what went wrong.
+        debug: whether to show the traceback too.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        with _terminable():
+            work()
+            sys.stdout.flush()
+    except BaseException as error:
+        if debug:
+            console.fail("".join(traceback.format_exception(error)).rstrip())
+        code, message = verdict(error)
+        if message:
+            console.fail(f"error: {message}")
+        return code
+    return 0
+
+
+@singledispatch
+def verdict(error: BaseException) -> tuple[int, str]:
+    """The exit code of an exception and what to tell; an exception nobody expected is a bug."""
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    return 1, f"this is a bug in cfm: {what}. Run it again with --debug and report the traceback."
+
+
+@verdict.register
+def _(error: CfmError) -> tuple[int, str]:
+    return error.exit_code, str(error)
+
+
+@verdict.register
+def _(error: Interrupted) -> tuple[int, str]:
+    return 128 + error.signal, str(error)
+
+
+@verdict.register
+def _(error: KeyboardInterrupt) -> tuple[int, str]:
+    return 128 + signal.SIGINT, "stopped by Ctrl-C."
+
+
+@verdict.register
+def _(error: Terminated) -> tuple[int, str]:
+    return 128 + signal.SIGTERM, "stopped by SIGTERM."
+
+
+@verdict.register
+def _(error: MemoryError) -> tuple[int, str]:
+    detail = f" ({_first_line(error)})" if str(error) else ""
+    return ResourceError.exit_code, (
+        f"out of memory{detail}. Use fewer points or features, a smaller --batch-size,"
+        " or a machine with more memory."
+    )
+
+
+@verdict.register
+def _(error: RuntimeError) -> tuple[int, str]:
+    # Torch tells of a full memory, on any device, by RuntimeError and its subclasses.
+    full = any(words in str(error).lower() for words in _MEMORY)
+    default: Callable[[BaseException], tuple[int, str]] = verdict.dispatch(BaseException)
+    return verdict(MemoryError(_first_line(error))) if full else default(error)
+
+
+@verdict.register
+def _(error: BrokenPipeError) -> tuple[int, str]:
+    return hush(sys.stdout), ""
+
+
+@verdict.register
+def _(error: SystemExit) -> tuple[int, str]:
+    return (error.code if isinstance(error.code, int) else 1), ""
+
+
+def usage(error: Any) -> int:
+    """Tell of a usage error, and where to read on.
+
+    Returns:
+        The exit code.
+    """
+    where = error.ctx.command_path if error.ctx else "cfm"
+    message = error.format_message().rstrip(". ")
+    Console().fail(f"error: {message}. See {where} --help.")
+    return int(error.exit_code)
+
+
+def hush(stream: TextIO) -> int:
+    """Send what is still to be written nowhere: nobody reads it any more.
+
+    Returns:
+        The exit code: to be cut short by a reader who has enough is no failure.
+    """
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return 0
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of an exception's text, without its full stop."""
+    return str(error).partition("\n")[0].rstrip(". ")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exception."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: the caller owns the signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,138 @@
+"""From an action to a command: common options around it, the error boundary, the answer."""
+
+import inspect
+import json
+import math
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+import cfmcli
+from cfmcli.cli.boundary import guarded
+from cfmcli.cli.console import Console
+from cfmcli.cli.options import Common
+from cfmcli.cli.progress import listening
+from cfmcli.errors import ConfigError
+from cfmcli.requests import Listener, Outcome, Runtime
+
+_COMMON = inspect.signature(Common).parameters
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command gives its action.
+
+    Args:
+        common: the options of every command.
+        listen: where the action reports progress.
+        line: the command line, for provenance.
+    """
+
+    common: Common
+    listen: Listener
+    line: str
+
+    def runtime(self, *, force: bool = False, seed: int | None = None) -> Runtime:
+        """Where and how the action runs.
+
+        Args:
+            force: whether outputs may be overwritten.
+            seed: the recipe's seed, where there is one.
+        """
+        chosen = self.common.seed if seed is None else seed
+        return Runtime(
+            device=self.common.device,
+            threads=self.common.threads,
+            force=force,
+            seed=Runtime.seed if chosen is None else chosen,
+            command=self.line,
+        )
+
+    def answer(self, text: str) -> None:
+        """Print what a person asked to read on stdout, unless a machine listens."""
+        if not self.common.json:
+            sys.stdout.write(text + "\n")
+
+
+def command(
+    name: str, action: Callable[..., Outcome], more: Sequence[inspect.Parameter] = ()
+) -> Callable[..., None]:
+    """The Typer command of an action: its own options, then the common ones.
+
+    Args:
+        name: what the user calls it.
+        action: takes a session and its own options by name.
+        more: options that the action takes as keywords beside those it declares.
+    """
+
+    def run(**values: Any) -> None:
+        common = Common(**{key: values.pop(key) for key in _COMMON})
+        console = Console(quiet=common.quiet, verbose=common.verbose, log_file=common.log_file)
+        work = _Work(name, action, common, console)
+        raise typer.Exit(guarded(lambda: work(values), console, debug=common.debug))
+
+    named = inspect.Parameter.KEYWORD_ONLY
+    own = list(inspect.signature(action).parameters.values())[1:]
+    declared = [item for item in own if item.kind is not inspect.Parameter.VAR_KEYWORD]
+    every = [item.replace(kind=named) for item in (*declared, *more, *_COMMON.values())]
+    run.__doc__ = action.__doc__
+    run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    run.__annotations__ = {item.name: item.annotation for item in every}
+    return run
+
+
+@dataclass(frozen=True)
+class _Work:
+    """An action, carried out and told of."""
+
+    name: str
+    action: Callable[..., Outcome]
+    common: Common
+    console: Console
+
+    def __call__(self, values: dict[str, Any]) -> None:
+        """Carry it out with the values of its own options."""
+        line = shlex.join(["cfm", *sys.argv[1:]])
+        start = time.perf_counter()
+        self.console.open(f"{line}  (cfm {cfmcli.__version__})")
+        if self.common.json and values.get("output") == "-":
+            raise ConfigError("--json and an output of - both want stdout: write -o to a file.")
+        aloud = not (self.common.quiet or self.common.no_progress)
+        with self.console.hearing_warnings(), listening(self.console, aloud=aloud) as listen:
+            outcome = self.action(Session(self.common, listen, line), **values)
+        self._tell(outcome, time.perf_counter() - start)
+
+    def _tell(self, outcome: Outcome, seconds: float) -> None:
+        """Tell a person on stderr, and a machine on stdout."""
+        for note in outcome.notes:
+            self.console.note(note)
+        for what, path in outcome.outputs.items():
+            self.console.detail(f"{what}: {path}")
+        self.console.detail(f"{seconds:.1f} s")
+        if self.common.json:
+            about = {
+                "command": self.name,
+                "version": cfmcli.__version__,
+                "outputs": dict(outcome.outputs),
+                "seconds": round(seconds, 3),
+                "warnings": self.console.warnings,
+            }
+            sys.stdout.write(json.dumps(_plain(about | dict(outcome.figures) | about)) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON allows: what is not finite becomes null, what is not plain its text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)

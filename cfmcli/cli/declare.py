@@ -1,0 +1,75 @@
+"""How an option is declared: names, meaning, default and variable in one line each."""
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from cfmcli import catalog
+from cfmcli.errors import ConfigError
+
+
+def option(*flags: str, meaning: str, panel: str, unset: str = "", **more: Any) -> Any:
+    """An option that can also be set in the environment.
+
+    Args:
+        flags: its names, the long one first, which names its variable: --lr is CFM_LR.
+        meaning: what it means, with its unit.
+        panel: title of the group it stands in.
+        unset: what holds when it is not given, where the default itself does not tell.
+        more: further arguments of `typer.Option`.
+    """
+    name = flags[0].lstrip("-").replace("-", "_").upper()
+    shown = rf"{_plain(meaning)} \[default: {_plain(unset)}]" if unset else _plain(meaning)
+    return typer.Option(
+        *flags, help=shown, rich_help_panel=panel, envvar=f"CFM_{name}", show_envvar=False, **more
+    )
+
+
+def flag(*names: str, meaning: str, panel: str) -> Any:
+    """An option without a value."""
+    return option(*names, meaning=meaning, panel=panel, metavar="")
+
+
+def spec(*flags: str, family: str, meaning: str, panel: str, **more: Any) -> Any:
+    """An option that takes a spec of a catalogue family: completed, and checked at once."""
+    return option(
+        *flags,
+        meaning=f"{meaning}; see cfm list {family}.",
+        panel=panel,
+        metavar="SPEC",
+        autocompletion=_completion(family),
+        callback=_check(family),
+        **more,
+    )
+
+
+def _plain(text: str) -> str:
+    """Text that rich does not take for markup."""
+    return text.replace("[", r"\[")
+
+
+def _completion(family: str) -> Callable[[str], list[str]]:
+    """What the shell offers for a spec."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in catalog.names(family) if name.startswith(incomplete)]
+
+    return complete
+
+
+def _check(family: str) -> Callable[[str | None], str | None]:
+    """Refuse unknown names before anything heavy is loaded."""
+
+    def check(value: str | None) -> str | None:
+        try:
+            for item in catalog.parse_chain(value) if value else ():
+                if family == "methods":
+                    catalog.preset(item.name)
+                else:
+                    catalog.entry(family, item.name)
+        except ConfigError as error:
+            raise typer.BadParameter(str(error)) from None
+        return value
+
+    return check

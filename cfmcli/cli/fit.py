@@ -1,0 +1,53 @@
+"""`cfm fit`."""
+
+from pathlib import Path
+from typing import Any
+
+from cfmcli import recipe
+from cfmcli.cli import options
+from cfmcli.cli.command import Session
+from cfmcli.cli.settings import layer
+from cfmcli.errors import ConfigError
+from cfmcli.requests import FitRequest, Outcome
+
+
+def fit(
+    session: Session,
+    data: options.Files = None,
+    *,
+    output: options.RunOutput,
+    config: options.Config = "",
+    resume: options.Resume = False,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    **settings: Any,
+) -> Outcome:
+    """Learn the flow between snapshots, and write it as a run folder.
+
+    Several files are snapshots in time order; one file with --time-key holds them all;
+    one file with --source gaussian is learnt from N(0, I).
+
+    Example:
+    cfm fit source.csv target.csv --steps 2000 -o run
+
+    cfm fit timecourse.h5ad --time-key day --transform pca:n=50,standardize -o run
+    """
+    from cfmcli.workflows.fit import fit as carry_out
+
+    given = layer({**settings, "inputs": tuple(data or ()) or None, "seed": session.common.seed})
+    chosen = recipe.from_layers(_stored(config), given)
+    if not chosen.inputs:
+        raise ConfigError("No data: name the files to fit, or a --config that names them.")
+    runtime = session.runtime(force=force, seed=chosen.seed)
+    request = FitRequest(run=output, resume=resume, dry_run=dry_run)
+    return carry_out(chosen, request, runtime, session.listen)
+
+
+def _stored(path: str) -> dict[str, Any]:
+    """The settings of a recipe file, none where no file is named."""
+    if not path:
+        return {}
+    try:
+        return recipe.from_toml(Path(path).read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: it could not be read ({error}).") from None

@@ -1,0 +1,51 @@
+"""`cfm interpolate`."""
+
+from cfmcli.cli import options
+from cfmcli.cli.command import Session
+from cfmcli.cli.settings import words
+from cfmcli.errors import ConfigError
+from cfmcli.requests import Integration, InterpolateRequest, Outcome
+
+
+def interpolate(
+    session: Session,
+    run: options.Run,
+    output: options.Output,
+    data: options.Start = "",
+    times: options.Times = "",
+    frames: options.Frames = InterpolateRequest.frames,
+    start: options.From = "",
+    population: options.Population = False,
+    cells: options.Cells = "",
+    where: options.Where = "",
+    solver: options.Solver = Integration.solver,
+    atol: options.Atol = None,
+    rtol: options.Rtol = None,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+) -> Outcome:
+    """Follow points through time, and write each at each of the chosen times.
+
+    Example:
+    cfm interpolate run --frames 20 -o paths.csv
+
+    cfm interpolate run --times 0.5,1,1.5 --population -o unseen.csv
+    """
+    from cfmcli.workflows.verbs import interpolate as carry_out
+
+    if bool(words(times)) == bool(frames):
+        raise ConfigError("Give either --times 0.5,1,1.5 or --frames 20.")
+    request = InterpolateRequest(
+        run=run,
+        output=output,
+        data=data,
+        times=words(times),
+        frames=frames,
+        start=start,
+        population=population,
+        cells=cells,
+        where=where,
+        integration=Integration(solver, atol, rtol),
+        dry_run=dry_run,
+    )
+    return carry_out(request, session.runtime(force=force), session.listen)

@@ -1,0 +1,70 @@
+"""`cfm list`."""
+
+import dataclasses
+import shutil
+import textwrap
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from cfmcli import catalog
+from cfmcli.catalog import Card
+from cfmcli.cli.command import Session
+from cfmcli.requests import Outcome
+
+_FAMILIES = ", ".join(catalog.FAMILIES)
+Family = Annotated[
+    str,
+    typer.Argument(
+        metavar="FAMILY", help=f"One of {_FAMILIES}.", autocompletion=lambda: catalog.FAMILIES
+    ),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of that family.")]
+
+
+def list_names(session: Session, family: Family = "", name: Name = "") -> Outcome:
+    """Print the names a spec may use, with their options, defaults, meaning and reference.
+
+    Example:
+    cfm list couplings
+
+    cfm list solvers dopri5
+    """
+    if not family:
+        return _overview(session)
+    cards = [catalog.describe(family, item) for item in ([name] if name else catalog.names(family))]
+    session.answer("\n\n".join("\n".join(_lines(card)) for card in cards))
+    return Outcome(figures={family: [_figures(card) for card in cards]})
+
+
+def _overview(session: Session) -> Outcome:
+    """The families and their names."""
+    names = {family: list(catalog.names(family)) for family in catalog.FAMILIES}
+    width = max(map(len, names))
+    lines = [_wrapped(f"{family:<{width}}  ", ", ".join(known)) for family, known in names.items()]
+    session.answer("\n".join(lines))
+    return Outcome(figures=names)
+
+
+def _lines(card: Card) -> Iterator[str]:
+    """A card as lines of text."""
+    yield _wrapped(f"{card.name}  ", card.summary, hang=4)
+    for item in card.options:
+        yield _wrapped(f"    {item.name}={item.default}  ", f"({item.kind}) {item.meaning}", hang=8)
+    if card.use:
+        yield _wrapped("    Use: ", card.use, hang=8)
+    if card.reference:
+        yield _wrapped("    Reference: ", card.reference, hang=8)
+
+
+def _wrapped(head: str, text: str, hang: int | None = None) -> str:
+    """A head and its text, wrapped to the terminal and hanging below the head."""
+    indent = " " * (len(head) if hang is None else hang)
+    width = min(shutil.get_terminal_size().columns, 100)
+    return textwrap.fill(text, width, initial_indent=head, subsequent_indent=indent)
+
+
+def _figures(card: Card) -> dict[str, Any]:
+    """A card as JSON shows it."""
+    return dataclasses.asdict(card)

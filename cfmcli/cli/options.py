@@ -1,0 +1,246 @@
+"""Every option once: its names, its meaning, and where it stands in the help."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from cfmcli.cli.declare import flag, option, spec
+from cfmcli.requests import Runtime
+
+POINTS, FLOW, OUTPUT, COMMON = "Points", "Flow", "Output", "Common options"
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder that cfm fit wrote.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="File of points; - is CSV on stdin.")]
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="DATA", help="Data files in time order, or one with --time-key."),
+]
+Start = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="File of starting points; without it, the stored earliest cloud."
+    ),
+]
+
+Output = Annotated[
+    str,
+    option(
+        "--output",
+        "-o",
+        meaning="File to write, its format by suffix; - is CSV on stdout.",
+        panel=OUTPUT,
+        metavar="FILE",
+    ),
+]
+RunOutput = Annotated[
+    str, option("--output", "-o", meaning="Run folder to write.", panel=OUTPUT, metavar="RUN")
+]
+Force = Annotated[bool, flag("--force", meaning="Overwrite an existing output.", panel=OUTPUT)]
+DryRun = Annotated[
+    bool,
+    flag("--dry-run", meaning="Say what would be done and what it would cost; stop.", panel=OUTPUT),
+]
+Resume = Annotated[
+    bool, flag("--resume", meaning="Continue the interrupted fit of --output.", panel=OUTPUT)
+]
+Config = Annotated[
+    str,
+    option(
+        "--config",
+        meaning="Recipe to start from (TOML); options given here win over it.",
+        panel=OUTPUT,
+        metavar="FILE.toml",
+        unset="none",
+    ),
+]
+
+Count = Annotated[
+    int, option("--count", "-n", meaning="Number of points.", panel=POINTS, min=1, metavar="INT")
+]
+Time = Annotated[
+    str,
+    option(
+        "--time",
+        meaning="Clock time or snapshot label of the points.",
+        panel=POINTS,
+        metavar="TIME",
+        unset="the last",
+    ),
+]
+From = Annotated[
+    str,
+    option(
+        "--from",
+        meaning="Clock time or snapshot label of the given points.",
+        panel=POINTS,
+        metavar="TIME",
+        unset="the first",
+    ),
+]
+To = Annotated[
+    str,
+    option(
+        "--to",
+        meaning="Clock time or snapshot label to carry them to; an earlier one goes backward.",
+        panel=POINTS,
+        metavar="TIME",
+        unset="the last",
+    ),
+]
+Against = Annotated[
+    str,
+    option(
+        "--against",
+        meaning="File of points observed at --to, for W1 and W2.",
+        panel=POINTS,
+        metavar="FILE",
+        unset="the run's own snapshot, where it has one",
+    ),
+]
+MaxPoints = Annotated[
+    int,
+    option(
+        "--max-points",
+        meaning="Most points on a side for W1 and W2; more are subsampled by the seed.",
+        panel=POINTS,
+        min=2,
+        metavar="INT",
+    ),
+]
+Times = Annotated[
+    str,
+    option(
+        "--times",
+        meaning="Clock times or snapshot labels to write, separated by commas: 0.5,1,1.5.",
+        panel=POINTS,
+        metavar="TIMES",
+        unset="none: --frames is given",
+    ),
+]
+Frames = Annotated[
+    int,
+    option(
+        "--frames",
+        meaning="Number of evenly spaced times to write, from the first to the last.",
+        panel=POINTS,
+        min=0,
+        metavar="INT",
+        show_default=False,
+        unset="none: --times is given",
+    ),
+]
+Population = Annotated[
+    bool,
+    flag(
+        "--population",
+        meaning="Carry every observed snapshot to the times that follow it, to give populations.",
+        panel=POINTS,
+    ),
+]
+Cells = Annotated[
+    str,
+    option(
+        "--cells",
+        meaning="File of ids of starting points, one a line.",
+        panel=POINTS,
+        metavar="FILE",
+        unset="all points",
+    ),
+]
+Where = Annotated[
+    str,
+    option(
+        "--where",
+        meaning="Condition on the annotations of starting points: \"celltype == 'HSC'\".",
+        panel=POINTS,
+        metavar="QUERY",
+        unset="all points",
+    ),
+]
+
+Solver = Annotated[
+    str, spec("--solver", family="solvers", meaning="Integrator of the flow", panel=FLOW)
+]
+Atol = Annotated[
+    float | None,
+    option(
+        "--atol",
+        meaning="Absolute tolerance, in units of the transformed features.",
+        panel=FLOW,
+        metavar="FLOAT",
+        unset="the solver's",
+    ),
+]
+Rtol = Annotated[
+    float | None,
+    option(
+        "--rtol", meaning="Relative tolerance.", panel=FLOW, metavar="FLOAT", unset="the solver's"
+    ),
+]
+Base = Annotated[str, spec("--base", family="bases", meaning="Density of the source", panel=FLOW)]
+Divergence = Annotated[
+    str,
+    spec("--divergence", family="divergences", meaning="Divergence of the velocity", panel=FLOW),
+]
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options of every command."""
+
+    seed: Annotated[
+        int | None,
+        option(
+            "--seed",
+            meaning="Seed of all randomness.",
+            panel=COMMON,
+            min=0,
+            metavar="INT",
+            unset=str(Runtime.seed),
+        ),
+    ] = None
+    device: Annotated[
+        str,
+        option("--device", meaning="auto, cpu, cuda, cuda:I or mps.", panel=COMMON, metavar="NAME"),
+    ] = Runtime.device
+    threads: Annotated[
+        int,
+        option(
+            "--threads",
+            meaning="CPU threads.",
+            panel=COMMON,
+            min=0,
+            metavar="INT",
+            show_default=False,
+            unset="what the machine allows, at most 4",
+        ),
+    ] = Runtime.threads
+    quiet: Annotated[
+        bool, flag("--quiet", "-q", meaning="Only warnings and errors.", panel=COMMON)
+    ] = False
+    verbose: Annotated[
+        bool,
+        flag(
+            "--verbose", "-v", meaning="More detail, and other libraries' warnings.", panel=COMMON
+        ),
+    ] = False
+    log_file: Annotated[
+        str,
+        option(
+            "--log-file",
+            meaning="File to append everything said to, with times.",
+            panel=COMMON,
+            metavar="FILE",
+            unset="none",
+        ),
+    ] = ""
+    no_progress: Annotated[
+        bool, flag("--no-progress", meaning="No progress bar or lines.", panel=COMMON)
+    ] = False
+    debug: Annotated[
+        bool, flag("--debug", meaning="Show the traceback of an error.", panel=COMMON)
+    ] = False
+    json: Annotated[bool, flag("--json", meaning="One JSON object on stdout.", panel=COMMON)] = (
+        False
+    )

@@ -1,0 +1,129 @@
+"""The options of `cfm fit` that make up a recipe: one for each of its fields."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_type_hints
+
+from cfmcli import recipe
+from cfmcli.cli.declare import option, spec
+from cfmcli.errors import ConfigError
+
+# The files are positional, and the seed is an option of every command.
+_ELSEWHERE = ("inputs", "seed")
+_REPEATABLE = ("holdout",)
+_PANELS = {"data": "Data", "method": "Method", "training": "Training"}
+_FAMILIES = {
+    "method": "methods",
+    "coupling": "couplings",
+    "interpolant": "interpolants",
+    "objective": "objectives",
+    "field": "fields",
+    "transform": "transforms",
+}
+_PLACEHOLDERS = {str: "TEXT", int: "INT", float: "FLOAT"}
+_UNSET = {
+    "id_key": "cell, barcode, id, obs_names, or a column without a name",
+    "features": "all numeric columns",
+    "layer": "X",
+    "use_rep": "X",
+    "times": "0,1,2,...",
+    "time_order": "category order, else the numbers in the labels",
+    "coupling": "the method's",
+    "interpolant": "the method's",
+    "objective": "the method's",
+}
+
+
+def recipe_options() -> list[inspect.Parameter]:
+    """The recipe's fields as parameters of a command, unset unless the user gives them."""
+    kinds = get_type_hints(recipe.Recipe)
+    return [
+        inspect.Parameter(
+            item.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=_annotation(item.name, item.metadata["section"], kinds[item.name]),
+        )
+        for item in dataclasses.fields(recipe.Recipe)
+        if item.name not in _ELSEWHERE
+    ]
+
+
+def layer(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were given, as a layer of a recipe.
+
+    Args:
+        given: option values by the name of their field, None where not given.
+
+    Raises:
+        ConfigError: if a list cannot be read.
+    """
+    return {
+        name: _READERS.get(name, _same)(name, value)
+        for name, value in given.items()
+        if value is not None and value != []
+    }
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a list separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _annotation(name: str, section: str, kind: Any) -> Any:
+    """The annotation of a recipe field's option."""
+    default = recipe.default(name)
+    common: dict[str, Any] = {
+        "meaning": _sentence(recipe.meaning(name), name in _FAMILIES),
+        "panel": _PANELS[section],
+        "unset": str(default) if default not in ("", ()) else _UNSET.get(name, "none"),
+    }
+    flag = recipe.option(name)
+    if name in _FAMILIES:
+        return Annotated[str | None, spec(flag, family=_FAMILIES[name], **common)]
+    if name in _REPEATABLE:
+        return Annotated[list[str] | None, option(flag, metavar="TIME", **common)]
+    if kind not in _PLACEHOLDERS:
+        return Annotated[str | None, option(flag, metavar="LIST", **common)]
+    placeholder = "COLUMN" if name.endswith("_key") else _PLACEHOLDERS[kind]
+    return Annotated[kind | None, option(flag, metavar=placeholder, **common)]
+
+
+def _sentence(meaning: str, is_spec: bool) -> str:
+    """A field's meaning as help shows it; what follows a spec's is added where it is declared."""
+    said = meaning[0].upper() + meaning[1:].partition(" (see ")[0]
+    return said if is_spec else f"{said}."
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    """Read a list of numbers."""
+    try:
+        return tuple(float(word) for word in words(text))
+    except ValueError:
+        raise ConfigError(
+            f"{recipe.option(name)} {text}: expected numbers separated by commas, such as 0,2,7."
+        ) from None
+
+
+def _words(name: str, text: str) -> tuple[str, ...]:
+    """Read a list of words."""
+    return words(text)
+
+
+def _repeated(name: str, values: list[str]) -> tuple[str, ...]:
+    """Take the values of a repeatable option."""
+    return tuple(values)
+
+
+def _same(name: str, value: Any) -> Any:
+    """Take a value as Typer read it."""
+    return value
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "times": _numbers,
+    "time_order": _words,
+    "time_map": _words,
+    "holdout": _repeated,
+}

@@ -1,0 +1,45 @@
+"""`cfm transport`."""
+
+from cfmcli.cli import options
+from cfmcli.cli.command import Session
+from cfmcli.requests import Integration, Outcome, TransportRequest
+
+
+def transport(
+    session: Session,
+    run: options.Run,
+    data: options.Data,
+    output: options.Output,
+    start: options.From = "",
+    end: options.To = "",
+    against: options.Against = "",
+    max_points: options.MaxPoints = TransportRequest.max_points,
+    solver: options.Solver = Integration.solver,
+    atol: options.Atol = None,
+    rtol: options.Rtol = None,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+) -> Outcome:
+    """Carry given points from one time to another, forward or backward.
+
+    Rows keep their order, ids and annotations.
+
+    Example:
+    cfm transport run source.csv -o moved.csv
+
+    cfm transport run late.csv --from 5 --to 0 -o ancestors.csv
+    """
+    from cfmcli.workflows.verbs import transport as carry_out
+
+    request = TransportRequest(
+        run=run,
+        data=data,
+        output=output,
+        start=start,
+        end=end,
+        against=against,
+        max_points=max_points,
+        integration=Integration(solver, atol, rtol),
+        dry_run=dry_run,
+    )
+    return carry_out(request, session.runtime(force=force), session.listen)

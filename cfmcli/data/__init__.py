@@ -1,0 +1,1 @@
+"""Snapshots, times, transforms and toys: what flows learn from."""

@@ -1,0 +1,115 @@
+"""Snapshots: point clouds ordered in time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli.data.table import Array
+from cfmcli.data.times import Timeline
+from cfmcli.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cfmcli.data.table import Matrix
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The points observed at one time.
+
+    Args:
+        points: shape (n, d); data units as read, flow coordinates once encoded.
+        weights: shape (n,), positive, sum 1.
+        obs: annotations of the points, indexed by id.
+        label: what the data call the time.
+        time: clock time tau.
+        held_out: kept out of training.
+    """
+
+    points: "Matrix"
+    weights: Array
+    obs: "pd.DataFrame"
+    label: str
+    time: float
+    held_out: bool = False
+
+    def __len__(self) -> int:
+        return int(self.points.shape[0])
+
+    def rows(self, index: npt.NDArray[Any]) -> "Cloud":
+        """The points of an integer or boolean index, weights renormalised."""
+        weights = self.weights[index]
+        return replace(
+            self,
+            points=self.points[index],
+            weights=weights / weights.sum(),
+            obs=self.obs.iloc[index],
+        )
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Clouds in ascending time, all with the same features.
+
+    Args:
+        clouds: at least two that are not held out, or one where the source is Gaussian.
+        gaussian_source: the source at t = 0 is N(0, I) in flow coordinates, not a cloud.
+
+    Raises:
+        DataError: if there are too few clouds or points.
+        ConfigError: if a Gaussian source comes with several clouds.
+    """
+
+    clouds: tuple[Cloud, ...]
+    gaussian_source: bool = False
+
+    def __post_init__(self) -> None:
+        for cloud in self.clouds:
+            if len(cloud) < 2:
+                raise DataError(
+                    f"Time {cloud.label} has {len(cloud)} point(s), expected at least 2: drop that "
+                    "time or add points."
+                )
+        kept = len(self.kept)
+        if self.gaussian_source and kept > 1:
+            raise ConfigError(
+                f"--source gaussian learns a generator of one cloud, got {kept}: give one cloud, "
+                "or drop --source to couple the clouds in time order."
+            )
+        if kept < 2 and not self.gaussian_source:
+            raise DataError(
+                f"Found {kept} time point(s) to learn from, expected at least 2: give a source and "
+                "a target, name the column of times with --time-key, or use --source gaussian."
+            )
+
+    @property
+    def kept(self) -> tuple[Cloud, ...]:
+        """The clouds to learn from."""
+        return tuple(cloud for cloud in self.clouds if not cloud.held_out)
+
+    @property
+    def timeline(self) -> Timeline:
+        """The clock of these snapshots; a Gaussian source stands one unit before its cloud."""
+        times = tuple(cloud.time for cloud in self.kept)
+        labels = tuple(cloud.label for cloud in self.kept)
+        if self.gaussian_source:
+            return Timeline((times[0] - 1.0, times[0]), ("gaussian", labels[0]))
+        return Timeline(times, labels)
+
+    def encoded(self, forward: "Callable[[Matrix], Array]") -> "Snapshots":
+        """The same snapshots with every cloud's points carried by a map."""
+        moved = tuple(replace(cloud, points=forward(cloud.points)) for cloud in self.clouds)
+        return replace(self, clouds=moved)
+
+    def stacked(self) -> "Matrix":
+        """All points to learn from, shape (sum n, d), dense or sparse as they are."""
+        parts = [cloud.points for cloud in self.kept]
+        if all(isinstance(part, np.ndarray) for part in parts):
+            return np.concatenate(parts)
+        from scipy import sparse
+
+        return sparse.vstack(parts, format="csr")

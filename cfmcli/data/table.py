@@ -1,0 +1,48 @@
+"""The one shape in which points travel between files and numerics."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from scipy import sparse
+
+    Matrix: TypeAlias = npt.NDArray[Any] | sparse.csr_matrix
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Points with names: numeric features, and the annotations that travel with them.
+
+    Args:
+        values: the features, shape (n, d), dense or CSR.
+        features: the d feature names.
+        obs: annotations, indexed by point id (text). The index name is the id column's name;
+            None says that the file had no ids and rows are numbered.
+        origin: where it came from, for messages.
+        basis: what the values are: "X", "layer:KEY" or "obsm:KEY" of an AnnData; "X" elsewhere.
+        columns: all columns of a delimited file in their order, so that it can be written alike.
+    """
+
+    values: "Matrix"
+    features: tuple[str, ...]
+    obs: "pd.DataFrame"
+    origin: str = "memory"
+    basis: str = "X"
+    columns: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    def with_values(self, values: "Matrix", features: tuple[str, ...] = ()) -> "Table":
+        """The same points and annotations with other values, shape (n, d')."""
+        return replace(self, values=values, features=features or self.features)
+
+    def rows(self, index: npt.NDArray[Any]) -> "Table":
+        """The rows of an integer or boolean index, in its order."""
+        return replace(self, values=self.values[index], obs=self.obs.iloc[index])

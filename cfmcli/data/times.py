@@ -1,0 +1,201 @@
+"""Times of snapshots: from labels such as "d2", "E7.5" or "48h" to a clock with real spacing."""
+
+import bisect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cfmcli.catalog import did_you_mean
+from cfmcli.errors import ConfigError, DataError
+
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?|\d+(?:\.\d+)?")
+_DAYS = {
+    **dict.fromkeys(("s", "sec"), 1 / 86400),
+    **dict.fromkeys(("min",), 1 / 1440),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), 1 / 24),
+    **dict.fromkeys(("d", "day", "days"), 1.0),
+    **dict.fromkeys(("w", "wk", "week", "weeks"), 7.0),
+}
+
+
+@dataclass(frozen=True)
+class TimeMap:
+    """Time labels of the data and the clock time of each, ascending.
+
+    Args:
+        labels: labels as the data write them.
+        times: their clock times, strictly increasing.
+        rule: how the times were found, in words.
+    """
+
+    labels: tuple[str, ...]
+    times: tuple[float, ...]
+    rule: str
+
+    def __str__(self) -> str:
+        pairs = ", ".join(f"{k} = {v:g}" for k, v in zip(self.labels, self.times, strict=True))
+        return f"{pairs} ({self.rule})"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The clock of a model: knots at the snapshots it learnt from.
+
+    Inside, time is s = k + (tau - tau_k) / (tau_{k+1} - tau_k): one unit a segment, whatever the
+    real spacing, so that the network never sees raw hours.
+
+    Args:
+        times: clock times tau_k of the snapshots, strictly increasing, at least two.
+        labels: what the data call them.
+    """
+
+    times: tuple[float, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def segments(self) -> int:
+        """Number of gaps between snapshots."""
+        return len(self.times) - 1
+
+    def segment(self, time: float) -> int:
+        """The gap that holds a clock time."""
+        found = bisect.bisect_right(self.times, time) - 1
+        return min(max(found, 0), self.segments - 1)
+
+    def inner(self, time: float) -> float:
+        """Clock time tau -> inner time s in [0, K].
+
+        Raises:
+            ConfigError: if it lies outside the snapshots: nothing was learnt there.
+        """
+        first, last = self.times[0], self.times[-1]
+        slack = 1e-9 * (last - first)
+        if not first - slack <= time <= last + slack:
+            raise ConfigError(
+                f"Time {time:g} lies outside what the model learnt, {first:g} to {last:g}: "
+                "choose a time between."
+            )
+        k = self.segment(time)
+        return k + (time - self.times[k]) / self.span(k)
+
+    def clock(self, inner: float) -> float:
+        """Inner time s in [0, K] -> clock time tau."""
+        k = min(max(int(inner), 0), self.segments - 1)
+        return self.times[k] + (inner - k) * self.span(k)
+
+    def span(self, segment: int) -> float:
+        """Duration of a gap in clock units."""
+        return self.times[segment + 1] - self.times[segment]
+
+    def parse(self, text: str) -> float:
+        """A clock time from what a user typed: a number, or a snapshot's label.
+
+        Raises:
+            ConfigError: if it is neither.
+        """
+        if text in self.labels:
+            return self.times[self.labels.index(text)]
+        try:
+            return float(text)
+        except ValueError:
+            known = did_you_mean(text, self.labels)
+            raise ConfigError(f"Time '{text}' is neither a number nor a snapshot.{known}") from None
+
+
+def parse_map(items: Sequence[str]) -> dict[str, float]:
+    """Read "label=time" items.
+
+    Raises:
+        ConfigError: if an item is not of that form.
+    """
+    found: dict[str, float] = {}
+    for item in items:
+        label, equals, time = item.rpartition("=")
+        try:
+            found[label.strip()] = float(time)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ConfigError(f"--time-map: cannot read '{item}', expected label=time, as in d2=2.")
+    return found
+
+
+def map_times(
+    labels: Sequence[str],
+    *,
+    given: Sequence[str] = (),
+    order: Sequence[str] = (),
+    ranked: bool = False,
+) -> TimeMap:
+    """Clock times of labels: as given, by stated order, or by the number that each contains.
+
+    Args:
+        labels: the distinct labels of the data; in their own order where `ranked`.
+        given: "label=time" items, which decide where they are present.
+        order: labels in order, which get the times 0, 1, 2, ...
+        ranked: the labels are an ordered categorical, so their order is known.
+
+    Returns:
+        The labels by ascending time.
+
+    Raises:
+        DataError: if the labels do not say their time, listing them.
+        ConfigError: if a given label does not exist or one has no time.
+    """
+    if given:
+        return _given(labels, parse_map(given))
+    if order:
+        return _given(labels, {label: float(k) for k, label in enumerate(order)}, "--time-order")
+    times, rule = _read(labels)
+    if ranked and (not times or sorted(times) != times):
+        times = [float(k) for k in range(len(labels))]
+        rule = "rank in the ordered categories; the spacing is unknown"
+    if len(set(times)) < len(labels) or not times:
+        raise DataError(
+            f"Cannot tell the times of the labels {', '.join(labels)}: {rule}. "
+            "Set them with --time-map LABEL=TIME,..., or with --time-order LABEL,LABEL,..."
+        )
+    pairs = sorted(zip(times, labels, strict=True))
+    return TimeMap(tuple(k for _, k in pairs), tuple(t for t, _ in pairs), rule)
+
+
+def _given(labels: Sequence[str], times: dict[str, float], rule: str = "--time-map") -> TimeMap:
+    """Times that the user set: every label once, none unknown."""
+    for label in times:
+        if label not in labels:
+            raise ConfigError(
+                f"{rule} names '{label}', which the data do not have.{did_you_mean(label, labels)}"
+            )
+    missing = [label for label in labels if label not in times]
+    if missing:
+        raise ConfigError(f"{rule} gives no time for {', '.join(missing)}: add them.")
+    if len(set(times.values())) < len(times):
+        raise ConfigError(f"{rule} gives the same time to two labels: times must differ.")
+    pairs = sorted((time, label) for label, time in times.items())
+    return TimeMap(tuple(k for _, k in pairs), tuple(t for t, _ in pairs), rule)
+
+
+def _read(labels: Sequence[str]) -> tuple[list[float], str]:
+    """The number each label contains, in days where units differ; empty if there is no telling."""
+    try:
+        return [float(label) for label in labels], "as numbers"
+    except ValueError:
+        pass
+    found = [list(_NUMBER.finditer(label)) for label in labels]
+    if any(len(hits) != 1 for hits in found):
+        return [], "some contain no number, or several"
+    values = [float(hits[0].group()) for hits in found]
+    rests = [_words(label, hits[0]) for label, hits in zip(labels, found, strict=True)]
+    if len(set(rests)) == 1:
+        return values, "the number in each label"
+    if all(rest in _DAYS for rest in rests):
+        scale = [_DAYS[rest] for rest in rests]
+        days = [round(v * s, 9) for v, s in zip(values, scale, strict=True)]
+        return days, "the number in each label, in days"
+    return [], "their numbers stand in different words"
+
+
+def _words(label: str, number: re.Match[str]) -> str:
+    """What a label says beside its number: "d" for "3dpi", "E" for "E7.5"."""
+    rest = (label[: number.start()] + label[number.end() :]).strip(" _-.").lower()
+    return re.sub(r"p[icf]$", "", rest)

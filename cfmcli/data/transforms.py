@@ -1,0 +1,400 @@
+"""Transforms of features: fitted once, stored with the model, with inverse and log-determinant.
+
+A transform (its class is its configuration) is fitted to points and becomes a map. A map carries
+points forward to the coordinates where the flow lives, back to data units, and tells how it
+changes densities: log p_X(x) = log p_Y(f(x)) + log |det df/dx|.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from cfmcli.catalog import build, parse_chain
+from cfmcli.data.table import Array
+from cfmcli.errors import CfmWarning, ConfigError, DataError
+
+if TYPE_CHECKING:
+    from cfmcli.data.table import Matrix
+
+
+class Map(ABC):
+    """A fitted transform y = f(x) of points with shape (n, d)."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def forward(self, x: "Matrix") -> "Matrix":
+        """y = f(x), shape (n, d) -> (n, d')."""
+
+    @abstractmethod
+    def inverse(self, y: Array) -> Array:
+        """x = f^-1(y), shape (n, d') -> (n, d); the least-squares preimage where d' < d."""
+
+    @abstractmethod
+    def inverse_tangent(self, y: Array, v: Array) -> Array:
+        """(df^-1/dy) v: carries velocities at y back to data units, shape (n, d') -> (n, d)."""
+
+    @abstractmethod
+    def log_abs_det(self, x: Array) -> Array:
+        """log |det df/dx| at x, shape (n, d) -> (n,); only where no dimension is dropped."""
+
+    @property
+    @abstractmethod
+    def dropped(self) -> bool:
+        """Whether f loses dimensions, so that densities live in y and not in x."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, Array]:
+        """The fitted numbers, by name."""
+
+    @abstractmethod
+    def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the d' outputs."""
+
+
+class Transform(ABC):
+    """A transform before it has seen points."""
+
+    @abstractmethod
+    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+        """Fit to points of shape (n, d) whose features have these names."""
+
+
+@dataclass(frozen=True)
+class AffineMap(Map):
+    """y = (x - shift) / scale, each of shape (1, d)."""
+
+    shift: Array
+    scale: Array
+    kind: ClassVar[str] = "standardize"
+
+    def forward(self, x: "Matrix") -> "Matrix":
+        """y = (x - shift) / scale."""
+        return (dense(x) - self.shift) / self.scale
+
+    def inverse(self, y: Array) -> Array:
+        """x = y scale + shift."""
+        return y * self.scale + self.shift
+
+    def inverse_tangent(self, y: Array, v: Array) -> Array:
+        """v scale."""
+        return v * self.scale
+
+    def log_abs_det(self, x: Array) -> Array:
+        """-sum log scale."""
+        return np.full(len(x), -np.log(self.scale).sum())
+
+    @property
+    def dropped(self) -> bool:
+        """Never."""
+        return False
+
+    def arrays(self) -> dict[str, Array]:
+        """shift and scale."""
+        return {"shift": self.shift, "scale": self.scale}
+
+    def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
+        """As they were."""
+        return features
+
+
+@dataclass(frozen=True)
+class LogMap(Map):
+    """y = log(1 + x)."""
+
+    kind: ClassVar[str] = "log1p"
+
+    def forward(self, x: "Matrix") -> "Matrix":
+        """log(1 + x); zeros of a sparse matrix stay zeros."""
+        if lowest(x) <= -1:
+            raise DataError(
+                f"log1p needs values above -1, got {lowest(x):g}: the data look logged or centred "
+                "already; use --transform standardize."
+            )
+        return np.log1p(x) if isinstance(x, np.ndarray) else x.log1p()
+
+    def inverse(self, y: Array) -> Array:
+        """exp(y) - 1."""
+        return np.expm1(y)
+
+    def inverse_tangent(self, y: Array, v: Array) -> Array:
+        """exp(y) v."""
+        return np.exp(y) * v
+
+    def log_abs_det(self, x: Array) -> Array:
+        """-sum log(1 + x)."""
+        return -np.log1p(x).sum(axis=1)
+
+    @property
+    def dropped(self) -> bool:
+        """Never."""
+        return False
+
+    def arrays(self) -> dict[str, Array]:
+        """Nothing is fitted."""
+        return {}
+
+    def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
+        """As they were."""
+        return features
+
+
+@dataclass(frozen=True)
+class ProjectionMap(Map):
+    """y = (x - mean) components^T with orthonormal components of shape (d', d), mean (1, d)."""
+
+    mean: Array
+    components: Array
+    kind: ClassVar[str] = "pca"
+
+    def forward(self, x: "Matrix") -> "Matrix":
+        """(x - mean) components^T, without a dense copy of a sparse x."""
+        return np.asarray(x @ self.components.T) - self.mean @ self.components.T
+
+    def inverse(self, y: Array) -> Array:
+        """y components + mean."""
+        return y @ self.components + self.mean
+
+    def inverse_tangent(self, y: Array, v: Array) -> Array:
+        """v components."""
+        return v @ self.components
+
+    def log_abs_det(self, x: Array) -> Array:
+        """Zero: a rotation."""
+        return np.zeros(len(x))
+
+    @property
+    def dropped(self) -> bool:
+        """True where fewer components than features are kept."""
+        return self.components.shape[0] < self.components.shape[1]
+
+    def arrays(self) -> dict[str, Array]:
+        """mean and components."""
+        return {"mean": self.mean, "components": self.components}
+
+    def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
+        """pca1, pca2, ..."""
+        return tuple(f"pca{k + 1}" for k in range(self.components.shape[0]))
+
+
+@dataclass(frozen=True)
+class Identity(Transform):
+    """No transform: the flow lives in data units.
+
+    Use: the features are already on one scale.
+    """
+
+    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+        """y = x."""
+        ones = np.ones((1, x.shape[1]))
+        return AffineMap(np.zeros_like(ones), ones)
+
+
+@dataclass(frozen=True)
+class Standardize(Transform):
+    """Zero mean and unit variance for each feature: y = (x - mean) / sd.
+
+    Use: the default; features of different units weigh alike.
+    """
+
+    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+        """Mean and standard deviation over all points; a constant feature keeps scale 1."""
+        mean, variance = moments(x)
+        scale = np.sqrt(variance)
+        constant = scale <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
+        if constant.any():
+            listed = [features[k] for k in np.flatnonzero(constant)]
+            warnings.warn(
+                f"{len(listed)} constant feature(s) keep scale 1: {some(listed)}.",
+                CfmWarning,
+                stacklevel=2,
+            )
+        return AffineMap(mean[None], np.where(constant, 1.0, scale)[None])
+
+
+@dataclass(frozen=True)
+class Log1p(Transform):
+    """Logarithm of counts: y = log(1 + x).
+
+    Use: raw or depth-normalised counts, before pca.
+    """
+
+    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+        """Nothing to fit."""
+        return LogMap()
+
+
+@dataclass(frozen=True)
+class PCA(Transform):
+    """Principal components: y = (x - mean) W^T, W the n leading eigenvectors of the covariance.
+
+    Use: more than some tens of features; densities then live in PCA space.
+
+    Args:
+        n: components to keep, at least 1.
+    """
+
+    n: int = 50
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ConfigError(f"pca:n={self.n}: expected at least 1 component.")
+
+    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+        """Fit by scikit-learn, sparse without a dense copy."""
+        from sklearn.decomposition import PCA as Solver
+
+        rank = min(x.shape[1], x.shape[0] - 1)
+        n = min(self.n, rank)
+        if n < self.n:
+            warnings.warn(
+                f"pca keeps {n} components, not {self.n}: {x.shape[0]} points with {x.shape[1]} "
+                "features have no more.",
+                CfmWarning,
+                stacklevel=2,
+            )
+        sparse_small = not isinstance(x, np.ndarray) and n < min(x.shape)
+        solver = "arpack" if sparse_small else "full"
+        values = x if sparse_small else dense(x)
+        found = Solver(n_components=n, svd_solver=solver, random_state=0).fit(values)
+        return ProjectionMap(
+            np.asarray(found.mean_, dtype=np.float64)[None],
+            np.asarray(found.components_, dtype=np.float64),
+        )
+
+
+_KINDS: dict[str, Callable[[Mapping[str, Array]], Map]] = {
+    AffineMap.kind: lambda a: AffineMap(a["shift"], a["scale"]),
+    LogMap.kind: lambda a: LogMap(),
+    ProjectionMap.kind: lambda a: ProjectionMap(a["mean"], a["components"]),
+}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Maps applied one after the other: data units -> the coordinates of the flow.
+
+    Args:
+        maps: the fitted maps, in order.
+        features: names of the input features.
+    """
+
+    maps: tuple[Map, ...]
+    features: tuple[str, ...]
+
+    def forward(self, x: "Matrix") -> Array:
+        """Data units -> flow coordinates, shape (n, d) -> (n, D)."""
+        for item in self.maps:
+            x = item.forward(x)
+        return dense(x)
+
+    def inverse(self, y: Array) -> Array:
+        """Flow coordinates -> data units, shape (n, D) -> (n, d)."""
+        for item in reversed(self.maps):
+            y = item.inverse(y)
+        return y
+
+    def inverse_tangent(self, y: Array, v: Array) -> Array:
+        """Velocities in flow coordinates -> data units, shape (n, D) -> (n, d)."""
+        for item in reversed(self.maps):
+            y, v = item.inverse(y), item.inverse_tangent(y, v)
+        return v
+
+    @property
+    def invertible(self) -> bool:
+        """Whether no dimension is dropped."""
+        return not any(item.dropped for item in self.maps)
+
+    @property
+    def coordinates(self) -> str:
+        """Where densities are stated: data units, or PCA space after the last dropping map."""
+        return "data units" if self.invertible else "PCA space"
+
+    def log_abs_det(self, x: "Matrix") -> Array:
+        """log |det| from the stated coordinates to the flow's, shape (n, d) -> (n,)."""
+        total = np.zeros(x.shape[0])
+        for item in self.maps:
+            total = np.zeros_like(total) if item.dropped else total + item.log_abs_det(dense(x))
+            x = item.forward(x)
+        return total
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the flow's coordinates."""
+        names = self.features
+        for item in self.maps:
+            names = item.names(names)
+        return names
+
+    def arrays(self) -> dict[str, Array]:
+        """All fitted numbers, by "index.kind.name"."""
+        return {
+            f"{k}.{item.kind}.{name}": array
+            for k, item in enumerate(self.maps)
+            for name, array in item.arrays().items()
+        }
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of each map."""
+        return tuple(item.kind for item in self.maps)
+
+
+def fit_chain(spec: str, x: "Matrix", features: Sequence[str]) -> Chain:
+    """Fit the transforms of a spec such as "log1p,pca:n=50,standardize", each after the last.
+
+    Args:
+        spec: the chain.
+        x: points of shape (n, d), dense or sparse.
+        features: d names.
+
+    Raises:
+        ConfigError: for an unknown transform or option.
+        DataError: if the data do not suit a transform.
+    """
+    maps: list[Map] = []
+    names = tuple(features)
+    for item in parse_chain(spec):
+        fitted = build("transforms", item).fit(x, names)
+        maps.append(fitted)
+        x, names = fitted.forward(x), fitted.names(names)
+    return Chain(tuple(maps), tuple(features))
+
+
+def load_chain(kinds: Sequence[str], arrays: Mapping[str, Array], features: Sequence[str]) -> Chain:
+    """A chain from its kinds and the arrays that `Chain.arrays` gave."""
+    maps = []
+    for k, kind in enumerate(kinds):
+        prefix = f"{k}.{kind}."
+        own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+        maps.append(_KINDS[kind](own))
+    return Chain(tuple(maps), tuple(features))
+
+
+def dense(x: "Matrix") -> Array:
+    """The points as a dense float64 array, shape (n, d)."""
+    found: Any = x if isinstance(x, np.ndarray) else x.toarray()
+    return np.asarray(found, dtype=np.float64)
+
+
+def lowest(x: "Matrix") -> float:
+    """The smallest entry."""
+    return float(x.min()) if x.shape[0] else 0.0
+
+
+def moments(x: "Matrix") -> tuple[Array, Array]:
+    """Mean and variance of each feature, (d,) and (d,), without a dense copy of a sparse x."""
+    if isinstance(x, np.ndarray):
+        return x.mean(axis=0, dtype=np.float64), x.var(axis=0, dtype=np.float64)
+    mean = np.asarray(x.mean(axis=0), dtype=np.float64).ravel()
+    square = np.asarray(x.multiply(x).mean(axis=0), dtype=np.float64).ravel()
+    return mean, np.maximum(square - mean**2, 0.0)
+
+
+def some(items: Sequence[str]) -> str:
+    """The first few of a list of names."""
+    return ", ".join(items[:5]) + (", ..." if len(items) > 5 else "")

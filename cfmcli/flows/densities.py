@@ -1,0 +1,233 @@
+"""Densities of a source cloud, for likelihoods: fitted in flow coordinates."""
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from cfmcli.data.table import Array
+from cfmcli.errors import CfmWarning, ConfigError
+from cfmcli.flows.plans import systematic
+
+MAX_COMPONENTS = 16
+MAX_POINTS = 10_000
+
+
+class Density(Protocol):
+    """A probability density on R^D."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in outputs."""
+
+    def log_prob(self, x: Array) -> Array:
+        """log density at points of shape (n, D), in nats: shape (n,)."""
+
+
+class Base(ABC):
+    """A way to fit a density to a cloud."""
+
+    @abstractmethod
+    def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
+        """Fit to points of shape (n, D) with weights of shape (n,), sum 1."""
+
+
+@dataclass(frozen=True)
+class Normal:
+    """A multivariate normal density N(mean, L L^T).
+
+    Args:
+        mean: shape (D,).
+        factor: lower Cholesky factor L of the covariance, shape (D, D).
+        name: what it is called in outputs.
+    """
+
+    mean: Array
+    factor: Array
+    name: str = "gaussian"
+
+    def log_prob(self, x: Array) -> Array:
+        """-|L^-1 (x - mean)|^2 / 2 - log det L - D/2 log 2 pi."""
+        from scipy.linalg import solve_triangular
+
+        z = solve_triangular(self.factor, (x - self.mean).T, lower=True)
+        constant = np.log(np.diag(self.factor)).sum() + 0.5 * len(self.mean) * np.log(2 * np.pi)
+        log_prob: Array = -0.5 * (z**2).sum(axis=0) - constant
+        return log_prob
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A density that scikit-learn fitted.
+
+    Args:
+        model: an estimator with `score_samples`.
+        name: what it is called in outputs.
+    """
+
+    model: Any
+    name: str
+
+    def log_prob(self, x: Array) -> Array:
+        """The estimator's log density."""
+        return np.asarray(self.model.score_samples(x), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Gaussian(Base):
+    """One Gaussian with the cloud's mean and covariance.
+
+    Use: the source is close to normal.
+    """
+
+    def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
+        """Weighted maximum likelihood."""
+        mean = weights @ x
+        covariance = (x - mean).T @ ((x - mean) * weights[:, None])
+        factor: Array = np.linalg.cholesky(covariance + _jitter(covariance))
+        return Normal(mean, factor)
+
+
+@dataclass(frozen=True)
+class GaussianMixture(Base):
+    """Mixture of k Gaussians with full covariances, k by the Bayesian information criterion.
+
+    Reference: Schwarz (1978), Annals of Statistics 6:461
+
+    Use: sources with several modes.
+
+    Args:
+        k: components; 0 chooses among 1 to 16 by BIC.
+
+    Raises:
+        ConfigError: if k is negative.
+    """
+
+    k: int = 0
+
+    def __post_init__(self) -> None:
+        if self.k < 0:
+            raise ConfigError(f"gmm:k={self.k}: expected at least 1, or 0 to choose by BIC.")
+
+    def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
+        """Expectation maximisation; weighted points are resampled, at most 10,000 of them."""
+        sample = _resample(x, weights, rng)
+        seed = int(rng.integers(2**31))
+        found = _mixture(sample, self.k, seed) if self.k else _by_bic(sample, seed)
+        return Fitted(found, f"gmm:k={found.n_components}")
+
+
+@dataclass(frozen=True)
+class KernelDensity(Base):
+    """Gaussian kernel density on whitened points, bandwidth by Scott's rule n_eff^(-1/(D+4)).
+
+    Reference: Scott (1992), Multivariate Density Estimation, eq. 6.42
+
+    Use: few dimensions and many points.
+
+    Args:
+        bandwidth: kernel width in units of the cloud's own spread; 0 for Scott's rule.
+
+    Raises:
+        ConfigError: if the bandwidth is negative.
+    """
+
+    bandwidth: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bandwidth < np.inf:
+            raise ConfigError(
+                f"kde:bandwidth={self.bandwidth}: expected a positive number, or 0 (Scott's rule)."
+            )
+
+    def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
+        """Store the cloud."""
+        from scipy.stats import gaussian_kde
+
+        rule = self.bandwidth or "scott"
+        return Kernel(gaussian_kde(x.T, bw_method=rule, weights=weights))
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel density that SciPy fitted.
+
+    Args:
+        model: a `scipy.stats.gaussian_kde`.
+        name: what it is called in outputs.
+    """
+
+    model: Any
+    name: str = "kde"
+
+    def log_prob(self, x: Array) -> Array:
+        """The estimate's log density."""
+        return np.asarray(self.model.logpdf(x.T), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Auto(Base):
+    """Mixture of Gaussians chosen by BIC; exactly N(0, I) where the source is Gaussian.
+
+    Use: the default.
+    """
+
+    def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
+        """The mixture."""
+        return GaussianMixture().fit(x, weights, rng)
+
+
+def standard_normal(dim: int) -> Density:
+    """N(0, I), the density of a Gaussian source.
+
+    Args:
+        dim: dimension D.
+    """
+    return Normal(np.zeros(dim), np.eye(dim), "N(0, I)")
+
+
+def _resample(x: Array, weights: Array, rng: np.random.Generator) -> Array:
+    """Equally weighted points: all of them where they are, else a systematic resample."""
+    if len(x) <= MAX_POINTS and np.ptp(weights) <= 1e-12 * weights.max():
+        return x
+    return x[systematic(weights, min(len(x), MAX_POINTS), rng)]
+
+
+def _mixture(x: Array, k: int, seed: int) -> Any:
+    """A fitted mixture of k components."""
+    from sklearn.mixture import GaussianMixture as Solver
+
+    ridge = float(np.trace(_jitter(np.cov(x.T).reshape(x.shape[1], -1)))) / x.shape[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = Solver(k, reg_covar=ridge, random_state=seed, max_iter=300).fit(x)
+    if not found.converged_:
+        warnings.warn(
+            f"The mixture of {k} Gaussians has not converged; its density is approximate.",
+            CfmWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+def _by_bic(x: Array, seed: int) -> Any:
+    """The mixture of least BIC, giving up after two counts without gain."""
+    best, score, worse = None, np.inf, 0
+    for k in range(1, min(MAX_COMPONENTS, max(1, len(x) // (2 * x.shape[1] + 2))) + 1):
+        found = _mixture(x, k, seed)
+        bic = found.bic(x)
+        worse = 0 if bic < score else worse + 1
+        if bic < score:
+            best, score = found, bic
+        if worse == 2:
+            break
+    return best
+
+
+def _jitter(covariance: Array) -> Array:
+    """A ridge a millionth of the mean variance, so that thin clouds keep a density."""
+    dim = len(covariance)
+    jitter: Array = np.eye(dim) * (1e-6 * np.trace(covariance) / dim + 1e-300)
+    return jitter

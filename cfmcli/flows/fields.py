@@ -1,0 +1,117 @@
+"""Fields: time-conditioned networks with one output, a head, for each thing regressed."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from cfmcli.catalog import did_you_mean
+from cfmcli.errors import ConfigError
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "selu": nn.SELU,
+    "tanh": nn.Tanh,
+    "softplus": nn.Softplus,
+}
+
+
+class Head(nn.Module):
+    """A multilayer perceptron (s, x) -> R^D.
+
+    Args:
+        layers: the perceptron, from D + 1 inputs to D outputs.
+        span: the length K of the inner clock, which is scaled to [-1, 1].
+    """
+
+    def __init__(self, layers: nn.Sequential, span: float) -> None:
+        super().__init__()
+        self.layers = layers
+        self.span = span
+
+    def forward(self, s: Tensor, x: Tensor) -> Tensor:
+        """The output at inner times s, shape (B, 1), and points x, shape (B, D)."""
+        out: Tensor = self.layers(torch.cat((2 * s / self.span - 1, x), dim=-1))
+        return out
+
+
+class Field(nn.Module):
+    """The heads of a model.
+
+    Args:
+        heads: head name -> network.
+    """
+
+    def __init__(self, heads: dict[str, Head]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict(heads)
+
+    def forward(self, s: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Every head at inner times s, shape (B, 1), and points x, shape (B, D)."""
+        return {name: head(s, x) for name, head in self.heads.items()}
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Multilayer perceptron of time and state, one for each head, smooth so that it differentiates.
+
+    Reference: Tong et al. (2024), arXiv 2302.00482, app. E (three hidden layers)
+
+    Use: the default; raise width for more than some tens of dimensions.
+
+    Args:
+        width: units of each hidden layer, at least 1.
+        depth: number of hidden layers, at least 1.
+        activation: silu, gelu, selu, tanh or softplus.
+
+    Raises:
+        ConfigError: if an option is out of its range.
+    """
+
+    width: int = 128
+    depth: int = 3
+    activation: str = "gelu"
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.depth < 1:
+            raise ConfigError(
+                f"mlp:width={self.width},depth={self.depth}: expected at least 1 of each."
+            )
+        if self.activation not in _ACTIVATIONS:
+            known = did_you_mean(self.activation, _ACTIVATIONS)
+            raise ConfigError(f"mlp has no activation '{self.activation}'.{known}")
+
+    def build(
+        self, heads: tuple[str, ...], dim: int, segments: int, generator: torch.Generator
+    ) -> Field:
+        """The field with freshly drawn weights.
+
+        Args:
+            heads: names of the heads.
+            dim: dimension D of the state.
+            segments: gaps K between snapshots: the inner clock runs from 0 to K.
+            generator: source of the initial weights.
+        """
+        return Field({name: self._head(dim, segments, generator) for name in heads})
+
+    def _head(self, dim: int, segments: int, generator: torch.Generator) -> Head:
+        """One perceptron."""
+        sizes = [dim + 1, *[self.width] * self.depth, dim]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise(sizes):
+            layers += [_linear(fan_in, fan_out, generator), _ACTIVATIONS[self.activation]()]
+        return Head(nn.Sequential(*layers[:-1]), float(segments))
+
+
+def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:
+    """A linear layer with uniform weights of variance 1 / (3 fan_in), drawn from the generator."""
+    layer = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
+    bound = 1 / math.sqrt(fan_in)
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer

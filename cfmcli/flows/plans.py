@@ -1,0 +1,259 @@
+"""Plans: the joint law of source and target indices, drawn without wasting points."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli.data.table import Array
+
+IntArray = npt.NDArray[np.intp]
+
+
+class Plan(ABC):
+    """A joint law of (i, j): i indexes the rows of x0, j the rows of x1.
+
+    Attributes:
+        shape: the sizes (n0, n1) of the two clouds.
+    """
+
+    shape: tuple[int, int]
+
+    @abstractmethod
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+        """Draw index pairs in random order, by systematic resampling of the mass.
+
+        A pair of mass m comes floor(n m) or ceil(n m) times, n m on average; so a plan that
+        is a permutation of n points gives each of its pairs exactly once.
+
+        Reference: Douc, Cappé and Moulines (2005), arXiv cs/0507025
+
+        Args:
+            n: number of pairs, >= 0.
+            rng: source of randomness.
+
+        Returns:
+            i and j, shape (n,) each.
+        """
+
+    @abstractmethod
+    def arrays(self) -> tuple[IntArray, IntArray, Array]:
+        """The pairs that carry mass, as (i, j, mass), sorted by i and then by j."""
+
+    @abstractmethod
+    def marginals(self) -> tuple[Array, Array]:
+        """The masses of the rows of x0 and of x1, shapes (n0,) and (n1,)."""
+
+    @abstractmethod
+    def mean_cost(self, x0: Array, x1: Array) -> float:
+        """Mean squared distance of a pair, Σ mass |x0_i - x1_j|² / Σ mass.
+
+        Args:
+            x0: source points, shape (n0, D).
+            x1: target points, shape (n1, D).
+        """
+
+
+class ProductPlan(Plan):
+    """The independent coupling: mass_ij = w0_i w1_j, in memory O(n0 + n1).
+
+    Args:
+        w0: weights of the source, shape (n0,), >= 0.
+        w1: weights of the target, shape (n1,), >= 0.
+    """
+
+    def __init__(self, w0: Array, w1: Array) -> None:
+        self.shape = (len(w0), len(w1))
+        self._w0, self._w1 = w0, w1
+        self._lines = _Line.of_single_items(w0), _Line.of_single_items(w1)
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+        """Draw rows and columns apart; each row and each column comes floor or ceil times."""
+        rows, columns = self._lines
+        return rows.draw(n, rng), columns.draw(n, rng)
+
+    def arrays(self) -> tuple[IntArray, IntArray, Array]:
+        """All n0 n1 pairs: as large as the dense matrix."""
+        return PairPlan.of_matrix(np.outer(self._w0, self._w1)).arrays()
+
+    def marginals(self) -> tuple[Array, Array]:
+        """The weights themselves."""
+        return self._w0, self._w1
+
+    def mean_cost(self, x0: Array, x1: Array) -> float:
+        """Mean squared distance by moments, |E x0 - E x1|² + tr Var x0 + tr Var x1."""
+        (mean0, spread0), (mean1, spread1) = _moments(x0, self._w0), _moments(x1, self._w1)
+        return float(((mean0 - mean1) ** 2).sum() + spread0 + spread1)
+
+
+class PairPlan(Plan):
+    """A sparse plan: a list of pairs with their masses.
+
+    Args:
+        i: rows of x0, shape (k,).
+        j: rows of x1, shape (k,).
+        mass: masses of the pairs, shape (k,), >= 0; a pair named twice has the sum.
+        shape: the sizes (n0, n1) of the two clouds.
+    """
+
+    def __init__(self, i: IntArray, j: IntArray, mass: Array, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self._i, self._j, self._mass = merge_pairs(i, j, mass, shape)
+        self._line = _Line(self._mass, np.searchsorted(self._i, np.arange(shape[0] + 1)))
+
+    @classmethod
+    def of_matrix(cls, matrix: Array) -> "PairPlan":
+        """The plan of a matrix of masses that is mostly zero, shape (n0, n1)."""
+        i, j = np.nonzero(matrix)
+        return cls(i, j, matrix[i, j], (matrix.shape[0], matrix.shape[1]))
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+        """Draw pairs; each pair, and each row of x0, comes floor or ceil times."""
+        k = self._line.draw(n, rng)
+        return self._i[k], self._j[k]
+
+    def arrays(self) -> tuple[IntArray, IntArray, Array]:
+        """The pairs, sorted by i and then by j."""
+        return self._i, self._j, self._mass
+
+    def marginals(self) -> tuple[Array, Array]:
+        """The masses of the rows of x0 and of x1."""
+        n0, n1 = self.shape
+        return summed(self._i, self._mass, n0), summed(self._j, self._mass, n1)
+
+    def mean_cost(self, x0: Array, x1: Array) -> float:
+        """Mean squared distance of a pair."""
+        return float(self._mass @ pair_costs(x0, x1, self._i, self._j) / self._mass.sum())
+
+
+class DensePlan(Plan):
+    """A plan held as its matrix.
+
+    Args:
+        matrix: masses of all pairs, shape (n0, n1), >= 0.
+    """
+
+    def __init__(self, matrix: Array) -> None:
+        self.shape = (matrix.shape[0], matrix.shape[1])
+        self._matrix = matrix
+
+    @cached_property
+    def _line(self) -> "_Line":
+        """The matrix, row after row, as one line of mass."""
+        n0, n1 = self.shape
+        return _Line(self._matrix.ravel(), np.arange(n0 + 1) * n1)
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+        """Draw pairs; each pair, and each row of x0, comes floor or ceil times."""
+        i, j = np.divmod(self._line.draw(n, rng), self.shape[1])
+        return i, j
+
+    def arrays(self) -> tuple[IntArray, IntArray, Array]:
+        """The pairs that carry mass, sorted by i and then by j."""
+        return PairPlan.of_matrix(self._matrix).arrays()
+
+    def marginals(self) -> tuple[Array, Array]:
+        """The masses of the rows of x0 and of x1."""
+        return self._matrix.sum(1), self._matrix.sum(0)
+
+    def mean_cost(self, x0: Array, x1: Array) -> float:
+        """Mean squared distance of a pair."""
+        return float(np.vdot(self._matrix, squared_distances(x0, x1)) / self._matrix.sum())
+
+
+def systematic(mass: Array, n: int, rng: np.random.Generator) -> IntArray:
+    """Draw n indices in random order, each floor or ceil of n times its share of the mass.
+
+    Reference: Douc, Cappé and Moulines (2005), arXiv cs/0507025
+
+    Args:
+        mass: masses, shape (k,), >= 0, not all zero.
+        n: number of indices, >= 0.
+        rng: source of randomness.
+
+    Returns:
+        Indices, shape (n,).
+    """
+    return _Line.of_single_items(mass).draw(n, rng)
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """Masses laid end to end, in groups that each draw puts in a new order.
+
+    The new order keeps two items that happen to lie one step apart from always being drawn
+    together; shuffling groups rather than items makes a draw from a dense plan cheap.
+
+    Args:
+        mass: masses of the items, shape (k,).
+        starts: first item of each group, and k at the end, shape (groups + 1,).
+    """
+
+    mass: Array
+    starts: IntArray
+
+    @classmethod
+    def of_single_items(cls, mass: Array) -> "_Line":
+        """A line on which each item is its own group."""
+        return cls(mass, np.arange(len(mass) + 1))
+
+    @cached_property
+    def _ends(self) -> Array:
+        """Where each item ends, shape (k,)."""
+        return np.cumsum(self.mass)
+
+    @cached_property
+    def _edges(self) -> Array:
+        """Where each group starts, and where the last one ends, shape (groups + 1,)."""
+        return np.concatenate([[0.0], self._ends])[self.starts]
+
+    def draw(self, n: int, rng: np.random.Generator) -> IntArray:
+        """Items met by n equidistant points with a random offset, in random order."""
+        order = rng.permutation(len(self.starts) - 1)
+        ends = np.cumsum(np.diff(self._edges)[order])
+        points = (np.arange(n) + rng.random()) * (ends[-1] / max(n, 1))
+        place = _locate(ends, points)
+        group = order[place]
+        items = _locate(self._ends, self._edges[group + 1] - (ends[place] - points))
+        # Rounding must not carry a point over the edge of its group.
+        return rng.permutation(np.clip(items, self.starts[group], self.starts[group + 1] - 1))
+
+
+def _locate(ends: Array, points: Array) -> IntArray:
+    """The interval of each point, given where the intervals end."""
+    return np.minimum(np.searchsorted(ends, points, side="right"), len(ends) - 1)
+
+
+def _moments(x: Array, w: Array) -> tuple[Array, float]:
+    """Weighted mean, shape (D,), and trace of the covariance."""
+    mean = w @ x / w.sum()
+    return mean, float(w @ ((x - mean) ** 2).sum(1) / w.sum())
+
+
+def summed(index: IntArray, mass: Array, size: int = 0) -> Array:
+    """The total mass at each index, shape (size or more,)."""
+    return np.bincount(index, mass, size).astype(np.float64, copy=False)
+
+
+def merge_pairs(
+    i: IntArray, j: IntArray, mass: Array, shape: tuple[int, int]
+) -> tuple[IntArray, IntArray, Array]:
+    """The pairs sorted by i and then by j, those named twice added up."""
+    keys, place = np.unique(i * shape[1] + j, return_inverse=True)
+    rows, columns = np.divmod(keys, shape[1])
+    return rows, columns, summed(place, mass, len(keys))
+
+
+def pair_costs(x0: Array, x1: Array, i: IntArray, j: IntArray) -> Array:
+    """Squared distances |x0_i - x1_j|² of pairs, shape (k,)."""
+    gap = x0[i] - x1[j]
+    return np.asarray(np.einsum("kd,kd->k", gap, gap))
+
+
+def squared_distances(x0: Array, x1: Array) -> Array:
+    """Squared distances |x0_i - x1_j|² of all pairs, shape (n0, n1), float64."""
+    from scipy.spatial.distance import cdist
+
+    return np.asarray(cdist(x0, x1, "sqeuclidean"))

@@ -1,0 +1,220 @@
+"""AnnData files, .h5ad and .zarr: only what is asked for is read."""
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli.data.table import Table
+from cfmcli.errors import ConfigError, DataError
+from cfmcli.io.annotation import NOTHING, Annotation, check
+from cfmcli.io.checks import as_float, counted, distinct_ids, distinct_names, finite, some_points
+from cfmcli.io.formats import suffix
+from cfmcli.io.output import atomic
+from cfmcli.io.selection import Selection, listed, pick, unknown
+from cfmcli.io.store import Node, encoding, names_of, opened, shape_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cfmcli.data.table import Matrix
+
+Loaded = Any
+
+ROWS = 4096
+
+
+def read(path: str, selection: Selection) -> Table:
+    """Read X, a layer or an obsm with the annotations; nothing else is loaded.
+
+    Sparse matrices come back as CSR.
+
+    Raises:
+        DataError: the file is damaged, or does not hold what the selection names.
+    """
+    from anndata.io import read_elem
+
+    with opened(path) as root:
+        basis, element = _element(root, selection, path)
+        names = _names(root, basis, element)
+        obs = read_elem(root["obs"])
+        keep = chosen(names, selection, path)
+        values = _values(element, keep, path)
+    return table(values, [names[k] for k in keep], obs, selection, basis, path)
+
+
+def chosen(names: Sequence[str], selection: Selection, origin: str) -> list[int]:
+    """The places of the features that the selection takes."""
+    distinct_names(names, "feature names", origin, "See adata.var_names_make_unique().")
+    left = set(pick(names, selection, origin))
+    if not left:
+        raise DataError(f"{origin}: the selection leaves no feature of {listed(names)}.")
+    return [place for place, name in enumerate(names) if name in left]
+
+
+def table(
+    values: "Matrix",
+    names: Sequence[str],
+    obs: "pd.DataFrame",
+    selection: Selection,
+    basis: str,
+    origin: str,
+) -> Table:
+    """Check values and ids, and make them a table with the annotations."""
+    if selection.id_key:
+        if selection.id_key not in obs:
+            raise unknown("id column", selection.id_key, obs.columns, origin)
+        obs = obs.set_index(selection.id_key)
+    ids = obs.index.astype(str).astype(object).rename(obs.index.name or "")
+    some_points(len(obs), origin)
+    if values.shape[0] != len(obs):
+        raise DataError(f"{origin}: {basis} has {values.shape[0]} rows for {len(obs)} ids.")
+    distinct_ids(ids, origin, counted)
+    finite(values, names, origin, lambda row: f"{counted(row)}, id {ids[row]!r}")
+    return Table(values, tuple(names), obs.set_axis(ids, axis=0), origin, basis)
+
+
+def locate(selection: Selection, origin: str) -> tuple[str, str]:
+    """The part of an AnnData that is asked for: "X", "layers" or "obsm", and its key.
+
+    Raises:
+        ConfigError: a layer and a representation at once.
+    """
+    if selection.layer and selection.use_rep:
+        raise ConfigError(f"{origin}: --layer and --use-rep exclude each other. Give one.")
+    if selection.layer:
+        return "layers", selection.layer
+    if selection.use_rep and selection.use_rep != "X":
+        return "obsm", selection.use_rep
+    return "X", ""
+
+
+def basis_of(part: str, key: str) -> str:
+    """How a table calls where its values are from."""
+    return {"layers": f"layer:{key}", "obsm": f"obsm:{key}"}.get(part, "X")
+
+
+def numbered(key: str, width: int) -> list[str]:
+    """Names for the columns of a representation: pca1, pca2, ... for X_pca."""
+    return [f"{key.removeprefix('X_')}{place + 1}" for place in range(width)]
+
+
+def write(path: str, table: Table) -> None:
+    """Write a table as AnnData: X = values, obs = annotations, obs_names = ids."""
+    write_anndata(path, table.values, table.obs, table.features)
+
+
+def write_anndata(
+    target: str,
+    X: "Matrix",
+    obs: "pd.DataFrame",
+    var_names: Sequence[str],
+    annotation: Annotation = NOTHING,
+) -> None:
+    """Write a new AnnData, all or nothing.
+
+    Args:
+        target: path, .h5ad or .zarr.
+        X: values, shape (n, d), dense or CSR.
+        obs: annotations, indexed by id.
+        var_names: the d feature names.
+        annotation: what else it holds; its obs columns go beside those of `obs`.
+
+    Raises:
+        DataError: a shape or a name that AnnData cannot store.
+    """
+    import anndata as ad
+    import pandas as pd
+
+    check(annotation, (len(obs), len(var_names)), target)
+    frame = storable(obs.assign(**annotation.obs), target)
+    var = pd.DataFrame(index=pd.Index(list(var_names), dtype=object))
+    parts = {k: dict(getattr(annotation, k)) for k in ("obsm", "layers", "varm", "uns")}
+    data = ad.AnnData(X=X, obs=frame, var=var, **parts)
+    writer = data.write_zarr if suffix(target) == ".zarr" else data.write_h5ad
+    with atomic(target) as part, warnings.catch_warnings():
+        # AnnData announces its next default for Zarr, which a user of ours cannot act upon.
+        warnings.filterwarnings("ignore", "Writing zarr v2", UserWarning)
+        writer(part, convert_strings_to_categoricals=False)
+
+
+def storable(obs: "pd.DataFrame", target: str) -> "pd.DataFrame":
+    """Annotations as AnnData can store them: text with gaps becomes categorical.
+
+    Raises:
+        DataError: a column name that HDF5 takes for a path.
+    """
+    frame = obs.copy()
+    frame.columns = frame.columns.map(str)
+    path_like = [name for name in frame.columns if "/" in name or name in {"", ".", "_index"}]
+    if path_like:
+        raise DataError(
+            f"{target}: AnnData cannot store a column called {path_like[0]!r}. Rename it."
+        )
+    for name in frame.select_dtypes(["object", "string"]).columns:
+        text = frame[name].map(str, na_action="ignore")
+        frame[name] = text.astype("category") if text.isna().any() else text
+    label = str(frame.index.name or "")
+    usable = label and label not in frame.columns and "/" not in label
+    frame.index = frame.index.astype(str).rename(label if usable else None)
+    return frame
+
+
+def _element(root: Node, selection: Selection, origin: str) -> tuple[str, Node]:
+    """What the selection names: its basis and the element on disk."""
+    part, key = locate(selection, origin)
+    if part != "X":
+        held = root.get(part, {})
+        if key not in held:
+            raise unknown(f"{part} key", key, held, origin)
+        return basis_of(part, key), held[key]
+    if "X" not in root or encoding(root["X"]) == "null":
+        keys = listed(root["obsm"]) if "obsm" in root else "none"
+        raise DataError(f"{origin}: X is empty. Choose --layer or --use-rep; obsm holds: {keys}.")
+    return "X", root["X"]
+
+
+def _names(root: Node, basis: str, element: Node) -> list[str]:
+    """The feature names of an element."""
+    if not basis.startswith("obsm:"):
+        return names_of(root["var"])
+    if encoding(element) == "dataframe":
+        return [str(name) for name in element.attrs["column-order"]]
+    shape = shape_of(element)
+    return numbered(basis.removeprefix("obsm:"), shape[1] if len(shape) > 1 else 1)
+
+
+def _values(element: Node, keep: list[int], origin: str) -> "Matrix":
+    """The kept columns of an element: CSR if sparse, else an array, (n, d)."""
+    from anndata.io import read_elem
+
+    kind, width = encoding(element), shape_of(element)[-1]
+    if kind in {"array", "string-array"} and len(element.shape) > 1:
+        return _dense(element, keep, origin)
+    loaded = read_elem(element)
+    return columns_of(loaded, keep if len(keep) < width else None, origin)
+
+
+def columns_of(loaded: Loaded, keep: list[int] | None, origin: str) -> "Matrix":
+    """The kept columns (None: all) of an array, a frame or a sparse matrix in memory."""
+    from scipy import sparse
+
+    if sparse.issparse(loaded):
+        rows = sparse.csr_matrix(loaded)
+        rows = rows if keep is None else rows[:, keep]
+        rows.data = as_float(rows.data, origin)
+        return rows
+    array = np.asarray(loaded)
+    array = array[:, None] if array.ndim == 1 else array
+    return as_float(array if keep is None else array[:, keep], origin)
+
+
+def _dense(element: Node, keep: list[int], origin: str) -> npt.NDArray[Any]:
+    """Columns of an array on disk, read in blocks of rows so that the rest never piles up."""
+    count, width = element.shape
+    if len(keep) == width:
+        return as_float(np.asarray(element[...]), origin)
+    blocks = (element[at : at + ROWS][:, keep] for at in range(0, max(count, 1), ROWS))
+    return as_float(np.concatenate(list(blocks)), origin)

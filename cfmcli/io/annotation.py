@@ -1,0 +1,167 @@
+"""What a result adds to an AnnData, and adding it to a copy of the input on disk."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cfmcli.errors import DataError
+from cfmcli.io.formats import suffix
+from cfmcli.io.output import atomic
+from cfmcli.io.store import Node, opened, shape_of
+
+Column = Any
+
+SLOTS = ("obsm", "layers", "varm", "uns")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Additions to an AnnData; a key that exists is replaced.
+
+    Args:
+        obs: columns, each of length n_obs.
+        obsm: arrays with n_obs rows.
+        layers: arrays of shape (n_obs, n_vars).
+        varm: arrays with n_vars rows.
+        uns: anything AnnData can store, with string keys throughout.
+    """
+
+    obs: Mapping[str, Any] = field(default_factory=dict)
+    obsm: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, Any] = field(default_factory=dict)
+    varm: Mapping[str, Any] = field(default_factory=dict)
+    uns: Mapping[str, Any] = field(default_factory=dict)
+
+
+NOTHING = Annotation()
+
+
+def annotate(source: str, target: str, annotation: Annotation) -> None:
+    """Write a copy of an AnnData file with additions, all or nothing; the rest is kept as it is.
+
+    Args:
+        source: the input, .h5ad or .zarr.
+        target: the output, .h5ad or .zarr.
+        annotation: what to add.
+
+    Raises:
+        DataError: a shape that does not fit the input, or a key that cannot be stored.
+        ResourceError: the disk is full or the folder is not writable.
+    """
+    with opened(source) as root:
+        check(annotation, (shape_of(root["obs"])[0], shape_of(root["var"])[0]), target)
+    with atomic(target) as part:
+        _copy(source, part)
+        with _editable(part) as root:
+            _add(root, annotation)
+
+
+def check(annotation: Annotation, shape: tuple[int, int], target: str) -> None:
+    """Check names and shapes of additions to an AnnData of shape (n_obs, n_vars).
+
+    Raises:
+        DataError: what AnnData could not store, or not read again.
+    """
+    cells, genes = shape
+    expected = {"obs": (cells,), "obsm": (cells,), "layers": shape, "varm": (genes,)}
+    for slot, lead in expected.items():
+        for key, value in getattr(annotation, slot).items():
+            _key(key, slot, target)
+            got = tuple(np.shape(value)) if not hasattr(value, "shape") else tuple(value.shape)
+            if got[: len(lead)] != lead:
+                raise DataError(
+                    f"{target}: {slot}[{key!r}] has shape {got}, expected {lead} first."
+                )
+    _keys(annotation.uns, "uns", target)
+
+
+def _key(key: object, place: str, target: str) -> None:
+    """Raise DataError unless a key is text that HDF5 can store."""
+    if not isinstance(key, str) or not key or "/" in key:
+        raise DataError(
+            f"{target}: {place} has the key {key!r}. AnnData stores only non-empty text without"
+            " '/' as a key: convert it with str() or rename it."
+        )
+
+
+def _keys(mapping: Mapping[Any, Any], place: str, target: str) -> None:
+    """Check the keys of nested mappings."""
+    for key, value in mapping.items():
+        _key(key, place, target)
+        if isinstance(value, Mapping):
+            _keys(value, f"{place}[{key!r}]", target)
+
+
+def _copy(source: str, part: Path) -> None:
+    """Copy an AnnData file; from one format to the other element by element."""
+    if suffix(source) != suffix(part.name):
+        _convert(source, part)
+    elif Path(source).is_dir():
+        shutil.copytree(source, part)
+    else:
+        shutil.copyfile(source, part)
+
+
+def _convert(source: str, part: Path) -> None:
+    """Copy every element of an AnnData file into a file of the other format."""
+    from anndata.io import read_elem, write_elem
+
+    with opened(source) as root, _editable(part) as copy:
+        copy.attrs.update(dict(root.attrs))
+        for name in root:
+            write_elem(copy, name, read_elem(root[name]))
+
+
+@contextmanager
+def _editable(part: Path) -> Iterator[Node]:
+    """The root group of an AnnData file that may be changed."""
+    if suffix(part.name) == ".zarr":
+        import zarr
+
+        existing = zarr.open_group(
+            str(part), mode="a", zarr_format=_zarr_format(part), use_consolidated=False
+        )
+        yield existing
+        zarr.consolidate_metadata(existing.store)
+        return
+    import h5py
+
+    with h5py.File(part, "a") as root:
+        yield root
+
+
+def _zarr_format(part: Path) -> Literal[2, 3]:
+    """The version of a Zarr folder; the version that AnnData reads everywhere for a new one."""
+    return 3 if (part / "zarr.json").exists() else 2
+
+
+def _add(root: Node, annotation: Annotation) -> None:
+    """Write additions into an open AnnData file."""
+    from anndata.io import write_elem
+
+    obs = root["obs"]
+    for key, value in annotation.obs.items():
+        write_elem(obs, key, _column(value))
+    order = [str(name) for name in obs.attrs["column-order"]]
+    obs.attrs["column-order"] = list(dict.fromkeys((*order, *annotation.obs)))
+    for slot in SLOTS:
+        if slot not in root:
+            write_elem(root, slot, {})
+        for key, value in getattr(annotation, slot).items():
+            write_elem(root[slot], key, value)
+
+
+def _column(value: Column) -> Column:
+    """A column of annotations in a form that AnnData writes."""
+    import pandas as pd
+
+    array = value.array if isinstance(value, pd.Series) else value
+    if isinstance(array, pd.Categorical):
+        return array
+    plain = np.asarray(array)
+    return plain.astype(object) if plain.dtype.kind == "U" else plain

@@ -1,0 +1,209 @@
+"""NumPy's own files: .npy, and .npz with ids and annotations."""
+
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli.data.table import Table
+from cfmcli.errors import CfmWarning, DataError
+from cfmcli.io.checks import (
+    as_float,
+    counted,
+    dense,
+    distinct_ids,
+    distinct_names,
+    finite,
+    some_points,
+)
+from cfmcli.io.formats import suffix
+from cfmcli.io.output import atomic
+from cfmcli.io.selection import Selection, listed, pick, plain_only, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESERVED = ("X", "ids", "features")
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+Loaded = Any
+Named = Mapping[str, npt.NDArray[Any]]
+
+
+def read(path: str, selection: Selection) -> Table:
+    """Read a .npy array of points, or an .npz with `X` and optional ids, features, annotations.
+
+    In an .npz, `X` (or `use_rep`, or the only 2-D array) holds the points; `ids` and `features`
+    their names; other 1-D arrays of the same length are annotations.
+
+    Raises:
+        DataError: the file is damaged, holds pickled objects, or no single array of points.
+    """
+    if suffix(path) == ".npy":
+        plain_only(selection, path)
+        return from_array(loaded(path), selection, path)
+    arrays: dict[str, npt.NDArray[Any]] = loaded(path)
+    key = points_key(arrays, selection, path)
+    return _named(arrays, key, selection, path)
+
+
+def from_array(array: npt.NDArray[Any], selection: Selection, origin: str) -> Table:
+    """An array of points, (n,) or (n, d), as a table with features x0, x1, ..."""
+    values = matrix(array, origin)
+    return _table(values, default_features(values), _frame(len(values)), selection, origin)
+
+
+def matrix(array: npt.NDArray[Any], origin: str) -> npt.NDArray[Any]:
+    """An array as points, (n, d); one axis means one feature.
+
+    Raises:
+        DataError: the array has another number of axes, or holds no real numbers.
+    """
+    values = array[:, None] if array.ndim == 1 else array
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise DataError(
+            f"{origin}: expected points as an array of shape (n, d), got shape {array.shape}."
+        )
+    return as_float(values, origin)
+
+
+def default_features(values: npt.NDArray[Any]) -> tuple[str, ...]:
+    """Names x0, x1, ... for the columns of an array."""
+    return tuple(f"x{number}" for number in range(values.shape[1]))
+
+
+def write(path: str, table: Table) -> None:
+    """Write values alone (.npy, with a warning for what is left out) or all of it (.npz)."""
+    if suffix(path) == ".npz":
+        _write_archive(path, _members(table, path))
+        return
+    if table.obs.index.name is not None or len(table.obs.columns):
+        text = f"{path}: .npy holds numbers only; ids and annotations were left out. Use .npz."
+        warnings.warn(text, CfmWarning, stacklevel=2)
+    with atomic(path) as part, part.open("wb") as stream:
+        np.lib.format.write_array(stream, dense(table.values), allow_pickle=False)
+
+
+def loaded(path: str) -> Loaded:
+    """What a file holds: an array, or arrays by name; never objects."""
+    try:
+        with Path(path).open("rb") as stream:
+            content = np.load(stream, allow_pickle=False)
+            packed = isinstance(content, np.lib.npyio.NpzFile)
+            if packed != (suffix(path) == ".npz"):
+                raise ValueError("the suffix does not fit the content")
+            return dict(content.items()) if packed else content
+    except (ValueError, EOFError, zipfile.BadZipFile, OSError, KeyError) as error:
+        raise DataError(
+            f"{path}: it cannot be read as {suffix(path)[1:]}: {error}."
+            " Expected plain arrays of numbers or text, as numpy.save writes them."
+        ) from error
+
+
+def points_key(arrays: Named, selection: Selection, origin: str) -> str:
+    """The name of the array of points."""
+    if selection.layer:
+        plain_only(Selection(layer=selection.layer), origin)
+    if selection.use_rep and selection.use_rep not in arrays:
+        raise unknown("array", selection.use_rep, arrays, origin)
+    if selection.use_rep or "X" in arrays:
+        return selection.use_rep or "X"
+    tables = [name for name, array in arrays.items() if array.ndim == 2]
+    if len(tables) != 1:
+        raise DataError(
+            f"{origin}: expected an array named X or a single 2-D array; the arrays are"
+            f" {listed(arrays)}, 2-D of them: {listed(tables)}. Choose one with --use-rep."
+        )
+    return tables[0]
+
+
+def _named(arrays: Named, key: str, selection: Selection, origin: str) -> Table:
+    """The table of an .npz."""
+    values = matrix(arrays[key], f"{origin}: {key}")
+    given = _decoded(arrays["features"]).tolist() if "features" in arrays else None
+    names = tuple(map(str, given)) if given else default_features(values)
+    if len(names) != values.shape[1]:
+        raise DataError(f"{origin}: {len(names)} features for {values.shape[1]} columns of {key}.")
+    obs = _frame(len(values), arrays.get("ids"), origin)
+    for name, array in arrays.items():
+        if name not in {key, *RESERVED} and array.shape == (len(values),):
+            obs[name] = _decoded(array)
+    if selection.id_key:
+        if selection.id_key not in obs:
+            raise unknown("id column", selection.id_key, obs.columns, origin)
+        obs.index = obs.pop(selection.id_key).astype(str).rename(selection.id_key)
+    return _table(values, names, obs, selection, origin)
+
+
+def _table(
+    values: npt.NDArray[Any],
+    names: tuple[str, ...],
+    obs: "pd.DataFrame",
+    selection: Selection,
+    origin: str,
+) -> Table:
+    """Select features, check, and put the parts together."""
+    some_points(len(values), origin)
+    distinct_names(names, "feature names", origin, "Rename them so that each is its own.")
+    chosen = pick(names, selection, origin)
+    if len(chosen) < len(names):
+        place = {name: number for number, name in enumerate(names)}
+        values = values[:, [place[name] for name in chosen]]
+    if not chosen:
+        raise DataError(f"{origin}: --drop leaves no feature of {listed(names)}.")
+    finite(values, chosen, origin, counted)
+    distinct_ids(obs.index, origin, counted)
+    return Table(values, chosen, obs, origin)
+
+
+def _frame(count: int, ids: npt.NDArray[Any] | None = None, origin: str = "") -> "pd.DataFrame":
+    """An empty frame of annotations, numbered or with ids."""
+    import pandas as pd
+
+    if ids is None:
+        return pd.DataFrame(index=pd.Index([str(row) for row in range(count)], dtype=object))
+    if ids.shape != (count,):
+        raise DataError(f"{origin}: ids has shape {ids.shape}, expected ({count},) as X has rows.")
+    return pd.DataFrame(index=pd.Index([str(i) for i in _decoded(ids)], dtype=object, name="id"))
+
+
+def _decoded(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Text arrays as Python strings, other arrays as they are."""
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8")
+    return array.astype(object) if array.dtype.kind == "U" else array
+
+
+def _members(table: Table, path: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an .npz by name."""
+    clash = [str(name) for name in table.obs.columns if str(name) in RESERVED]
+    if clash:
+        raise DataError(f"{path}: an annotation cannot be called {clash[0]!r} in .npz. Rename it.")
+    members = {"X": dense(table.values), "features": np.array(table.features, dtype=str)}
+    if table.obs.index.name is not None:
+        members["ids"] = np.array([str(i) for i in table.obs.index], dtype=str)
+    return members | {str(name): _plain(table.obs[name]) for name in table.obs.columns}
+
+
+def _plain(column: "pd.Series[Any]") -> npt.NDArray[Any]:
+    """An annotation as numbers or text; missing text becomes empty."""
+    array = np.asarray(column)
+    if array.dtype.kind in "biuf":
+        return array
+    gone = column.isna()
+    return np.array(["" if g else str(v) for v, g in zip(array, gone, strict=True)], dtype=str)
+
+
+def _write_archive(path: str, members: Named) -> None:
+    """Write an .npz whose bytes depend on its content alone."""
+    with atomic(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in members.items():
+            # np.savez stamps the clock into every member.
+            entry = zipfile.ZipInfo(f"{name}.npy", EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)

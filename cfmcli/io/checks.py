@@ -1,0 +1,94 @@
+"""Checks that every reader makes before it hands out a table."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli.errors import DataError
+from cfmcli.io.selection import listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cfmcli.data.table import Matrix
+
+Where = Callable[[int], str]
+
+
+def counted(row: int) -> str:
+    """A row as a user counts it, from 1."""
+    return f"row {row + 1}"
+
+
+def distinct_names(names: Sequence[str], what: str, origin: str, remedy: str) -> None:
+    """Raise DataError when a column or feature name occurs twice."""
+    if len(set(names)) == len(names):
+        return
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    raise DataError(f"{origin}: {what} occur more than once: {listed(twice)}. {remedy}")
+
+
+def distinct_ids(ids: "pd.Index", origin: str, where: Where) -> None:
+    """Raise DataError when an id is empty or occurs twice."""
+    empty = np.flatnonzero(ids.isna() | (ids == ""))
+    if empty.size:
+        raise DataError(
+            f"{origin}: {where(int(empty[0]))} has no id in column {ids.name or ''!r}"
+            f" ({empty.size} in all). Give every point an id, or choose another --id-key."
+        )
+    again = np.flatnonzero(ids.duplicated())
+    if again.size:
+        row = int(again[0])
+        raise DataError(
+            f"{origin}: id {ids[row]!r} at {where(row)} has occurred before ({again.size} repeated"
+            " ids in all). Make the ids unique, or choose another --id-key."
+        )
+
+
+def finite(values: "Matrix", features: Sequence[str], origin: str, where: Where) -> None:
+    """Raise DataError at the first value that is missing, NaN or infinite."""
+    rows, columns, bad = _offenders(values)
+    if not bad.size:
+        return
+    name, what = features[int(columns[0])], "infinite" if np.isinf(bad[0]) else "missing or NaN"
+    raise DataError(
+        f"{origin}: {where(int(rows[0]))}, column {name!r}: the value is {what}"
+        f" ({bad.size} such values in {len(set(columns.tolist()))} columns)."
+        f" Every feature needs a finite number: fill or remove these, or --drop {name}."
+    )
+
+
+def _offenders(values: "Matrix") -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Row, column and value of everything that is not finite, in reading order."""
+    if isinstance(values, np.ndarray):
+        rows, columns = np.nonzero(~np.isfinite(values))
+        return rows, columns, values[rows, columns]
+    at = np.flatnonzero(~np.isfinite(values.data))
+    return np.searchsorted(values.indptr, at, side="right") - 1, values.indices[at], values.data[at]
+
+
+def some_points(count: int, origin: str) -> None:
+    """Raise DataError for a file with no points."""
+    if count == 0:
+        raise DataError(f"{origin}: there are no points, only names. Expected at least one row.")
+
+
+def as_float(values: npt.NDArray[Any], origin: str) -> npt.NDArray[Any]:
+    """Real numbers as they are stored if float32 or float64, else as float64.
+
+    Raises:
+        DataError: the array does not hold real numbers.
+    """
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"{origin}: expected real numbers, got an array of {values.dtype}.")
+    kept = values.dtype in (np.float32, np.float64)
+    native = values.dtype.newbyteorder("=") if kept else np.dtype(np.float64)
+    return values.astype(native, copy=False)
+
+
+def dense(values: "Matrix") -> npt.NDArray[Any]:
+    """Values as an ordinary array, (n, d)."""
+    return values if isinstance(values, np.ndarray) else np.asarray(values.toarray())

@@ -1,0 +1,90 @@
+"""Arrow columns into a table: the meeting point of delimited and Parquet files."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cfmcli.data.table import Table
+from cfmcli.io.checks import Where, distinct_ids, finite, some_points
+from cfmcli.io.selection import Selection, identifier, numeric_features, others
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+    import pyarrow as pa
+
+
+def is_number(column: "pa.ChunkedArray") -> bool:
+    """Whether a column holds integers, floats or decimals, and not gaps alone."""
+    from pyarrow import types
+
+    kind = column.type
+    number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    return bool(number and column.null_count < max(len(column), 1))
+
+
+def assemble(
+    columns: "Mapping[str, pa.ChunkedArray]", selection: Selection, origin: str, where: Where
+) -> Table:
+    """Sort typed columns into features, ids and annotations, and check them.
+
+    Args:
+        columns: name -> column, in the file's order.
+        selection: the user's choice.
+        origin: the file, for messages.
+        where: says where the user finds a row, counted from 0.
+
+    Raises:
+        DataError: no feature, a value that is not finite, or an id that is empty or repeated.
+    """
+    names = tuple(columns)
+    numeric = {name for name in names if is_number(columns[name])}
+    features = numeric_features(numeric, names, selection, origin)
+    values = _matrix([columns[name] for name in features])
+    some_points(len(values), origin)
+    finite(values, features, origin, where)
+    key = identifier(names, selection, origin)
+    obs = _frame({n: columns[n] for n in others(names, key, features)}, len(values))
+    if key is not None:
+        obs.index = _ids(columns[key], key)
+        distinct_ids(obs.index, origin, where)
+    return Table(values, features, obs, origin, columns=names)
+
+
+def order(table: Table) -> tuple[str, ...]:
+    """The columns as they are written: the file's own order, then what is new."""
+    ids = () if table.obs.index.name is None else (str(table.obs.index.name),)
+    everything = dict.fromkeys((*ids, *map(str, table.obs.columns), *table.features))
+    kept = (name for name in table.columns if name in everything)
+    return tuple(dict.fromkeys((*kept, *everything)))
+
+
+def _matrix(columns: "list[pa.ChunkedArray]") -> "npt.NDArray[np.float32 | np.float64]":
+    """Numeric columns side by side, (n, d): float32 if all are, else float64; null is NaN."""
+    import pyarrow as pa
+
+    single = all(column.type == pa.float32() for column in columns)
+    values = np.empty((len(columns[0]), len(columns)), np.float32 if single else np.float64)
+    for place, column in enumerate(columns):
+        values[:, place] = column.cast(pa.float64(), safe=False).to_numpy()
+    return values
+
+
+def _frame(columns: "Mapping[str, pa.ChunkedArray]", count: int) -> "pd.DataFrame":
+    """Annotations as a DataFrame numbered "0", "1", ... by text."""
+    import pandas as pd
+    import pyarrow as pa
+
+    frame = pa.table(dict(columns)).to_pandas() if columns else pd.DataFrame(index=range(count))
+    frame.index = pd.Index([str(row) for row in range(count)], dtype=object)
+    return frame
+
+
+def _ids(column: "pa.ChunkedArray", name: str) -> "pd.Index":
+    """A column as text ids."""
+    import pandas as pd
+    import pyarrow as pa
+
+    ids: pd.Index = pd.Index(column.cast(pa.string()).to_pylist(), dtype=object, name=name)
+    return ids

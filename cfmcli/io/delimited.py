@@ -1,0 +1,179 @@
+"""CSV, TSV and plain text tables."""
+
+import gzip
+import io
+import sys
+from collections.abc import Iterator
+from math import isnan
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from cfmcli.data.table import Table
+from cfmcli.errors import DataError
+from cfmcli.io.checks import dense
+from cfmcli.io.columns import assemble, order
+from cfmcli.io.formats import suffix
+from cfmcli.io.output import atomic
+from cfmcli.io.selection import Selection, candidates, identifier, plain_only
+from cfmcli.io.text import Text, parse
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+MISSING = "^(|NA|N/A|<NA>|NaN|nan|NAN|-nan|null|NULL|None)$"
+NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
+TRUTH = "^(True|False)$"
+DIGITS = r"^[+-]?\d+$"
+CODE = r"^[+-]?(0\d|\d{19})"
+WHOLE = r"^(0|-?[1-9]\d{0,17})$"
+ROWS = 4096
+
+
+def read(path: str, selection: Selection) -> Table:
+    """Read a delimited file; every value is float64, ids keep their exact text.
+
+    Raises:
+        DataError: the file is damaged, or a column mixes numbers and text.
+    """
+    text = parse(path)
+    plain_only(selection, text.origin)
+    return assemble(typed(text, selection), selection, text.origin, text.where)
+
+
+def typed(text: Text, selection: Selection) -> "dict[str, pa.ChunkedArray]":
+    """The columns of a text with the types their cells show."""
+    names = tuple(text.columns)
+    key = identifier(names, selection, text.origin)
+    free = set(candidates(names, selection, text.origin))
+    return {
+        name: column if name == key else _typed(name, text, feature=name in free)
+        for name, column in text.columns.items()
+    }
+
+
+def write(path: str, table: Table) -> None:
+    """Write a table with a header; floats are written so that they read back exactly."""
+    delimiter = "," if path == "-" or suffix(path).startswith(".csv") else "\t"
+    if path == "-":
+        _emit(sys.stdout.buffer, table, delimiter)
+        sys.stdout.buffer.flush()
+        return
+    with atomic(path) as part, part.open("wb") as stream:
+        if not suffix(path).endswith(".gz"):
+            _emit(stream, table, delimiter)
+            return
+        # A name or a clock in the gzip header would make equal tables differ.
+        with (
+            gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed,
+            io.BufferedWriter(packed) as out,
+        ):
+            _emit(out, table, delimiter)
+
+
+def _typed(name: str, text: Text, *, feature: bool) -> "pa.ChunkedArray":
+    """A column as numbers if it holds some and nothing else, else as it reads."""
+    from pyarrow import compute as pc
+
+    column = text.columns[name]
+    values, bad = _numbers(column)
+    wrong = pc.sum(bad).as_py() or 0
+    right = pc.sum(pc.invert(pc.is_nan(values))).as_py() or 0
+    if feature and right > wrong > 0:
+        raise _mixed(name, text, bad)
+    if wrong or (not right and column.null_count < len(column)):
+        return _truths(column)
+    if _is_code(column, values):
+        return column
+    return values if feature else _annotation(column, values)
+
+
+def _numbers(column: "pa.ChunkedArray") -> "tuple[pa.ChunkedArray, pa.ChunkedArray]":
+    """The cells as float64, null where there is none; and which are neither (none: empty)."""
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    try:
+        return column.cast(pa.float64()), pc.is_null(column.slice(0, 0))
+    except pa.ArrowInvalid:
+        trimmed = pc.utf8_trim_whitespace(column)
+    nothing = pc.match_substring_regex(trimmed, MISSING)
+    good = pc.and_not(pc.match_substring_regex(trimmed, NUMBER), nothing)
+    bad = pc.and_not(pc.invert(good), nothing)
+    # A bare None would make Arrow import pandas, which `cfm info` does without.
+    return pc.if_else(good, trimmed, pa.NULL).cast(pa.float64()), bad
+
+
+def _mixed(name: str, text: Text, bad: "pa.ChunkedArray") -> DataError:
+    """The error for a column of numbers with text in some cells."""
+    from pyarrow import compute as pc
+
+    row = pc.index(bad, True).as_py()
+    cell, count = text.columns[name][row].as_py(), pc.sum(bad).as_py()
+    return DataError(
+        f"{text.origin}: {text.where(row)}, column {name!r}: expected a number, got {cell!r}"
+        f" ({count} such cells in a column of numbers). Correct it, or keep the column as an"
+        f" annotation with --drop {name}."
+    )
+
+
+def _truths(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Text as booleans if every cell is True or False, else as it is."""
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    words = pc.match_substring_regex(column, TRUTH)
+    return column.cast(pa.bool_()) if pc.all(words, skip_nulls=False).as_py() else column
+
+
+def _is_code(column: "pa.ChunkedArray", values: "pa.ChunkedArray") -> bool:
+    """Whether digits are names rather than amounts: padded with zeros, or too long to count."""
+    from pyarrow import compute as pc
+
+    if not pc.all(pc.equal(pc.floor(values), values)).as_py():
+        return False
+    digits = pc.all(pc.match_substring_regex(column, DIGITS)).as_py()
+    return bool(digits and pc.any(pc.match_substring_regex(column, CODE)).as_py())
+
+
+def _annotation(column: "pa.ChunkedArray", values: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """A numeric annotation: integers if they are whole and complete, else floats."""
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    whole = column.null_count == 0 and pc.all(pc.match_substring_regex(column, WHOLE)).as_py()
+    return column.cast(pa.int64()) if whole else values
+
+
+def _emit(stream: BinaryIO | io.BufferedWriter, table: Table, delimiter: str) -> None:
+    """Write the header and the rows of a table."""
+    names = order(table)
+    stream.write((delimiter.join(_quoted(name, delimiter) for name in names) + "\n").encode())
+    for start in range(0, len(table), ROWS):
+        rows = np.arange(start, min(start + ROWS, len(table)))
+        block = dict(_cells(table.rows(rows), delimiter))
+        lines = map(delimiter.join, zip(*(block[name] for name in names), strict=True))
+        stream.write(("\n".join(lines) + "\n").encode())
+
+
+def _cells(table: Table, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    """Every column of a table as text, by name."""
+    if table.obs.index.name is not None:
+        yield str(table.obs.index.name), [_quoted(str(i), delimiter) for i in table.obs.index]
+    for name in table.obs.columns:
+        yield str(name), _text(table.obs[name], delimiter)
+    for name, column in zip(table.features, dense(table.values).T, strict=True):
+        yield name, ["" if isnan(x) else repr(x) for x in column.astype(float).tolist()]
+
+
+def _text(column: "pd.Series[Any]", delimiter: str) -> list[str]:
+    """An annotation as text, empty where it is missing."""
+    cells = zip(column.astype(object), column.isna(), strict=True)
+    return ["" if gone else _quoted(str(cell), delimiter) for cell, gone in cells]
+
+
+def _quoted(text: str, delimiter: str) -> str:
+    """A field that reads back as it is: in quotes where it is empty or would be torn apart."""
+    plain = text and not any(mark in text for mark in (delimiter, '"', "\n", "\r"))
+    return text if plain else '"' + text.replace('"', '""') + '"'

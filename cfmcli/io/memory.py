@@ -1,0 +1,153 @@
+"""Points that are already in memory: arrays, DataFrames and AnnData objects."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cfmcli.data.table import Table
+from cfmcli.io import anndata, arrays
+from cfmcli.io.annotation import Annotation, check
+from cfmcli.io.checks import (
+    counted,
+    dense,
+    distinct_ids,
+    distinct_names,
+    finite,
+    some_points,
+)
+from cfmcli.io.selection import (
+    EVERYTHING,
+    Selection,
+    identifier,
+    numeric_features,
+    others,
+    plain_only,
+    unknown,
+)
+
+Points = Any
+Verb = Callable[..., Any]
+
+ORIGIN = "memory"
+
+
+def from_object(data: Points, selection: Selection = EVERYTHING) -> Table:
+    """A table of an array (features x0, x1, ...), a DataFrame or an AnnData.
+
+    Args:
+        data: points, one a row; an array has shape (n,) or (n, d).
+        selection: which columns are features and ids.
+
+    Raises:
+        DataError: not finite, repeated ids, or not what the selection says.
+    """
+    table: Table = _by_kind(data, _READERS, _from_array)(data, selection)
+    return table
+
+
+def like(original: Points, table: Table, annotation: Annotation | None = None) -> Points:
+    """Points in the shape in which the user gave others.
+
+    Args:
+        original: the user's object.
+        table: the new points.
+        annotation: what an AnnData gets; None puts the values into obsm["X_cfm"].
+
+    Returns:
+        An array for an array; a DataFrame with the original's index and columns, where its
+        features are replaced; a copy of an AnnData with the annotation added.
+    """
+    return _by_kind(original, _WRITERS, _like_array)(original, table, annotation)
+
+
+def _by_kind(data: Points, known: dict[str, Verb], other: Verb) -> Verb:
+    """The function for an object's type, found by name so that nothing need be imported."""
+    kinds = (f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(data).__mro__)
+    return next((known[kind] for kind in kinds if kind in known), other)
+
+
+def _from_array(data: Points, selection: Selection) -> Table:
+    """A table of anything NumPy takes for an array."""
+    plain_only(selection, ORIGIN)
+    return arrays.from_array(np.asarray(data), selection, ORIGIN)
+
+
+def _from_frame(data: Points, selection: Selection) -> Table:
+    """A table of a DataFrame; its index holds the ids unless it merely counts."""
+    import pandas as pd
+
+    plain_only(selection, ORIGIN)
+    frame = data.set_axis(data.columns.map(str), axis=1)
+    names = tuple(frame.columns)
+    distinct_names(names, "column names", ORIGIN, "Rename them so that each is its own.")
+    numeric = set(frame.select_dtypes("number", ["timedelta", "complexfloating"]).columns)
+    features = numeric_features(numeric, names, selection, ORIGIN)
+    chosen = frame[list(features)]
+    single = (chosen.dtypes == np.float32).all()
+    values = chosen.astype(np.float32 if single else np.float64).to_numpy()
+    key = identifier(names, selection, ORIGIN)
+    label = frame.index.name or "" if not isinstance(frame.index, pd.RangeIndex) else None
+    ids, label = (frame.index, label) if key is None else (frame[key], key)
+    index = pd.Index([str(i) for i in ids], dtype=object, name=label)
+    some_points(len(frame), ORIGIN)
+    finite(values, features, ORIGIN, counted)
+    distinct_ids(index, ORIGIN, counted)
+    obs = frame[others(names, key, features)].set_axis(index, axis=0)
+    return Table(values, features, obs, ORIGIN, columns=names)
+
+
+def _from_anndata(data: Points, selection: Selection) -> Table:
+    """A table of an AnnData, in memory or backed."""
+    part, key = anndata.locate(selection, ORIGIN)
+    held = getattr(data, part) if part != "X" else {"": data.X}
+    if key not in held:
+        raise unknown(f"{part} key", key, held, ORIGIN)
+    loaded = held[key]
+    names = list(map(str, data.var_names))
+    if part == "obsm":
+        width = loaded.shape[1] if loaded.ndim > 1 else 1
+        names = [str(n) for n in getattr(loaded, "columns", anndata.numbered(key, width))]
+    keep = anndata.chosen(names, selection, ORIGIN)
+    whole = loaded[:] if getattr(data, "isbacked", False) and part == "X" else loaded
+    values = anndata.columns_of(whole, keep if len(keep) < len(names) else None, ORIGIN)
+    basis = anndata.basis_of(part, key)
+    return anndata.table(values, [names[k] for k in keep], data.obs, selection, basis, ORIGIN)
+
+
+def _like_array(original: Points, table: Table, annotation: Annotation | None) -> Points:
+    """An array; one axis for one feature if the original had one."""
+    values = dense(table.values)
+    flat = np.ndim(original) == 1 and values.shape[1] == 1
+    return values[:, 0] if flat else values
+
+
+def _like_frame(original: Points, table: Table, annotation: Annotation | None) -> Points:
+    """A DataFrame with features replaced; other columns and the index are kept."""
+    import pandas as pd
+
+    same = set(table.features) <= set(map(str, original.columns)) and len(original) == len(table)
+    values = dense(table.values)
+    if not same:
+        moved = pd.DataFrame(values, index=table.obs.index, columns=list(table.features))
+        return pd.concat([table.obs, moved], axis=1)
+    result = original.copy()
+    spelled = {str(name): name for name in original.columns}
+    for place, name in enumerate(table.features):
+        result[spelled[name]] = values[:, place]
+    return result
+
+
+def _like_anndata(original: Points, table: Table, annotation: Annotation | None) -> Points:
+    """A copy of an AnnData with the annotation added."""
+    added = annotation or Annotation(obsm={"X_cfm": table.values})
+    check(added, original.shape, ORIGIN)
+    result = original.to_memory() if original.isbacked else original.copy()
+    for slot in ("obs", "obsm", "layers", "varm", "uns"):
+        for key, value in getattr(added, slot).items():
+            getattr(result, slot)[key] = value
+    return result
+
+
+_READERS = {"pandas.DataFrame": _from_frame, "anndata.AnnData": _from_anndata}
+_WRITERS = {"pandas.DataFrame": _like_frame, "anndata.AnnData": _like_anndata}

@@ -1,0 +1,162 @@
+"""Which columns of a file are points, which are ids, and which only travel along."""
+
+import difflib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from cfmcli.errors import DataError
+
+if TYPE_CHECKING:
+    from cfmcli.data.table import Table
+
+ID_NAMES = ("cell", "barcode", "id", "obs_names", "")
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user wants to read from a file.
+
+    Args:
+        features: comma-separated globs, `a,b,pc*`; empty takes all numeric columns.
+        drop: comma-separated globs of columns that are not features; they stay annotations.
+        annotations: columns that are never features, even if numeric (time, label, weight keys).
+        id_key: the column of point ids; empty takes the first of `ID_NAMES` that exists.
+        layer: an AnnData layer to read in place of X.
+        use_rep: an AnnData obsm key (or an array of an npz file) to read in place of X.
+    """
+
+    features: str = ""
+    drop: str = ""
+    annotations: tuple[str, ...] = ()
+    id_key: str = ""
+    layer: str = ""
+    use_rep: str = ""
+
+
+EVERYTHING = Selection()
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names, and how many there are."""
+    known = list(names)
+    head = ", ".join(repr(name) for name in known[:SHOWN]) or "none"
+    return head if len(known) <= SHOWN else f"{head}, ... ({len(known)} in all)"
+
+
+def unknown(what: str, name: str, known: Iterable[str], origin: str) -> DataError:
+    """The error for a name that a file does not hold: what is nearest, and what exists."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return DataError(f"{origin}: there is no {what} {name!r}.{guess} It holds: {listed(names)}.")
+
+
+def globs(patterns: str) -> tuple[str, ...]:
+    """The globs of a comma-separated list."""
+    return tuple(part.strip() for part in patterns.split(",") if part.strip())
+
+
+def matched(patterns: str, names: Sequence[str], origin: str) -> set[str]:
+    """The names that match a comma-separated list of globs, each of which must match some.
+
+    Raises:
+        DataError: a glob matches no name.
+    """
+    known = set(names)
+    chosen: set[str] = set()
+    for pattern in globs(patterns):
+        exact = pattern in known
+        hits = {pattern} if exact else {name for name in names if fnmatchcase(name, pattern)}
+        if not hits:
+            raise unknown("column or feature", pattern, names, origin)
+        chosen |= hits
+    return chosen
+
+
+def pick(names: Sequence[str], selection: Selection, origin: str) -> tuple[str, ...]:
+    """The names that `features` takes and `drop` leaves, in the file's order."""
+    wanted = matched(selection.features, names, origin) if selection.features else set(names)
+    left = wanted - matched(selection.drop, names, origin)
+    return tuple(name for name in names if name in left)
+
+
+def identifier(names: Sequence[str], selection: Selection, origin: str) -> str | None:
+    """The name of the id column, None when there is none.
+
+    Raises:
+        DataError: `id_key` is not a column.
+    """
+    if selection.id_key and selection.id_key not in names:
+        raise unknown("id column", selection.id_key, names, origin)
+    preferred = (selection.id_key,) if selection.id_key else ID_NAMES
+    return next((name for name in preferred if name in names), None)
+
+
+def candidates(names: Sequence[str], selection: Selection, origin: str) -> tuple[str, ...]:
+    """The columns that are features if they are numeric: neither ids nor annotations."""
+    taken = {*ID_NAMES, selection.id_key, *selection.annotations}
+    return tuple(name for name in pick(names, selection, origin) if name not in taken)
+
+
+def numeric_features(
+    numeric: Collection[str], names: Sequence[str], selection: Selection, origin: str
+) -> tuple[str, ...]:
+    """The candidates that are numeric, which are the features.
+
+    Raises:
+        DataError: there is none, or a column asked for by name is not numeric.
+    """
+    chosen = candidates(names, selection, origin)
+    for name in globs(selection.features):
+        if name in chosen and name not in numeric:
+            raise DataError(
+                f"{origin}: column {name!r} was chosen as a feature but does not hold numbers."
+                " Choose numeric columns with --features."
+            )
+    features = tuple(name for name in chosen if name in numeric)
+    if not features:
+        raise DataError(
+            f"{origin}: there is no numeric column to use as a feature. Columns: {listed(names)}."
+            " Ids and key columns do not count; see --features, --drop and the keys."
+        )
+    return features
+
+
+def others(names: Sequence[str], key: str | None, features: Sequence[str]) -> list[str]:
+    """The columns that are neither ids nor features: the annotations."""
+    taken = {key, *features}
+    return [name for name in names if name not in taken]
+
+
+def plain_only(selection: Selection, origin: str) -> None:
+    """Refuse AnnData's options for a file that has no layers and no obsm.
+
+    Raises:
+        DataError: `layer` or `use_rep` is set.
+    """
+    for option, value in (("--layer", selection.layer), ("--use-rep", selection.use_rep)):
+        if value:
+            raise DataError(
+                f"{origin}: {option} {value} needs an AnnData file (.h5ad or .zarr);"
+                " this file has columns only: choose among them with --features."
+            )
+
+
+def require(table: "Table", *names: str) -> None:
+    """Check that annotations which the user named are in a table.
+
+    Args:
+        table: as read; columns that became features are named in the error too.
+        names: annotation columns; empty names are passed over.
+
+    Raises:
+        DataError: one is missing; the message has the nearest name and what exists.
+    """
+    held = list(map(str, table.obs.columns))
+    for name in filter(None, names):
+        if name not in held and name != table.obs.index.name:
+            others = (feature for feature in table.features if feature not in held)
+            raise unknown("annotation column", name, [*held, *others], table.origin)

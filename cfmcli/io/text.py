@@ -1,0 +1,202 @@
+"""Delimited text as columns of strings, and the line of whatever is wrong with it.
+
+The fast parser is Arrow's; when it objects, Python's csv module walks the same text to say where.
+"""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cfmcli.errors import DataError
+from cfmcli.io.checks import distinct_names, some_points
+from cfmcli.io.formats import standard_input, suffix
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BOM = b"\xef\xbb\xbf"
+FOREIGN = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "gzip"}
+BLOCK = 1 << 26
+
+
+@dataclass(frozen=True)
+class Text:
+    """A delimited file, parsed but not yet interpreted.
+
+    Args:
+        columns: name -> strings, null where a cell is empty and unquoted.
+        data: the whole file as UTF-8.
+        delimiter: what separates the fields.
+        origin: the file, for messages.
+    """
+
+    columns: "dict[str, pa.ChunkedArray]"
+    data: bytes
+    delimiter: str
+    origin: str
+
+    def where(self, row: int) -> str:
+        """The line of the file on which a data row, counted from 0, starts."""
+        spans = (first for first, _, fields in _records(self.data, self.delimiter) if fields)
+        for _ in range(row + 1):
+            next(spans)
+        return f"line {next(spans)}"
+
+
+def parse(path: str) -> Text:
+    """Read a delimited file, gzipped or not, or CSV on stdin (`-`).
+
+    Raises:
+        DataError: the file is empty, damaged, not UTF-8, ragged, or names a column twice.
+    """
+    origin = "stdin" if path == "-" else path
+    data = _bytes(path, origin)
+    delimiter = _delimiter(path, data)
+    if delimiter == " ":
+        data, delimiter = _tabbed(data), "\t"
+    names, start = _header(data, delimiter, origin)
+    columns = _parsed(data, start, names, delimiter, origin)
+    some_points(columns[0].length(), origin)
+    return Text(dict(zip(names, columns, strict=True)), data, delimiter, origin)
+
+
+def _bytes(path: str, origin: str) -> bytes:
+    """The content of a file as UTF-8 without its byte-order mark."""
+    data = standard_input() if path == "-" else Path(path).read_bytes()
+    if path != "-" and suffix(path).endswith(".gz"):
+        data = _unzipped(data, origin)
+    kind = FOREIGN.get(data[:2])
+    if kind:
+        raise DataError(
+            f"{origin}: this is {kind}, not plain UTF-8 text. Convert it, or rename it."
+        )
+    data = data.removeprefix(BOM)
+    if not data.strip():
+        raise DataError(
+            f"{origin}: the file is empty. Expected a line of names and rows of numbers."
+        )
+    return data
+
+
+def _unzipped(data: bytes, origin: str) -> bytes:
+    """Gzip's content, or DataError."""
+    try:
+        return gzip.decompress(data)
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataError(
+            f"{origin}: the gzip file is truncated or damaged ({error}). Fetch or make it again."
+        ) from error
+
+
+def _delimiter(path: str, data: bytes) -> str:
+    """Comma or tab by suffix; a .txt file shows by its header, else it is white space."""
+    if path == "-" or suffix(path).startswith(".csv"):
+        return ","
+    if suffix(path).startswith(".tsv"):
+        return "\t"
+    header = data.splitlines()[0]
+    return "\t" if b"\t" in header else "," if b"," in header else " "
+
+
+def _tabbed(data: bytes) -> bytes:
+    """Fields separated by runs of spaces, rewritten with tabs; every line stays where it was."""
+    lines = b"\n".join(line.strip(b" ") for line in data.splitlines())
+    text = io.StringIO(lines.decode("utf-8", "surrogateescape"), newline="")
+    out = io.StringIO(newline="")
+    rows = csv.reader(text, delimiter=" ", skipinitialspace=True)
+    csv.writer(out, delimiter="\t", lineterminator="\n").writerows(rows)
+    return out.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _records(data: bytes, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
+    """First line, last line and fields of every record; a blank line has no fields."""
+    text = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="")
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    first = 1
+    for fields in reader:
+        yield first, reader.line_num, fields
+        first = reader.line_num + 1
+
+
+def _header(data: bytes, delimiter: str, origin: str) -> tuple[list[str], int]:
+    """The column names and the byte at which the rows start."""
+    try:
+        _, last, names = next(record for record in _records(data, delimiter) if record[2])
+        names = [name.encode("utf-8", "surrogateescape").decode() for name in names]
+    except UnicodeDecodeError as error:
+        raise _diagnosis(data, delimiter, 0, origin, str(error)) from error
+    except csv.Error as error:
+        raise DataError(f"{origin}: the line of names cannot be read: {error}.") from error
+    distinct_names(names, "column names", origin, "Rename them so that each is its own.")
+    if all(_measured(name) for name in names):
+        raise DataError(
+            f"{origin}: line 1 holds numbers ({names[0]}, ...), not column names."
+            " Add a first line with a name for each column."
+        )
+    lines = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="")
+    return names, sum(len(next(lines).encode("utf-8", "surrogateescape")) for _ in range(last))
+
+
+def _measured(name: str) -> bool:
+    """Whether a name is a number such as a measurement, which no plain count is."""
+    try:
+        return float(name) is not None and not name.strip().isdigit()
+    except ValueError:
+        return False
+
+
+def _parsed(
+    data: bytes, start: int, names: list[str], delimiter: str, origin: str
+) -> "list[pa.ChunkedArray]":
+    """The rows as one array of strings a column."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    keys = [str(number) for number in range(len(names))]
+    body = pa.py_buffer(data).slice(start)
+    if not data[start:].strip():
+        return [pa.chunked_array([], pa.string()) for _ in names]
+    try:
+        table = arrow.read_csv(
+            pa.BufferReader(body),
+            arrow.ReadOptions(column_names=keys, use_threads=False, block_size=BLOCK),
+            arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            arrow.ConvertOptions(
+                column_types=dict.fromkeys(keys, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise _diagnosis(data, delimiter, len(names), origin, str(error)) from error
+    columns: list[pa.ChunkedArray] = table.columns
+    return columns
+
+
+def _diagnosis(data: bytes, delimiter: str, width: int, origin: str, message: str) -> DataError:
+    """What is wrong with a text, and on which line."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = data[error.start]
+        return DataError(
+            f"{origin}: line {line}: byte 0x{byte:02x} is not UTF-8 text. Save the file as UTF-8."
+        )
+    last = 0
+    try:
+        for first, last, fields in _records(data, delimiter):  # noqa: B007
+            if fields and len(fields) != width:
+                return DataError(
+                    f"{origin}: line {first} has {len(fields)} fields, expected {width} as in the"
+                    " header. Add what is missing, or quote text that holds the delimiter."
+                )
+    except csv.Error as error:
+        return DataError(f"{origin}: line {last + 1}: {error}. Is a quote left open?")
+    return DataError(f"{origin}: it cannot be parsed: {message}.")

@@ -1,0 +1,221 @@
+"""The recipe: every string and number that describes a fit, and its TOML form."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from cfmcli import catalog
+from cfmcli.errors import ConfigError
+
+SECTIONS = ("data", "method", "training")
+
+
+def _setting(section: str, meaning: str, default: Any, low: float | None = None) -> Any:
+    """A recipe field: its section of the TOML file, what it means, and its lower bound."""
+    return dataclasses.field(
+        default=default, metadata={"section": section, "meaning": meaning, "low": low}
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A printable, re-runnable description of a fit.
+
+    Args:
+        every field: its meaning stands in its own metadata, which the command line shows as help.
+
+    Raises:
+        ConfigError: if a value is out of its range, or two settings contradict each other.
+    """
+
+    inputs: tuple[str, ...] = _setting("data", "data files, in time order", ())
+    source: str = _setting("data", "what t = 0 is: data (the first cloud) or gaussian", "data")
+    time_key: str = _setting("data", "column that holds the time of each point", "")
+    label_key: str = _setting("data", "column of class labels, kept as an annotation", "")
+    weight_key: str = _setting("data", "column of positive sample weights", "")
+    id_key: str = _setting("data", "column of point ids", "")
+    features: str = _setting("data", "features to use, as globs: a,b,pc*", "")
+    drop: str = _setting("data", "columns to leave out of the features, as globs", "")
+    layer: str = _setting("data", "layer of an h5ad to read instead of X", "")
+    use_rep: str = _setting("data", "representation of an h5ad (obsm key) to read instead of X", "")
+    times: tuple[float, ...] = _setting("data", "clock times of the files", ())
+    time_order: tuple[str, ...] = _setting("data", "time labels in order, equally spaced", ())
+    time_map: tuple[str, ...] = _setting("data", "time labels with their times: d2=2,d10=10", ())
+    holdout: tuple[str, ...] = _setting(
+        "data", "time kept out of training and scored at the end (repeatable)", ()
+    )
+    transform: str = _setting("data", "chain of transforms of the features", "standardize")
+    method: str = _setting("method", "preset: a name for a triple (see cfm list methods)", "otcfm")
+    coupling: str = _setting("method", "spec that replaces the method's coupling", "")
+    interpolant: str = _setting("method", "spec that replaces the method's interpolant", "")
+    objective: str = _setting("method", "spec that replaces the method's objective", "")
+    field: str = _setting("method", "spec of the network", "mlp")
+    scope: str = _setting(
+        "method", "where the coupling is solved: dataset (once), minibatch, or auto", "auto"
+    )
+    ot_batch: int = _setting(
+        "method", "points per minibatch coupling; 0 means the batch size", 0, 0
+    )
+    steps: int = _setting("training", "optimiser steps", 4000, 1)
+    batch_size: int = _setting("training", "pairs per step", 256, 1)
+    lr: float = _setting("training", "peak learning rate", 1e-2, 0)
+    ema: float = _setting("training", "decay of the averaged weights; 0 turns it off", 0.99, 0)
+    validation: float = _setting(
+        "training", "fraction of points kept for a validation loss; 0 turns it off", 0.0, 0
+    )
+    patience: int = _setting(
+        "training", "validations without improvement before stopping; 0 never stops", 0, 0
+    )
+    precision: str = _setting("training", "arithmetic of the network: f32 or bf16", "f32")
+    seed: int = _setting("training", "seed of all randomness", 0, 0)
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            low, value = item.metadata["low"], getattr(self, item.name)
+            if low is not None and not value >= low:
+                raise ConfigError(f"{option(item.name)} {value}: expected at least {low}.")
+        _one_of("source", self.source, ("data", "gaussian"))
+        _one_of("scope", self.scope, ("auto", "dataset", "minibatch"))
+        _one_of("precision", self.precision, ("f32", "bf16"))
+        _below_one("ema", self.ema)
+        _below_one("validation", self.validation)
+        if not 0 < self.lr < float("inf"):
+            raise ConfigError(f"--lr {self.lr}: expected a positive, finite number.")
+        if self.patience and not self.validation:
+            raise ConfigError("--patience needs a validation loss: add --validation 0.1.")
+        if self.time_map and self.time_order:
+            raise ConfigError("--time-map and --time-order both set the times: give one of them.")
+        catalog.preset(self.method)
+
+    def triple(self) -> tuple[str, str, str]:
+        """The specs of coupling, interpolant and objective, the preset's where none is given.
+
+        With sbcfm the coupling's regularisation follows the bridge: reg = 2 sigma^2.
+
+        Reference: Tong et al. (2024), arXiv 2302.00482, Prop. 3.5
+        """
+        preset = catalog.preset(self.method)
+        interpolant = self.interpolant or preset.interpolant
+        coupling = self.coupling or preset.coupling
+        if self.method == "sbcfm" and not self.coupling:
+            sigma = dict(catalog.parse_spec(interpolant).options).get("sigma", "1")
+            coupling = f"sinkhorn:reg={2 * _number('sigma', sigma) ** 2:g}"
+        return coupling, interpolant, self.objective or preset.objective
+
+    def to_mapping(self) -> dict[str, dict[str, Any]]:
+        """The recipe by section, as its TOML file holds it."""
+        sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            plain = list(value) if isinstance(value, tuple) else value
+            sections[item.metadata["section"]][item.name] = plain
+        return sections
+
+    def to_toml(self) -> str:
+        """The recipe as TOML, readable again by `from_toml`."""
+        import tomli_w
+
+        return tomli_w.dumps(self.to_mapping())
+
+
+def option(name: str) -> str:
+    """The command-line option of a recipe field."""
+    return "--" + name.replace("_", "-")
+
+
+def meaning(name: str) -> str:
+    """What a recipe field means, as help shows it."""
+    return str(_FIELDS[name].metadata["meaning"])
+
+
+def default(name: str) -> Any:
+    """The default of a recipe field."""
+    return _FIELDS[name].default
+
+
+def from_layers(*layers: Mapping[str, Any]) -> Recipe:
+    """A recipe from layers of settings, the later over the earlier.
+
+    Args:
+        layers: setting name -> value; values of the wrong kind are refused.
+
+    Raises:
+        ConfigError: for an unknown setting or a value of the wrong kind.
+    """
+    values: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            if name not in _FIELDS:
+                known = catalog.did_you_mean(name, _FIELDS)
+                raise ConfigError(f"Unknown setting '{name}'.{known}")
+            values[name] = _typed(name, value)
+    return Recipe(**values)
+
+
+def from_toml(text: str, origin: str = "recipe") -> dict[str, Any]:
+    """The settings of a TOML recipe, flat or by section, as a layer for `from_layers`.
+
+    Raises:
+        ConfigError: if it is not TOML, or has a table that is no section of a recipe.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin} is not valid TOML: {error}.") from None
+    layer: dict[str, Any] = {}
+    for name, value in document.items():
+        if not isinstance(value, dict):
+            layer[name] = value
+        elif name in SECTIONS:
+            layer.update(value)
+        else:
+            raise ConfigError(
+                f"{origin} has no section '{name}'.{catalog.did_you_mean(name, SECTIONS)}"
+            )
+    return layer
+
+
+_FIELDS = {item.name: item for item in dataclasses.fields(Recipe)}
+_KINDS = get_type_hints(Recipe)
+
+
+def _typed(name: str, value: Any) -> Any:
+    """The value as the field's type: numbers may widen, lists become tuples, nothing else bends."""
+    kind = _KINDS[name]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind in (str, int, float) and type(value) is kind:
+        return value
+    if kind == tuple[float, ...] and _all(value, (int, float)):
+        return tuple(float(v) for v in value)
+    if kind == tuple[str, ...] and _all(value, (str,)):
+        return tuple(value)
+    wanted = getattr(kind, "__name__", str(kind)) if kind in (str, int, float) else str(kind)
+    raise ConfigError(f"{option(name)}: expected {wanted}, got {value!r}.")
+
+
+def _all(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether it is a list or tuple of items of these kinds only."""
+    return isinstance(value, list | tuple) and all(type(v) in kinds for v in value)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a word that is not one of the known."""
+    if value not in known:
+        raise ConfigError(f"{option(name)} '{value}'.{catalog.did_you_mean(value, known)}")
+
+
+def _below_one(name: str, value: float) -> None:
+    """Refuse a fraction of one or more."""
+    if not value < 1:
+        raise ConfigError(f"{option(name)} {value}: expected a number from 0 to below 1.")
+
+
+def _number(name: str, text: str) -> float:
+    """Read a number out of a spec's option."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{name}={text}: expected a number.") from None

@@ -1,0 +1,1 @@
+"""Workflows: what each verb does, from files to files. The torch boundary."""

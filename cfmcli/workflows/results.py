@@ -1,0 +1,198 @@
+"""Results: how moved points become files that other tools read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import cfmcli
+from cfmcli import io
+from cfmcli.data.table import Array, Table
+from cfmcli.data.transforms import ProjectionMap
+from cfmcli.model import Model
+from cfmcli.requests import Runtime
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ANNDATA = (".h5ad", ".zarr")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Points at times, a row each, ready to be written.
+
+    Args:
+        points: flow coordinates, shape (n, D).
+        time: clock time of each row, shape (n,).
+        obs: the other columns, indexed by row name.
+        key: name of the column that the index becomes in a delimited file.
+        velocity: velocity per unit of the clock in flow coordinates, shape (n, D), or None.
+    """
+
+    points: Array
+    time: Array
+    obs: "pd.DataFrame"
+    key: str
+    velocity: Array | None = None
+
+
+def is_anndata(path: str) -> bool:
+    """Whether a path names an AnnData file."""
+    return Path(path).suffix.lower() in ANNDATA
+
+
+def write_frames(path: str, model: Model, frames: Frames, facts: Mapping[str, Any]) -> None:
+    """Write points at times: tidy rows, or an AnnData whose X is in the input's feature space.
+
+    Args:
+        path: output file.
+        model: whose coordinates the points are in.
+        frames: the rows.
+        facts: what `uns["cfm"]` says.
+    """
+    values = model.chain.inverse(frames.points)
+    obs = frames.obs.copy()
+    if not is_anndata(path):
+        obs.insert(0, "time", frames.time)
+        obs.index.name = frames.key
+        first = [] if frames.key in obs.columns else [frames.key]
+        lead = [*first, *(c for c in ("trajectory", "time") if c in obs.columns)]
+        rest = [c for c in obs.columns if c not in lead]
+        columns = (*lead, *model.features, *rest)
+        table = Table(values, model.features, obs, columns=tuple(map(str, columns)))
+        io.write_table(path, _without_index(table) if not first else table)
+        return
+    obs["time"] = clock(frames.time)
+    obs["cfm_time"] = frames.time
+    layers = {}
+    if frames.velocity is not None:
+        layers["velocity"] = model.chain.inverse_tangent(frames.points, frames.velocity)
+    annotation = io.Annotation(
+        obsm=_representations(model, frames.points, values),
+        layers=layers,
+        varm=loadings(model),
+        uns={"cfm": dict(facts)},
+    )
+    io.write_anndata(path, values, obs, model.features, annotation)
+
+
+def _without_index(table: Table) -> Table:
+    """The table with rows that have no id column of their own."""
+    obs = table.obs.copy()
+    obs.index.name = None
+    return Table(table.values, table.features, obs, columns=table.columns)
+
+
+def _representations(model: Model, points: Array, values: Array) -> dict[str, Array]:
+    """The obsm entries of generated points: where the flow lives, if that is not the features."""
+    rep = model.recipe.use_rep
+    if rep:
+        return {"X_rep": values, rep: values}
+    return {"X_rep": points} if not model.chain.invertible else {}
+
+
+def clock(times: Array) -> "pd.Categorical":
+    """Times as an ordered categorical of floats, which CellRank, moscot and WOT read alike."""
+    import pandas as pd
+
+    return pd.Categorical(times, categories=sorted(set(times.tolist())), ordered=True)
+
+
+def loadings(model: Model) -> dict[str, Array]:
+    """PCA of the model, scanpy-shaped, where the flow's last transform is one: PCs and X_mean."""
+    last = model.chain.maps[-1]
+    if not isinstance(last, ProjectionMap):
+        return {}
+    return {"PCs": last.components.T, "X_mean": last.mean.T}
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Points before and after transport, in flow coordinates.
+
+    Args:
+        start: shape (n, D).
+        end: shape (n, D).
+        velocity: at the start, per unit of the clock, shape (n, D).
+    """
+
+    start: Array
+    end: Array
+    velocity: Array
+
+
+def write_moved(
+    path: str, source: str, model: Model, table: Table, moved: Moved, facts: Mapping[str, Any]
+) -> None:
+    """Write transported points: the same columns, or the same AnnData with the result added.
+
+    Args:
+        path: output file.
+        source: input file.
+        model: whose coordinates the points are in.
+        table: the points as read.
+        moved: the points before and after.
+        facts: what `uns["cfm"]` says.
+    """
+    values = model.chain.inverse(moved.end)
+    result = table.with_values(values)
+    if not is_anndata(path):
+        io.write_table(path, result)
+    elif is_anndata(source):
+        io.annotate(source, path, _annotation(source, model, table, moved, values, facts))
+    else:
+        added = io.Annotation(
+            obsm={"X_cfm": moved.end},
+            layers={"velocity": model.chain.inverse_tangent(moved.start, moved.velocity)},
+            varm=loadings(model),
+            uns={"cfm": dict(facts)},
+        )
+        io.write_anndata(path, values, table.obs, model.features, added)
+
+
+def _annotation(
+    source: str,
+    model: Model,
+    table: Table,
+    moved: Moved,
+    values: Array,
+    facts: Mapping[str, Any],
+) -> io.Annotation:
+    """What transport adds to an AnnData."""
+    uns = {"cfm": dict(facts)}
+    tangent = model.chain.inverse_tangent(moved.start, moved.velocity)
+    if table.basis.startswith("obsm:"):
+        basis = table.basis.removeprefix("obsm:").removeprefix("X_")
+        return io.Annotation(obsm={"X_cfm": values, f"velocity_{basis}": tangent}, uns=uns)
+    held = io.describe(source)
+    own = bool(loadings(model)) and "X_pca" not in held["obsm"]
+    basis = "pca" if own else "cfm_start"
+    obsm = {
+        "X_cfm": moved.end,
+        f"X_{basis}": moved.start,
+        f"velocity_{basis}": moved.velocity,
+    }
+    every = held["shape"][1]
+    if every != len(model.features):
+        return io.Annotation(obsm=obsm, uns=uns)
+    layers = {"cfm": values, "velocity": tangent}
+    return io.Annotation(obsm=obsm, layers=layers, varm=loadings(model) if own else {}, uns=uns)
+
+
+def facts(verb: str, run: str, where: Runtime, **more: str | float | int) -> dict[str, Any]:
+    """What a result says of how it came to be; nothing that differs between two equal runs."""
+    said = {"verb": verb, "run": run, "version": cfmcli.__version__, "seed": where.seed}
+    return {**said, **more, "generated": verb in ("sample", "interpolate")}
+
+
+def unique_names(names: "pd.Index[Any]", times: Array) -> list[str]:
+    """Row names of trajectories: id and time, with a separator no id collides with."""
+    return [f"{name}__t={time:.12g}" for name, time in zip(names, times, strict=True)]
+
+
+def repeated(frame: "pd.DataFrame", count: int) -> "pd.DataFrame":
+    """A frame, that many times below itself."""
+    return frame.iloc[np.tile(np.arange(len(frame)), count)]

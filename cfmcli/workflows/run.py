@@ -1,0 +1,130 @@
+"""The run folder: what a fit leaves behind, and how it comes into being."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cfmcli import checkpoint, io, plots
+from cfmcli.errors import OutputExistsError
+from cfmcli.model import Model
+from cfmcli.requests import Interrupted
+
+RECIPE, LOSSES = "recipe.toml", "losses.csv"
+METRICS, PROVENANCE = "metrics.json", "provenance.json"
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Args:
+        path: where it is.
+    """
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The checkpoint of a finished fit."""
+        return self.path / checkpoint.MODEL
+
+    @property
+    def state(self) -> Path:
+        """The state of an unfinished fit."""
+        return self.path / checkpoint.TRAINING
+
+    def finished(self) -> bool:
+        """Whether the fit came to its end."""
+        return self.model.exists() and not self.state.exists()
+
+    def claim(self, inputs: Sequence[str], *, force: bool, resume: bool) -> None:
+        """Check, before any work, that the run may be written.
+
+        Raises:
+            OutputExistsError: if a run is there, with neither leave to overwrite nor to resume.
+            ConfigError: if it is an input.
+            ResourceError: if its folder cannot be written.
+        """
+        io.claim(str(self.path / RECIPE), force=True, inputs=inputs, suffixes=())
+        for name in (checkpoint.MODEL, checkpoint.TRAINING, RECIPE, LOSSES, METRICS, PROVENANCE):
+            if (self.path / name).exists() and not (force or resume):
+                half = name == checkpoint.TRAINING
+                raise OutputExistsError(
+                    f"{self.path} already holds {'an unfinished' if half else 'a'} run ({name}): "
+                    f"{'go on with --resume, ' if half else ''}choose another -o, or overwrite it "
+                    "with --force."
+                )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The folder, there for as long as it is written; gone if nothing worth keeping came."""
+        created = not self.path.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            yield
+        except BaseException as error:
+            kept = isinstance(error, Interrupted)
+            if created and not kept:
+                self.state.unlink(missing_ok=True)
+                if not any(self.path.iterdir()):
+                    self.path.rmdir()
+            raise
+
+    def digests(self, inputs: Sequence[str]) -> dict[str, str]:
+        """SHA-256 of each input file."""
+        return {name: io.sha256(name) for name in inputs if name != "-"}
+
+    def save_state(self, arrays: checkpoint.Arrays, facts: Mapping[str, Any]) -> None:
+        """Write the state of an unfinished fit."""
+        with io.atomic(str(self.state)) as part:
+            part.write_bytes(checkpoint.pack(arrays, facts))
+
+    def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The state of an unfinished fit, None where there is none.
+
+        Raises:
+            CheckpointError: if it is damaged.
+        """
+        return checkpoint.unpack(self.state) if self.state.exists() else None
+
+    def write(
+        self, model: Model, losses: str, metrics: Mapping[str, Any], provenance: Mapping[str, Any]
+    ) -> None:
+        """Write everything, the checkpoint last: a run with a checkpoint is whole."""
+        io.write_text(str(self.path / RECIPE), model.recipe.to_toml())
+        io.write_text(str(self.path / LOSSES), losses)
+        io.write_json(str(self.path / METRICS), metrics)
+        io.write_json(str(self.path / PROVENANCE), provenance)
+        for name, picture in plots.of_run(model, losses).items():
+            with io.atomic(str(self.path / FIGURES / name)) as part:
+                part.write_bytes(picture)
+        with io.atomic(str(self.model)) as part:
+            part.write_bytes(model.pack())
+        self.state.unlink(missing_ok=True)
+
+    def outputs(self) -> dict[str, str]:
+        """Name -> path of what a finished run holds."""
+        names = {
+            "model": checkpoint.MODEL,
+            "recipe": RECIPE,
+            "losses": LOSSES,
+            "metrics": METRICS,
+            "provenance": PROVENANCE,
+        }
+        found = {key: str(self.path / name) for key, name in names.items()}
+        pictures = sorted((self.path / FIGURES).glob("*.png"))
+        return found | {f"figure_{p.stem}": str(p) for p in pictures}
+
+    def metrics(self) -> dict[str, Any]:
+        """The metrics of a finished run."""
+        found: dict[str, Any] = json.loads((self.path / METRICS).read_text())
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Recipe and input digests of a finished run."""
+        origin = json.loads((self.path / PROVENANCE).read_text())
+        return {"recipe": checkpoint.read_facts(self.model)["recipe"], "inputs": origin["inputs"]}

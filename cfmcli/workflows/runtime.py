@@ -1,0 +1,115 @@
+"""Runtime: devices, threads and signals, set up in one place."""
+
+import os
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from cfmcli.catalog import did_you_mean
+from cfmcli.errors import CfmWarning, ConfigError, ResourceError
+from cfmcli.requests import Runtime
+
+if TYPE_CHECKING:
+    import torch
+
+MOST_THREADS = 4
+
+
+def prepare(runtime: Runtime) -> "torch.device":
+    """Set threads and determinism, and find the device.
+
+    Raises:
+        ConfigError: if the device is no device's name.
+        ResourceError: if the device is not there.
+    """
+    import torch
+
+    torch.set_num_threads(runtime.threads or allowed_threads())
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return find_device(runtime.device)
+
+
+def find_device(name: str) -> "torch.device":
+    """The device of a name; "auto" takes a GPU where there is one.
+
+    Raises:
+        ConfigError: if it is no device's name.
+        ResourceError: if it is not there: an explicit choice never falls back in silence.
+    """
+    import torch
+
+    kind, _, index = name.partition(":")
+    if kind == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+        raise ConfigError(f"--device '{name}'.{did_you_mean(name, ('auto', 'cpu', 'cuda', 'mps'))}")
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.device_count() > int(index or 0),
+        "mps": torch.backends.mps.is_available(),
+    }[kind]
+    if not there:
+        raise ResourceError(f"--device {name} is not there: use --device cpu, or auto.")
+    return torch.device(name)
+
+
+def allowed_threads() -> int:
+    """What the scheduler, the cgroup and the affinity allow, at most 4."""
+    limits = [MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1]
+    for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS", "PBS_NP", "NSLOTS"):
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > 0:
+            limits.append(int(value))
+    return max(1, min(*limits, _cgroup_cpus()))
+
+
+def _cgroup_cpus() -> int:
+    """Whole CPUs of the cgroup's quota."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, int(quota) // int(period)) if quota != "max" else MOST_THREADS
+    except (OSError, ValueError):
+        return MOST_THREADS
+
+
+@dataclass
+class Stop:
+    """A wish to stop, heard at the next safe point.
+
+    Args:
+        signal: number of the signal received, 0 for none.
+    """
+
+    signal: int = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal; a second one stops at once."""
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Hear Ctrl-C and SIGTERM as a wish, so that a long job can save before it ends."""
+    stop = Stop()
+    try:
+        before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: the caller owns the signals
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def warn(message: str) -> None:
+    """Tell the user something that does not stop the run."""
+    warnings.warn(message, CfmWarning, stacklevel=3)

@@ -1,0 +1,435 @@
+"""Verbs: sample, transport, likelihood and interpolate, from files to files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli import catalog, io
+from cfmcli.data.snapshots import Cloud
+from cfmcli.data.table import Array, Table
+from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.solvers import Solver
+from cfmcli.flows.streams import Streams
+from cfmcli.model import Model, with_tolerances
+from cfmcli.requests import (
+    Integration,
+    InterpolateRequest,
+    LikelihoodRequest,
+    Listener,
+    Outcome,
+    Runtime,
+    SampleRequest,
+    TransportRequest,
+)
+from cfmcli.workflows import prepare, results, runtime, score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMELESS = (".npy", ".npz")
+STARTS = 1000
+
+
+def load(run: str, where: Runtime) -> Model:
+    """The model of a run, on the device asked for."""
+    model = Model.load(run)
+    return model.on(runtime.prepare(where))
+
+
+def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
+    """Draw source points, carry them to a time and write them.
+
+    Raises:
+        CfmError: see the command line's exit codes.
+    """
+    solver = _solver(request.integration)
+    if request.count < 1:
+        raise ConfigError(f"--count {request.count}: expected at least 1.")
+    io.claim(request.output, force=where.force)
+    model = load(request.run, where)
+    time = _time(model, request.time, last=True)
+    figures = {"points": request.count, "time": time}
+    if request.dry_run:
+        return Outcome({}, figures, (f"would draw {request.count} points at time {time:g}",))
+    start = model.source(request.count, Streams(where.seed))
+    paths = model.flow.paths(start, (model.timeline.times[0], time), solver)
+    import pandas as pd
+
+    names = pd.Index([str(k) for k in range(request.count)], name="id")
+    frames = results.Frames(
+        paths.points[-1], np.full(request.count, time), pd.DataFrame(index=names), "id"
+    )
+    said = results.facts("sample", request.run, where, time=time, nfe=paths.nfe)
+    results.write_frames(request.output, model, frames, said)
+    figures |= {"nfe": paths.nfe, "path_energy": float(paths.energy.mean())}
+    return Outcome({"samples": request.output}, figures)
+
+
+def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Outcome:
+    """Carry given points from one time to another and write them.
+
+    Raises:
+        CfmError: see the command line's exit codes.
+    """
+    solver = _solver(request.integration)
+    if request.max_points < 2:
+        raise ConfigError(f"--max-points {request.max_points}: expected at least 2.")
+    io.claim(request.output, force=where.force, inputs=_given(request.data, request.against))
+    model = load(request.run, where)
+    start, end = _time(model, request.start), _time(model, request.end, last=True)
+    table = read_points(model, request.data)
+    _warn_of_other_times(model, table, start)
+    observed = _observed(model, request.against, end)
+    figures: dict[str, Any] = {"points": len(table), "from": start, "to": end}
+    if request.dry_run:
+        return Outcome({}, figures, (f"would carry {len(table)} points {start:g} -> {end:g}",))
+    x = model.encode(table.values)
+    paths = model.flow.paths(x, (start, end), solver)
+    velocity = model.flow.velocity(x, start, forward=end >= start)
+    moved = results.Moved(x, paths.points[-1], velocity)
+    said = results.facts(
+        "transport",
+        request.run,
+        where,
+        start=start,
+        end=end,
+        nfe=paths.nfe,
+        solver=request.integration.solver,
+    )
+    results.write_moved(request.output, request.data, model, table, moved, said)
+    figures |= {
+        "nfe": paths.nfe,
+        "mean_cost": float(((moved.end - x) ** 2).sum(axis=1).mean()),
+        "path_energy": float(paths.energy.mean()),
+    }
+    if observed is not None:
+        figures |= _scores(moved.end, observed, request.max_points, Streams(where.seed))
+    return Outcome({"points": request.output}, figures)
+
+
+def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> Outcome:
+    """Write the log densities of given points at a time.
+
+    Raises:
+        CfmError: see the command line's exit codes.
+    """
+    solver = _solver(request.integration)
+    catalog.build("divergences", request.divergence)
+    catalog.build("bases", request.base)
+    io.claim(request.output, force=where.force, inputs=_given(request.data))
+    model = load(request.run, where)
+    time = _time(model, request.time, last=True)
+    table = read_points(model, request.data)
+    figures: dict[str, Any] = {"points": len(table), "time": time}
+    if request.dry_run:
+        return Outcome({}, figures, (f"would score {len(table)} points at time {time:g}",))
+    found = model.log_prob(
+        table.values,
+        time,
+        base=request.base,
+        divergence=request.divergence,
+        solver=solver,
+        seed=where.seed,
+    )
+    columns = {"log_prob": found.values}
+    if found.stochastic:
+        columns["log_prob_se"] = found.error
+    _write_columns(
+        request,
+        table,
+        columns,
+        results.facts(
+            "likelihood",
+            request.run,
+            where,
+            time=time,
+            base=found.base,
+            nfe=found.nfe,
+            coordinates=found.coordinates,
+        ),
+    )
+    mean = float(found.values.mean())
+    dim = len(model.features) if model.chain.invertible else model.dim
+    figures |= {
+        "mean_log_prob": mean,
+        "cross_entropy": -mean,
+        "bits_per_dim": -mean / (dim * float(np.log(2))),
+        "coordinates": found.coordinates,
+        "base": found.base,
+        "divergence": "hutchinson" if found.stochastic else "exact",
+        "nfe": found.nfe,
+    }
+    if found.stochastic:
+        figures["mean_log_prob_se"] = float(np.sqrt((found.error**2).sum()) / len(table))
+    note = f"source density: {found.base}; log densities in {found.coordinates}"
+    return Outcome({"log_prob": request.output}, figures, (note,))
+
+
+def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -> Outcome:
+    """Write points at each of some times: trajectories, or populations.
+
+    Raises:
+        CfmError: see the command line's exit codes.
+    """
+    solver = _solver(request.integration)
+    _check_interpolate(request)
+    io.claim(request.output, force=where.force, inputs=_given(request.data, request.cells))
+    model = load(request.run, where)
+    times = _asked_times(model, request)
+    start = _time(model, request.start)
+    for time in (*times, start):
+        model.timeline.inner(time)
+    clouds = _starts(model, request, start, Streams(where.seed))
+    figures = {"times": times, "points": sum(len(cloud) for cloud in clouds)}
+    if request.dry_run:
+        return Outcome({}, figures, (f"would write points at {len(times)} times",))
+    frames, nfe = _carried(model, clouds, times, solver, population=request.population)
+    said = results.facts("interpolate", request.run, where, nfe=nfe)
+    results.write_frames(request.output, model, frames, said)
+    figures |= {"rows": len(frames.points), "nfe": nfe}
+    return Outcome({"trajectories": request.output}, figures)
+
+
+def read_points(model: Model, path: str) -> Table:
+    """The points of a file, with the features of a model in its order.
+
+    Raises:
+        DataError: if they are not there or not usable.
+    """
+    recipe = model.recipe
+    nameless = Path(path).suffix.lower() in NAMELESS
+    by_name = not nameless and not any("," in name for name in model.features)
+    base = prepare.selection(recipe)
+    wanted = io.Selection(
+        features=",".join(model.features) if by_name else "",
+        annotations=base.annotations,
+        id_key=recipe.id_key if not nameless else "",
+        layer=recipe.layer if results.is_anndata(path) else "",
+        use_rep=recipe.use_rep if results.is_anndata(path) else "",
+    )
+    table = io.read_table(path, wanted)
+    if nameless:
+        return table.with_values(table.values, _counted(model, table))
+    return prepare.adopt(table, model.features, "the model")
+
+
+def _counted(model: Model, table: Table) -> tuple[str, ...]:
+    """The model's features for an array without names, which must be as many."""
+    if len(table.features) != len(model.features):
+        raise DataError(
+            f"{table.origin} has {len(table.features)} columns, the model expects "
+            f"{len(model.features)}: {', '.join(model.features[:5])}..."
+        )
+    return model.features
+
+
+def _solver(how: Integration) -> Solver:
+    """The solver asked for."""
+    return with_tolerances(how.solver, how.atol, how.rtol)
+
+
+def _given(*paths: str) -> list[str]:
+    """The paths that are not empty."""
+    return [path for path in paths if path]
+
+
+def _time(model: Model, text: str, *, last: bool = False) -> float:
+    """A clock time from what was typed, inside what the model learnt."""
+    if not text:
+        return model.timeline.times[-1 if last else 0]
+    time = model.timeline.parse(text)
+    model.timeline.inner(time)
+    return time
+
+
+def _warn_of_other_times(model: Model, table: Table, start: float) -> None:
+    """Say so where a file holds points of other times than the start."""
+    other = _at(model, table, start)
+    if other is not None and not other.all():
+        runtime.warn(
+            f"{table.origin} holds {int((~other).sum())} points of other times than {start:g}; all "
+            f"are carried as if they were observed at {start:g}. To choose points, use "
+            "cfm interpolate with --where."
+        )
+
+
+def _at(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | None:
+    """Which points of a table were observed at a time, None where it does not say."""
+    key = model.recipe.time_key
+    if not key or key not in table.obs.columns:
+        return None
+    wanted = {c.label for c in model.clouds if c.time == time}
+    found = np.array([prepare.label(value) in wanted for value in table.obs[key]])
+    return found if wanted else None
+
+
+def _observed(model: Model, against: str, time: float) -> Array | None:
+    """Observed points at a time, in flow coordinates: of a file, or stored with the run."""
+    if not against:
+        cloud = model.cloud(time, held_out=True)
+        return None if cloud is None else np.asarray(cloud.points)
+    table = read_points(model, against)
+    there = _at(model, table, time)
+    if there is not None and there.sum() >= 2:
+        table = table.rows(there)
+    return model.encode(table.values)
+
+
+def _scores(x: Array, y: Array, most: int, streams: Streams) -> dict[str, Any]:
+    """Distances between carried and observed points, on at most so many of each."""
+    rng = streams.numpy("scores")
+    parts = [p[np.sort(rng.permutation(len(p))[:most])] for p in (x, y)]
+    return {**score.distances(*parts), "scored_points": [len(part) for part in parts]}
+
+
+def _write_columns(
+    request: LikelihoodRequest, table: Table, columns: dict[str, Array], facts: dict[str, Any]
+) -> None:
+    """Write new columns beside ids and annotations, or into a copy of the AnnData."""
+    if results.is_anndata(request.output) and results.is_anndata(request.data):
+        obs = {f"cfm_{name}": values for name, values in columns.items()}
+        io.annotate(request.data, request.output, io.Annotation(obs=obs, uns={"cfm": facts}))
+        return
+    names = tuple(columns)
+    kept = table.obs.drop(columns=[n for n in names if n in table.obs.columns])
+    kept.index.name = "id"
+    order = ("id", *(str(c) for c in kept.columns if c != "id"), *names)
+    values = np.stack(list(columns.values()), axis=1)
+    io.write_table(request.output, Table(values, names, kept, columns=order))
+
+
+def _check_interpolate(request: InterpolateRequest) -> None:
+    """Refuse what cannot be meant."""
+    if bool(request.times) == bool(request.frames):
+        raise ConfigError("Say when: either --times 0.5,1,1.5 or --frames 20.")
+    if request.frames < 0 or request.frames == 1:
+        raise ConfigError(f"--frames {request.frames}: expected at least 2.")
+    if request.population and (request.data or request.cells or request.where or request.start):
+        raise ConfigError(
+            "--population carries the run's own snapshots: leave out DATA, --from, --cells and "
+            "--where."
+        )
+
+
+def _asked_times(model: Model, request: InterpolateRequest) -> list[float]:
+    """The clock times asked for."""
+    if request.frames:
+        first, last = model.timeline.times[0], model.timeline.times[-1]
+        return [float(t) for t in np.linspace(first, last, request.frames)]
+    return [model.timeline.parse(text) for text in request.times]
+
+
+def _starts(
+    model: Model, request: InterpolateRequest, start: float, streams: Streams
+) -> list[Cloud]:
+    """The clouds to carry: every snapshot, the points of a file, or a stored snapshot."""
+    if request.population and not model.gaussian_source:
+        return list(model.kept)
+    if request.data:
+        table = read_points(model, request.data)
+        there = _at(model, table, start)
+        if there is not None and there.any():
+            table = table.rows(there)
+        cloud = _as_cloud(model.encode(table.values), table.obs, start)
+    else:
+        stored = model.cloud(start, held_out=True)
+        cloud = stored or _normal_cloud(model, start, streams)
+    return [_chosen(cloud, request)]
+
+
+def _as_cloud(points: Array, obs: "pd.DataFrame", time: float) -> Cloud:
+    """Points with equal weights."""
+    return Cloud(points, np.full(len(points), 1 / len(points)), obs, f"{time:g}", time)
+
+
+def _normal_cloud(model: Model, start: float, streams: Streams) -> Cloud:
+    """Points of a Gaussian source."""
+    import pandas as pd
+
+    if not model.gaussian_source or start != model.timeline.times[0]:
+        listed = ", ".join(cloud.label for cloud in model.clouds)
+        raise ConfigError(
+            f"--from {start:g}: the run stores no cloud at that time: give DATA, or start from "
+            f"one of {listed}."
+        )
+    names = pd.Index([str(k) for k in range(STARTS)], name="id")
+    return _as_cloud(model.source(STARTS, streams), pd.DataFrame(index=names), start)
+
+
+def _chosen(cloud: Cloud, request: InterpolateRequest) -> Cloud:
+    """The starting points that --cells and --where leave."""
+    if request.cells:
+        cloud = cloud.rows(_listed(cloud, request.cells))
+    if request.where:
+        cloud = cloud.rows(_queried(cloud, request.where))
+    if not len(cloud):
+        raise DataError("No starting point is left: check --cells, --where and --from.")
+    return cloud
+
+
+def _listed(cloud: Cloud, path: str) -> Array:
+    """Rows of the ids in a file, in its order."""
+    import pandas as pd
+
+    try:
+        wanted = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read the list of ids: {error}.") from None
+    rows = cloud.obs.index.get_indexer(pd.Index(wanted))
+    missing = [name for name, row in zip(wanted, rows, strict=True) if row < 0]
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of {len(wanted)} ids are not among the starting points"
+            f"{catalog.did_you_mean(missing[0], list(cloud.obs.index[:20]))}"
+        )
+    return np.asarray(rows)
+
+
+def _queried(cloud: Cloud, query: str) -> Array:
+    """Rows that a query on the annotations finds."""
+    numbered = cloud.obs.reset_index(drop=True)
+    try:
+        found = numbered.query(query, engine="python", local_dict={}, global_dict={})
+    except Exception as error:
+        columns = ", ".join(map(str, numbered.columns)) or "(none)"
+        raise ConfigError(
+            f'--where "{query}": {error}. Expected a condition on the columns {columns}, for '
+            "example \"celltype == 'HSC'\"."
+        ) from None
+    return np.asarray(found.index)
+
+
+def _carried(
+    model: Model, clouds: list[Cloud], times: list[float], solver: Solver, *, population: bool
+) -> tuple[results.Frames, int]:
+    """Rows for each time: from one cloud, or from the nearest snapshot before each time."""
+    import pandas as pd
+
+    points, stamps, frames, nfe = [], [], [], 0
+    for cloud in clouds:
+        own = [t for t in times if not population or _nearest_before(clouds, t) is cloud]
+        if not own:
+            continue
+        x = np.asarray(cloud.points, dtype=np.float64)
+        paths = model.trajectories(x, own, cloud.time, solver)
+        nfe = max(nfe, paths.nfe)
+        for time, frame in zip(own, paths.points, strict=True):
+            points.append(frame)
+            stamps.append(np.full(len(frame), time))
+            frames.append(cloud.obs.assign(trajectory=cloud.obs.index))
+    obs = pd.concat(frames)
+    moments = np.concatenate(stamps)
+    clash = {c: f"{c}_start" for c in ("time", "cfm_time") if c in obs.columns}
+    obs = obs.rename(columns=clash).set_axis(results.unique_names(obs.index, moments), axis=0)
+    stacked = np.concatenate(points)
+    velocity = np.concatenate(
+        [model.flow.velocity(p, float(s[0])) for p, s in zip(points, stamps, strict=True)]
+    )
+    return results.Frames(stacked, moments, obs, "trajectory", velocity), nfe
+
+
+def _nearest_before(clouds: list[Cloud], time: float) -> Cloud:
+    """The latest cloud that is not after a time."""
+    return [cloud for cloud in clouds if cloud.time <= time][-1]

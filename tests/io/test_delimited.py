@@ -1,0 +1,151 @@
+"""Which columns of a text are features, ids and annotations, and what becomes of their cells."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cfmcli.data.table import Table
+from cfmcli.errors import DataError
+from cfmcli.io import Selection, read_table
+
+
+def _read(tmp_path: Path, text: str | bytes, name: str = "a.csv", **options: object) -> Table:
+    data = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / name).write_bytes(data)
+    return read_table(str(tmp_path / name), Selection(**options))  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(numbers=st.lists(st.floats(-1e307, 1e307), min_size=1, max_size=8))
+def test_numbers_parse_as_python_reads_them(numbers: list[float], tmp_path: Path) -> None:
+    """Every spelling of a float is read as float() reads it: repr, fixed, signed, padded."""
+    spellings = ["{!r}", "{:.3f}", "{:+.17e}", " {:.5g} ", "{:E}"]
+    cells = [f.format(x) for x in numbers for f in spellings]
+    table = _read(tmp_path, "x\n" + "\n".join(cells) + "\n")
+    assert table.values[:, 0].tolist() == [float(cell) for cell in cells]
+
+
+@pytest.mark.parametrize("name", ["cell", "barcode", "id", "obs_names", ""])
+def test_id_columns(name: str, tmp_path: Path) -> None:
+    """Each conventional name holds ids, with their exact text, and is never a feature."""
+    table = _read(tmp_path, f"x,{name}\n1,007\n2,08\n")
+    assert table.features == ("x",)
+    assert table.obs.index.tolist() == ["007", "08"]
+    assert table.obs.index.name == name
+
+
+def test_without_ids_rows_are_numbered(tmp_path: Path) -> None:
+    """No id column: text numbers from 0, and a nameless index; names are case-sensitive."""
+    table = _read(tmp_path, "Cell,x\na,1\nb,2\n")
+    assert table.obs.index.tolist() == ["0", "1"]
+    assert table.obs.index.name is None
+    assert list(table.obs.columns) == ["Cell"]
+
+
+def test_id_key_wins(tmp_path: Path) -> None:
+    """A chosen id column wins; the conventional one is then an annotation, not a feature."""
+    table = _read(tmp_path, "id,probe,x\n1,00a,5\n2,00b,6\n", id_key="probe")
+    assert table.obs.index.tolist() == ["00a", "00b"]
+    assert table.features == ("x",)
+    assert table.obs["id"].tolist() == [1, 2]
+
+
+def test_roles(tmp_path: Path) -> None:
+    """Numbers are features unless named or dropped; text, booleans and codes never are."""
+    text = "day,x,on,kind,batch,code,empty\n2,0.5,True,u,1,01,\n7,1,False,v,2,02,\n"
+    table = _read(tmp_path, text, annotations=("day",), drop="bat*")
+    assert table.features == ("x",)
+    kinds = {name: table.obs[name].dtype.kind for name in table.obs}
+    assert kinds == {"day": "i", "on": "b", "kind": "O", "batch": "i", "code": "O", "empty": "f"}
+    assert table.obs["code"].tolist() == ["01", "02"]
+    assert table.columns == ("day", "x", "on", "kind", "batch", "code", "empty")
+
+
+def test_long_numbers_of_annotations_keep_their_digits(tmp_path: Path) -> None:
+    """Digits that no float holds stay text; 18 digits are still an integer."""
+    text = "x,a,b\n1,12345678901234567890,123456789012345678\n"
+    table = _read(tmp_path, text, annotations=("a", "b"))
+    assert table.obs["a"].tolist() == ["12345678901234567890"]
+    assert table.obs["b"].tolist() == [123456789012345678]
+
+
+@pytest.mark.parametrize(
+    ("features", "drop", "want"),
+    [
+        ("", "", ("pc1", "pc2", "pc10", "y")),
+        ("pc*", "", ("pc1", "pc2", "pc10")),
+        ("y, pc1", "", ("pc1", "y")),
+        ("pc?", "pc1", ("pc2",)),
+        ("", "pc*", ("y",)),
+    ],
+)
+def test_globs(features: str, drop: str, want: tuple[str, ...], tmp_path: Path) -> None:
+    """Globs select in the file's order; what is not selected is kept as an annotation."""
+    table = _read(tmp_path, "pc1,pc2,pc10,y\n1,2,3,4\n", features=features, drop=drop)
+    assert table.features == want
+    assert set(table.obs.columns) == {"pc1", "pc2", "pc10", "y"} - set(want)
+
+
+def test_mixed_columns_are_fine_as_annotations(tmp_path: Path) -> None:
+    """A column named as a key or dropped may mix numbers and text, and keeps its text."""
+    text = "x,day,note\n1,0,1\n2,1.50,2\n3,late,?\n"
+    table = _read(tmp_path, text, annotations=("day",), drop="note")
+    assert table.obs["day"].tolist() == ["0", "1.50", "late"]
+    with pytest.raises(DataError, match="'late'"):
+        _read(tmp_path, text, drop="note")
+
+
+DIALECTS = {
+    "a.csv": "id,x,y\na,1,2\nb,3,4\n",
+    "bom.csv": "\ufeffid,x,y\na,1,2\nb,3,4\n",
+    "crlf.csv": "id,x,y\r\na,1,2\r\nb,3,4\r\n",
+    "cr.csv": "id,x,y\ra,1,2\rb,3,4\r",
+    "open-end.csv": "id,x,y\na,1,2\nb,3,4",
+    "blank.csv": "\nid,x,y\n\na,1,2\n\nb,3,4\n\n",
+    "quoted.csv": '"id","x","y"\n"a","1","2"\n"b","3","4"\n',
+    "a.tsv": "id\tx\ty\na\t1\t2\nb\t3\t4\n",
+    "tab.txt": "id\tx\ty\na\t1\t2\nb\t3\t4\n",
+    "comma.txt": "id,x,y\na,1,2\nb,3,4\n",
+    "space.txt": "  id   x y\na 1   2  \n  b 3 4\n",
+    "A.CSV": "id,x,y\na,1,2\nb,3,4\n",
+}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_dialects(name: str, tmp_path: Path) -> None:
+    """The same table in every spelling that a suffix allows."""
+    table = _read(tmp_path, DIALECTS[name], name)
+    assert table.features == ("x", "y")
+    assert table.obs.index.tolist() == ["a", "b"]
+    np.testing.assert_array_equal(table.values, [[1, 2], [3, 4]])
+
+
+def test_header_over_several_lines(tmp_path: Path) -> None:
+    """A quoted name may hold line breaks and delimiters, and rows are counted after it."""
+    table = _read(tmp_path, '"a\nb","c,d"\n1,2\n')
+    assert table.features == ("a\nb", "c,d")
+    with pytest.raises(DataError, match="line 4"):
+        _read(tmp_path, '"a\nb","c,d"\n1,2\n3,\n')
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_the_line_of_an_error(data: st.DataObject, tmp_path: Path) -> None:
+    """The line named is where the bad row starts, however many line breaks stand before."""
+    notes = data.draw(st.lists(st.sampled_from(["u", '"v\nw"', '"\n\n"', '""']), min_size=1))
+    blanks = data.draw(st.lists(st.integers(0, 2), min_size=len(notes), max_size=len(notes)))
+    good = "".join("\n" * gap + f"{note},1\n" for note, gap in zip(notes, blanks, strict=True))
+    with pytest.raises(DataError, match=f"line {good.count(chr(10)) + 2}, "):
+        _read(tmp_path, f"n,x\n{good}bad,nan\n", drop="n")
+
+
+def test_rows_longer_than_a_block(tmp_path: Path) -> None:
+    """Very wide tables and very long cells are read whole."""
+    names = ",".join(f"g{i}" for i in range(3_000))
+    cells = ",".join("0.5" for _ in range(3_000))
+    table = _read(tmp_path, f"note,{names}\n{'w' * 2_000_000},{cells}\n")
+    assert table.values.shape == (1, 3_000)
+    assert len(table.obs["note"].iloc[0]) == 2_000_000

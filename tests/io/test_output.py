@@ -1,0 +1,162 @@
+"""Outputs appear whole or not at all, and nothing is overwritten by accident."""
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cfmcli.data.table import Table
+from cfmcli.errors import CfmError, ConfigError, OutputExistsError, ResourceError
+from cfmcli.io import atomic, claim, sha256, write_json, write_table, write_text
+
+POINTS = Table(np.eye(2), ("x", "y"), pd.DataFrame(index=["0", "1"]))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("folder", [False, True])
+def test_failure_leaves_nothing(stop: type[BaseException], folder: bool, tmp_path: Path) -> None:
+    """Any exception inside passes through; the old file is intact and the new one is gone."""
+    (tmp_path / "a.csv").write_text("old")
+
+    def fail() -> None:
+        with atomic(tmp_path / "a.csv") as part:
+            assert part.suffix == ".csv"
+            assert part.parent == tmp_path
+            part.mkdir() if folder else part.write_text("half")
+            raise stop
+
+    with pytest.raises(stop):
+        fail()
+    assert _names(tmp_path) == ["a.csv"]
+    assert (tmp_path / "a.csv").read_text() == "old"
+
+
+def test_success_replaces(tmp_path: Path) -> None:
+    """A file, a folder and a link's target are replaced; parents are made."""
+    write_text(tmp_path / "deep" / "a.txt", "é\n")
+    assert (tmp_path / "deep" / "a.txt").read_bytes() == "é\n".encode()
+    (tmp_path / "link.txt").symlink_to(tmp_path / "deep" / "a.txt")
+    write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "deep" / "a.txt").read_text() == "new"
+    for text in ("one", "two"):
+        with atomic(tmp_path / "a.zarr") as part:
+            part.mkdir()
+            (part / text).write_text(text)
+    assert _names(tmp_path / "a.zarr") == ["two"]
+    assert _names(tmp_path) == ["a.zarr", "deep", "link.txt"]
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT", "EROFS", "EACCES"])
+def test_disk_errors(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the file system while settling is told as such, and leaves nothing."""
+
+    def refuse(_: int) -> None:
+        raise OSError(getattr(errno, code), "refused")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(ResourceError, match="could not be written") as caught:
+        write_table(str(tmp_path / "a.csv"), POINTS)
+    assert caught.value.exit_code == 7
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".npy", ".npz", ".h5ad"])
+def test_no_room(suffix: str, tmp_path: Path) -> None:
+    """A write that the system cuts off half-way: exit code 7, no file, for every format."""
+    program = f"""
+import resource, sys, numpy as np, pandas as pd
+from cfmcli.data.table import Table
+from cfmcli.errors import ResourceError
+from cfmcli.io import write_table
+import anndata, pyarrow.parquet
+values = np.random.default_rng(0).normal(size=(4000, 8))
+table = Table(values, tuple("abcdefgh"), pd.DataFrame(index=[str(i) for i in range(4000)]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    write_table({str(tmp_path / f"a{suffix}")!r}, table)
+except ResourceError as error:
+    sys.exit(error.exit_code)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+    assert done.returncode == 7, done.stderr.decode()
+    assert _names(tmp_path) == []
+
+
+def test_other_errors_are_not_blamed_on_the_disk(tmp_path: Path) -> None:
+    """An OSError about something else passes through as it is."""
+    with pytest.raises(FileNotFoundError), atomic(tmp_path / "a.csv"):
+        (tmp_path / "missing").read_bytes()
+    assert _names(tmp_path) == []
+
+
+def _claimed(path: Path | str, code: int, words: str, **options: object) -> None:
+    with pytest.raises(CfmError, match=words) as caught:
+        claim(str(path), **({"force": False} | options))  # type: ignore[arg-type]
+    assert caught.value.exit_code == code
+
+
+def test_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may not be written is refused with its exit code; what may is left untouched."""
+    old = tmp_path / "old.csv"
+    old.write_text("x\n1\n")
+    (tmp_path / "link.csv").symlink_to(old)
+    (tmp_path / "run.csv").mkdir()
+    monkeypatch.chdir(tmp_path)
+    _claimed(tmp_path / "a.xls", ConfigError.exit_code, ".xls")
+    _claimed(old, OutputExistsError.exit_code, "--force")
+    _claimed("link.csv", OutputExistsError.exit_code, "--force")
+    _claimed(old, ConfigError.exit_code, "same file", force=True, inputs=[str(old)])
+    _claimed("./old.csv", ConfigError.exit_code, "same file", force=True, inputs=["-", str(old)])
+    _claimed("link.csv", ConfigError.exit_code, "same file", force=True, inputs=["old.csv"])
+    _claimed("run.csv", ConfigError.exit_code, "folder", force=True)
+    _claimed(old / "a.csv", ResourceError.exit_code, "not a folder")
+    claim(str(old), force=True)
+    claim(str(tmp_path / "new" / "deep" / "a.h5ad"), force=False, inputs=[str(old)])
+    claim("-", force=False)
+    claim(str(tmp_path / "run"), force=False, suffixes=())
+    assert old.read_text() == "x\n1\n"
+    assert _names(tmp_path) == ["link.csv", "old.csv", "run.csv"]
+
+
+def test_folders_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that cannot be written is found before any work."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    _claimed(tmp_path / "a.csv", ResourceError.exit_code, "not writable")
+
+
+def test_json_is_strict(tmp_path: Path) -> None:
+    """JSON keeps its order, is valid for any reader, and refuses NaN rather than write it."""
+    write_json(tmp_path / "a.json", {"b": 1, "a": "é"})
+    text = (tmp_path / "a.json").read_text()
+    assert list(json.loads(text).items()) == [("b", 1), ("a", "é")]
+    assert text.endswith("}\n")
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "b.json", {"a": float("nan")})
+    assert _names(tmp_path) == ["a.json"]
+
+
+def test_hashes(tmp_path: Path) -> None:
+    """A file's hash is that of its bytes; a folder's changes with names and contents."""
+    content = bytes(range(256)) * 9000
+    (tmp_path / "a").write_bytes(content)
+    assert sha256(str(tmp_path / "a")) == hashlib.sha256(content).hexdigest()
+    seen = set()
+    for name, text in [("p", "1"), ("p", "2"), ("q", "2")]:
+        folder = tmp_path / f"{name}{text}"
+        folder.mkdir()
+        (folder / name).write_text(text)
+        seen.add(sha256(str(folder)))
+    assert len(seen) == 3
+    assert sha256("-") == ""
