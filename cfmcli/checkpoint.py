@@ -75,7 +75,7 @@ def pack_frame(frame: "pd.DataFrame", prefix: str) -> tuple[dict[str, Any], dict
         columns.append(
             {
                 "name": str(name),
-                "words": [str(word) for word in words.categories],
+                "words": [_plain(word) for word in words.categories.tolist()],
                 "ordered": ordered,
                 "categorical": isinstance(series.dtype, pd.CategoricalDtype),
             }
@@ -99,3 +99,8 @@ def unpack_frame(arrays: Arrays, facts: Mapping[str, Any], prefix: str) -> "pd.D
         else:
             columns[column["name"]] = values
     return pd.DataFrame(columns, index=pd.Index(ids, name=facts["id_name"], dtype=object))
+
+
+def _plain(word: object) -> object:
+    """A category as JSON keeps it: numbers and truth values as they are, all else as text."""
+    return word if isinstance(word, str | bool | int | float) else str(word)

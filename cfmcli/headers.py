@@ -28,12 +28,14 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise _absent(path) from None
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise damaged(path, str(error)) from None
+    if not isinstance(facts, dict):
+        raise damaged(path, "its header is no mapping")
     if facts.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {facts.get('format')}, this version reads {FORMAT}: "
             "fit again, or use the version of cfm that wrote it (see provenance.json)."
         )
-    return dict(facts)
+    return facts
 
 
 def _absent(path: Path) -> CheckpointError:

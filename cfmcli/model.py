@@ -214,7 +214,7 @@ class Model:
         moved = self.flow.log_change(
             self.encode(points), when, how, as_solver(solver), streams.torch("probes")
         )
-        values = density.log_prob(moved.origin) - moved.change + self.chain.log_abs_det(points)
+        values = density.log_prob(moved.origin) + moved.change + self.chain.log_abs_det(points)
         return LogProb(
             values,
             moved.error,

@@ -1,6 +1,7 @@
 """The recipe: every string and number that describes a fit, and its TOML form."""
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,7 +82,9 @@ class Recipe:
         _one_of("precision", self.precision, ("f32", "bf16"))
         _below_one("ema", self.ema)
         _below_one("validation", self.validation)
-        if not 0 < self.lr < float("inf"):
+        if not all(map(math.isfinite, self.times)):
+            raise ConfigError(f"--times {self.times}: expected finite numbers.")
+        if not 0 < self.lr < math.inf:
             raise ConfigError(f"--lr {self.lr}: expected a positive, finite number.")
         if self.patience and not self.validation:
             raise ConfigError("--patience needs a validation loss: add --validation 0.1.")

@@ -52,20 +52,23 @@ def _overview(
 
     Example:
     cfm fit source.csv target.csv -o run
-
     cfm transport run source.csv -o moved.csv
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), nl=False)
 
 
-app.command("fit", epilog=_ENVIRONMENT)(command("fit", fit, recipe_options()))
-app.command("sample", epilog=_ENVIRONMENT)(command("sample", sample))
-app.command("transport", epilog=_ENVIRONMENT)(command("transport", transport))
-app.command("likelihood", epilog=_ENVIRONMENT)(command("likelihood", likelihood))
-app.command("interpolate", epilog=_ENVIRONMENT)(command("interpolate", interpolate))
-app.command("info", epilog=_ENVIRONMENT)(command("info", info))
-app.command("list", epilog=_ENVIRONMENT)(command("list", list_names))
+_COMMANDS = {
+    "fit": command("fit", fit, recipe_options()),
+    "sample": command("sample", sample),
+    "transport": command("transport", transport),
+    "likelihood": command("likelihood", likelihood),
+    "interpolate": command("interpolate", interpolate),
+    "info": command("info", info, answers=True),
+    "list": command("list", list_names, answers=True),
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name, epilog=_ENVIRONMENT)(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -80,6 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = usage(error)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except BrokenPipeError:
-        code = hush(sys.stdout)
+    except SystemExit as error:  # rich leaves so when the reader of the help has gone
+        code = hush(sys.stdout) if isinstance(error.__context__, BrokenPipeError) else error.code
     sys.exit(code)

@@ -112,8 +112,9 @@ def usage(error: Any) -> int:
         The exit code.
     """
     where = error.ctx.command_path if error.ctx else "cfm"
-    message = error.format_message().rstrip(". ")
-    Console().fail(f"error: {message}. See {where} --help.")
+    message = error.format_message().rstrip()
+    stop = "" if message.endswith((".", "?")) else "."
+    Console().fail(f"error: {message}{stop} See {where} --help.")
     return int(error.exit_code)
 
 

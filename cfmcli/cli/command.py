@@ -1,12 +1,10 @@
 """From an action to a command: common options around it, the error boundary, the answer."""
 
 import inspect
-import json
-import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ from cfmcli.cli.boundary import guarded
 from cfmcli.cli.console import Console
 from cfmcli.cli.options import Common
 from cfmcli.cli.progress import listening
+from cfmcli.cli.render import as_json, as_text
 from cfmcli.errors import ConfigError
 from cfmcli.requests import Listener, Outcome, Runtime
 
@@ -60,7 +59,11 @@ class Session:
 
 
 def command(
-    name: str, action: Callable[..., Outcome], more: Sequence[inspect.Parameter] = ()
+    name: str,
+    action: Callable[..., Outcome],
+    more: Sequence[inspect.Parameter] = (),
+    *,
+    answers: bool = False,
 ) -> Callable[..., None]:
     """The Typer command of an action: its own options, then the common ones.
 
@@ -68,12 +71,13 @@ def command(
         name: what the user calls it.
         action: takes a session and its own options by name.
         more: options that the action takes as keywords beside those it declares.
+        answers: whether it prints its figures on stdout itself.
     """
 
     def run(**values: Any) -> None:
         common = Common(**{key: values.pop(key) for key in _COMMON})
         console = Console(quiet=common.quiet, verbose=common.verbose, log_file=common.log_file)
-        work = _Work(name, action, common, console)
+        work = _Work(name, action, common, console, answers)
         raise typer.Exit(guarded(lambda: work(values), console, debug=common.debug))
 
     named = inspect.Parameter.KEYWORD_ONLY
@@ -94,6 +98,7 @@ class _Work:
     action: Callable[..., Outcome]
     common: Common
     console: Console
+    answers: bool
 
     def __call__(self, values: dict[str, Any]) -> None:
         """Carry it out with the values of its own options."""
@@ -111,28 +116,21 @@ class _Work:
         """Tell a person on stderr, and a machine on stdout."""
         for note in outcome.notes:
             self.console.note(note)
+        if self.common.json:
+            sys.stdout.write(self._report(outcome, seconds) + "\n")
+        elif outcome.figures and not self.answers:
+            self.console.note(as_text(outcome.figures))
         for what, path in outcome.outputs.items():
             self.console.detail(f"{what}: {path}")
         self.console.detail(f"{seconds:.1f} s")
-        if self.common.json:
-            about = {
-                "command": self.name,
-                "version": cfmcli.__version__,
-                "outputs": dict(outcome.outputs),
-                "seconds": round(seconds, 3),
-                "warnings": self.console.warnings,
-            }
-            sys.stdout.write(json.dumps(_plain(about | dict(outcome.figures) | about)) + "\n")
 
-
-def _plain(value: Any) -> Any:
-    """A value as JSON allows: what is not finite becomes null, what is not plain its text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | None) else str(value)
+    def _report(self, outcome: Outcome, seconds: float) -> str:
+        """The JSON object: what every command says, then its own figures."""
+        about = {
+            "command": self.name,
+            "version": cfmcli.__version__,
+            "outputs": dict(outcome.outputs),
+            "seconds": round(seconds, 3),
+            "warnings": self.console.warnings,
+        }
+        return as_json(about | dict(outcome.figures) | about)

@@ -1,4 +1,4 @@
-"""How an option is declared: names, meaning, default and variable in one line each."""
+"""How an option is declared: its names, meaning, default and environment variable."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +20,7 @@ def option(*flags: str, meaning: str, panel: str, unset: str = "", **more: Any) 
         more: further arguments of `typer.Option`.
     """
     name = flags[0].lstrip("-").replace("-", "_").upper()
+    more |= {"show_default": False} if unset else {}
     shown = rf"{_plain(meaning)} \[default: {_plain(unset)}]" if unset else _plain(meaning)
     return typer.Option(
         *flags, help=shown, rich_help_panel=panel, envvar=f"CFM_{name}", show_envvar=False, **more

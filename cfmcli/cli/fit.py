@@ -24,22 +24,22 @@ def fit(
 ) -> Outcome:
     """Learn the flow between snapshots, and write it as a run folder.
 
-    Several files are snapshots in time order; one file with --time-key holds them all;
-    one file with --source gaussian is learnt from N(0, I).
+    Several files are snapshots in time order.
+    One file with --time-key holds them all.
+    One file with --source gaussian is generated from N(0, I).
 
     Example:
     cfm fit source.csv target.csv --steps 2000 -o run
-
     cfm fit timecourse.h5ad --time-key day --transform pca:n=50,standardize -o run
     """
-    from cfmcli.workflows.fit import fit as carry_out
-
     given = layer({**settings, "inputs": tuple(data or ()) or None, "seed": session.common.seed})
     chosen = recipe.from_layers(_stored(config), given)
     if not chosen.inputs:
         raise ConfigError("No data: name the files to fit, or a --config that names them.")
     runtime = session.runtime(force=force, seed=chosen.seed)
     request = FitRequest(run=output, resume=resume, dry_run=dry_run)
+    from cfmcli.workflows.fit import fit as carry_out
+
     return carry_out(chosen, request, runtime, session.listen)
 
 

@@ -1,12 +1,13 @@
 """`cfm info`."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cfmcli.cli.command import Session
+from cfmcli.cli.render import as_text
 from cfmcli.requests import Outcome
 
 About = Annotated[
@@ -19,35 +20,19 @@ def info(session: Session, path: About) -> Outcome:
 
     Example:
     cfm info run
-
     cfm info timecourse.h5ad --json
     """
     about = _describe(path)
-    session.answer("\n".join(_lines(about)))
+    session.answer(as_text(about))
     return Outcome(figures=about)
 
 
 def _describe(path: str) -> Mapping[str, Any]:
     """What a run folder or a data file holds; a .zarr folder is a data file."""
-    if os.path.isdir(path) and not path.rstrip("/").endswith(".zarr"):
+    if Path(path).is_dir() and not path.rstrip("/").endswith(".zarr"):
         from cfmcli.workflows.info import describe_run
 
         return describe_run(path)
     from cfmcli.io import describe
 
     return describe(path)
-
-
-def _lines(about: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """A mapping as indented lines, those without content left out."""
-    for key, value in about.items():
-        if isinstance(value, Mapping) and value:
-            yield f"{indent}{key}:"
-            yield from _lines(value, indent + "  ")
-        elif value not in (None, "", [], (), {}):
-            yield f"{indent}{key}: {_text(value)}"
-
-
-def _text(value: Any) -> str:
-    """A value on one line."""
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

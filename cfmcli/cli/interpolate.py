@@ -28,11 +28,8 @@ def interpolate(
 
     Example:
     cfm interpolate run --frames 20 -o paths.csv
-
     cfm interpolate run --times 0.5,1,1.5 --population -o unseen.csv
     """
-    from cfmcli.workflows.verbs import interpolate as carry_out
-
     if bool(words(times)) == bool(frames):
         raise ConfigError("Give either --times 0.5,1,1.5 or --frames 20.")
     request = InterpolateRequest(
@@ -48,4 +45,6 @@ def interpolate(
         integration=Integration(solver, atol, rtol),
         dry_run=dry_run,
     )
+    from cfmcli.workflows.verbs import interpolate as carry_out
+
     return carry_out(request, session.runtime(force=force), session.listen)

@@ -23,11 +23,8 @@ def likelihood(
 
     Example:
     cfm likelihood run target.csv -o scores.csv
-
     cfm likelihood run target.csv --base gmm:k=5 --divergence exact -o scores.csv
     """
-    from cfmcli.workflows.verbs import likelihood as carry_out
-
     request = LikelihoodRequest(
         run=run,
         data=data,
@@ -38,4 +35,6 @@ def likelihood(
         integration=Integration(solver, atol, rtol),
         dry_run=dry_run,
     )
+    from cfmcli.workflows.verbs import likelihood as carry_out
+
     return carry_out(request, session.runtime(force=force), session.listen)

@@ -28,7 +28,6 @@ def list_names(session: Session, family: Family = "", name: Name = "") -> Outcom
 
     Example:
     cfm list couplings
-
     cfm list solvers dopri5
     """
     if not family:

@@ -112,22 +112,21 @@ Times = Annotated[
     str,
     option(
         "--times",
-        meaning="Clock times or snapshot labels to write, separated by commas: 0.5,1,1.5.",
+        meaning="Clock times or labels to write, separated by commas: 0.5,1,1.5; or give --frames.",
         panel=POINTS,
         metavar="TIMES",
-        unset="none: --frames is given",
+        unset="none",
     ),
 ]
 Frames = Annotated[
     int,
     option(
         "--frames",
-        meaning="Number of evenly spaced times to write, from the first to the last.",
+        meaning="Number of evenly spaced times to write, first to last; or give --times.",
         panel=POINTS,
         min=0,
         metavar="INT",
-        show_default=False,
-        unset="none: --times is given",
+        unset="none",
     ),
 ]
 Population = Annotated[
@@ -212,7 +211,6 @@ class Common:
             panel=COMMON,
             min=0,
             metavar="INT",
-            show_default=False,
             unset="what the machine allows, at most 4",
         ),
     ] = Runtime.threads

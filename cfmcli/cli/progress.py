@@ -90,7 +90,9 @@ class _Clock:
 
     def restarted(self, progress: Progress) -> bool:
         """Whether this is the first sign of another job than the one before."""
-        new = progress.done < self._last.done or progress.total != self._last.total
+        last = self._last
+        finished = last.done >= last.total
+        new = finished or progress.done < last.done or progress.total != last.total
         if new:
             self._first, self._start = progress, time.perf_counter()
         self._last = progress

@@ -24,8 +24,8 @@ def sample(
     Example:
     cfm sample run -n 1000 -o points.csv
     """
-    from cfmcli.workflows.verbs import sample as carry_out
-
     integration = Integration(solver, atol, rtol)
     request = SampleRequest(run, output, count, time, integration, dry_run)
+    from cfmcli.workflows.verbs import sample as carry_out
+
     return carry_out(request, session.runtime(force=force), session.listen)

@@ -26,11 +26,8 @@ def transport(
 
     Example:
     cfm transport run source.csv -o moved.csv
-
     cfm transport run late.csv --from 5 --to 0 -o ancestors.csv
     """
-    from cfmcli.workflows.verbs import transport as carry_out
-
     request = TransportRequest(
         run=run,
         data=data,
@@ -42,4 +39,6 @@ def transport(
         integration=Integration(solver, atol, rtol),
         dry_run=dry_run,
     )
+    from cfmcli.workflows.verbs import transport as carry_out
+
     return carry_out(request, session.runtime(force=force), session.listen)

@@ -1,6 +1,7 @@
 """Times of snapshots: from labels such as "d2", "E7.5" or "48h" to a clock with real spacing."""
 
 import bisect
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def parse_map(items: Sequence[str]) -> dict[str, float]:
             found[label.strip()] = float(time)
         except ValueError:
             equals = ""
-        if not equals:
+        if not equals or not math.isfinite(found[label.strip()]):
             raise ConfigError(f"--time-map: cannot read '{item}', expected label=time, as in d2=2.")
     return found
 
@@ -147,12 +148,13 @@ def map_times(
     if order:
         return _given(labels, {label: float(k) for k, label in enumerate(order)}, "--time-order")
     times, rule = _read(labels)
-    if ranked and (not times or sorted(times) != times):
+    if ranked and (not times or sorted(set(times)) != times):
         times = [float(k) for k in range(len(labels))]
         rule = "rank in the ordered categories; the spacing is unknown"
-    if len(set(times)) < len(labels) or not times:
+    if len(set(times)) < len(labels):
+        reason = "some have the same number" if times else rule
         raise DataError(
-            f"Cannot tell the times of the labels {', '.join(labels)}: {rule}. "
+            f"Cannot tell the times of the labels {', '.join(labels)}: {reason}. "
             "Set them with --time-map LABEL=TIME,..., or with --time-order LABEL,LABEL,..."
         )
     pairs = sorted(zip(times, labels, strict=True))
@@ -178,7 +180,8 @@ def _given(labels: Sequence[str], times: dict[str, float], rule: str = "--time-m
 def _read(labels: Sequence[str]) -> tuple[list[float], str]:
     """The number each label contains, in days where units differ; empty if there is no telling."""
     try:
-        return [float(label) for label in labels], "as numbers"
+        plain = [float(label) for label in labels]
+        return (plain, "as numbers") if all(map(math.isfinite, plain)) else ([], "not all finite")
     except ValueError:
         pass
     found = [list(_NUMBER.finditer(label)) for label in labels]

@@ -390,9 +390,11 @@ def moments(x: "Matrix") -> tuple[Array, Array]:
     """Mean and variance of each feature, (d,) and (d,), without a dense copy of a sparse x."""
     if isinstance(x, np.ndarray):
         return x.mean(axis=0, dtype=np.float64), x.var(axis=0, dtype=np.float64)
-    mean = np.asarray(x.mean(axis=0), dtype=np.float64).ravel()
-    square = np.asarray(x.multiply(x).mean(axis=0), dtype=np.float64).ravel()
-    return mean, np.maximum(square - mean**2, 0.0)
+    (n, d), column, values = x.shape, x.indices, x.data.astype(np.float64)
+    mean = np.bincount(column, values, d) / n
+    square = np.bincount(column, (values - mean[column]) ** 2, d)
+    zeros = n - np.bincount(column, minlength=d)
+    return mean, (square + zeros * mean**2) / n
 
 
 def some(items: Sequence[str]) -> str:

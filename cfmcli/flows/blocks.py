@@ -78,7 +78,7 @@ def refined_plan(
         x0: source points, shape (n0, D), float64.
         x1: target points, shape (n1, D), float64.
         weights: weights of both clouds, shapes (n0,) and (n1,), > 0.
-        size: mean number of points of the larger cloud in a block, >= 2.
+        size: points of the larger cloud in a block, >= 2; a block holds at most 2 `size` pairs.
         rounds: largest number of rounds, >= 0.
         rng: source of the random splits.
 

@@ -94,7 +94,7 @@ class Exact(Coupling):
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
         """A vertex of the polytope; a permutation where the sizes and all weights are equal."""
         q0, q1 = simplex.quantised(_normalised(w0), _normalised(w1))
-        i, j, mass = simplex.solve(q0, q1, _costs(x0, x1))
+        i, j, mass = simplex.solve(q0, q1, squared_distances(x0, x1))
         return PairPlan(i, j, mass / q0.sum(), (len(x0), len(x1)))
 
     def whole(self, n0: int, n1: int) -> Coupling:
@@ -128,7 +128,7 @@ class Sinkhorn(Coupling):
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
         """A dense plan with exact marginals; warns where it is not quite the entropic one."""
-        cost = _costs(x0, x1)
+        cost = squared_distances(x0, x1)
         problem = sinkhorn.Entropic(cost, _normalised(w0), _normalised(w1))
         with np.errstate(all="ignore"):
             matrix, error = sinkhorn.solve(problem, self.reg, _TOLERANCE, _ITERATIONS)
@@ -164,7 +164,7 @@ class Blocks(Coupling):
     Use: for one plan of clouds of more than about 4,000 points.
 
     Args:
-        size: mean number of points of the larger cloud in a block, >= 2.
+        size: points of the larger cloud in a block, >= 2; a block holds at most 2 size pairs.
         rounds: largest number of rounds, >= 0; it stops early when a round gains too little.
     """
 
@@ -178,7 +178,7 @@ class Blocks(Coupling):
             raise ConfigError(f"blocks: rounds is {self.rounds}, expected 0 or more.")
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """A sparse plan of hardly more than n0 + n1 pairs."""
+        """A sparse plan of one to three times n0 + n1 pairs."""
         weights = _normalised(w0), _normalised(w1)
         points = np.asarray(x0, np.float64), np.asarray(x1, np.float64)
         return blocks.refined_plan(*points, weights, self.size, self.rounds, rng)
@@ -192,14 +192,3 @@ def _normalised(w: Array) -> Array:
     """Weights of sum one in float64."""
     weights = np.asarray(w, np.float64)
     return np.asarray(weights / weights.sum())
-
-
-def _costs(x0: Array, x1: Array) -> Array:
-    """Squared distances, checked to be finite."""
-    cost = squared_distances(x0, x1)
-    if not np.isfinite(cost).all():
-        raise NumericsError(
-            f"The squared distances between {len(x0)} source and {len(x1)} target points are not "
-            "all finite; look for missing or extreme values, or standardise the features."
-        )
-    return cost

@@ -86,8 +86,8 @@ class Gaussian(Base):
         """Weighted maximum likelihood."""
         mean = weights @ x
         covariance = (x - mean).T @ ((x - mean) * weights[:, None])
-        factor: Array = np.linalg.cholesky(covariance + _jitter(covariance))
-        return Normal(mean, factor)
+        factor = np.linalg.cholesky(covariance + _jitter(covariance))
+        return Normal(mean, np.asarray(factor, dtype=np.float64))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ resumed run sees the pairs that the uninterrupted one would have seen.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -145,16 +146,21 @@ class PooledPairs(PairSource):
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
         """Pairs by their mass in the plan of the block's pool."""
-        return self._pool(block // PLAN_LIFE, segment, streams).draw(block, n, segment, streams)
+        pool = self._pool(block // PLAN_LIFE, segment, streams)
+        return pool.draw(block, n, segment, streams)
 
     def mean_cost(self, streams: Streams) -> float:
         """Mean squared distance of the pairs of the first pool."""
         first = self._pool(0, 0, streams)
         return first.plan.mean_cost(first.x0, first.x1)
 
-    @lru_cache(maxsize=1)  # noqa: B019 - one pool at a time; the object lives as long as its run
-    def _pool(self, number: int, segment: int, streams: Streams) -> PlannedPairs:
-        """The coupled pool of that number."""
+    @cached_property
+    def _pool(self) -> Callable[[int, int, Streams], PlannedPairs]:
+        """The coupled pool of a number; the last one is kept."""
+        return lru_cache(maxsize=1)(self._solve)
+
+    def _solve(self, number: int, segment: int, streams: Streams) -> PlannedPairs:
+        """Draw and couple the pool of that number."""
         rng = streams.numpy("pool", segment, number)
         x0 = self.source.draw(self.size, rng)
         w0 = np.full(self.size, 1 / self.size)

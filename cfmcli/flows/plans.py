@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli.data.table import Array
+from cfmcli.errors import NumericsError
 
 IntArray = npt.NDArray[np.intp]
 
@@ -253,7 +254,24 @@ def pair_costs(x0: Array, x1: Array, i: IntArray, j: IntArray) -> Array:
 
 
 def squared_distances(x0: Array, x1: Array) -> Array:
-    """Squared distances |x0_i - x1_j|² of all pairs, shape (n0, n1), float64."""
+    """Squared distances |x0_i - x1_j|² of all pairs.
+
+    Args:
+        x0: source points, shape (n0, D).
+        x1: target points, shape (n1, D).
+
+    Returns:
+        Distances, shape (n0, n1), float64.
+
+    Raises:
+        NumericsError: some are not finite.
+    """
     from scipy.spatial.distance import cdist
 
-    return np.asarray(cdist(x0, x1, "sqeuclidean"))
+    distances: Array = cdist(x0, x1, "sqeuclidean")
+    if not np.isfinite(distances).all():
+        raise NumericsError(
+            f"The squared distances between {len(x0)} source and {len(x1)} target points are not "
+            "all finite; look for missing or extreme values, or standardise the features."
+        )
+    return distances

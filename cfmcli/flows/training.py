@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -217,9 +218,7 @@ class Trainer:
         size = self.schedule.batch_size
         count = min(BLOCK, self.schedule.steps - self.step)
         block = self.step // BLOCK
-        s, draw = self.task.draw(block, count * size, size, self.streams)
-        device = self.parameters[0].device
-        s, draw = s.to(device), PathDraw(*(v.to(device) for v in vars(draw).values()))
+        s, draw = self._draw(self.task, block, count * size, size)
         losses: dict[str, list[float]] = {name: [] for name in self.task.objective.heads}
         norms: list[float] = []
         for k in range(count):
@@ -255,20 +254,29 @@ class Trainer:
 
     def _validate(self) -> float:
         """The validation loss of the averaged weights; keeps the best weights."""
-        if self.validation is None:
+        if self._kept is None:
             return math.nan
-        s, draw = self.validation.draw(0, 4096, 4096, self.streams)
-        device = self.parameters[0].device
-        draw = PathDraw(*(v.to(device) for v in vars(draw).values()))
+        s, draw = self._kept
         names = dict(zip((n for n, _ in self.field.named_parameters()), self.average, strict=True))
         with torch.no_grad():
-            outputs = torch.func.functional_call(self.field, names, (s.to(device), draw.x_t))
-            loss = float(sum(self.validation.objective.losses(outputs, draw).values()))
+            outputs = torch.func.functional_call(self.field, names, (s, draw.x_t))
+            loss = float(sum(self.task.objective.losses(outputs, draw).values()))
         self.stale = 0 if loss < self.best else self.stale + 1
         if loss < self.best:
             self.best = loss
             torch._foreach_copy_(self.chosen, self.average)
         return loss
+
+    @cached_property
+    def _kept(self) -> tuple[Tensor, PathDraw] | None:
+        """What every validation is measured on, if there are any."""
+        return self._draw(self.validation, 0, 4096, 4096) if self.validation else None
+
+    def _draw(self, task: Task, block: int, n: int, batch: int) -> tuple[Tensor, PathDraw]:
+        """Path draws of a task on the field's device."""
+        s, draw = task.draw(block, n, batch, self.streams)
+        device = self.parameters[0].device
+        return s.to(device), PathDraw(*(v.to(device) for v in vars(draw).values()))
 
     def _stopped(self) -> bool:
         """Whether patience has run out."""

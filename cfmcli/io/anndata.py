@@ -18,6 +18,7 @@ from cfmcli.io.store import Node, encoding, names_of, opened, shape_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pandas.api.extensions import ExtensionDtype
 
     from cfmcli.data.table import Matrix
 
@@ -153,13 +154,18 @@ def storable(obs: "pd.DataFrame", target: str) -> "pd.DataFrame":
         raise DataError(
             f"{target}: AnnData cannot store a column called {path_like[0]!r}. Rename it."
         )
-    for name in frame.select_dtypes(["object", "string"]).columns:
+    for name in [str(n) for n, kind in frame.dtypes.items() if not _is_plain(kind)]:
         text = frame[name].map(str, na_action="ignore")
         frame[name] = text.astype("category") if text.isna().any() else text
     label = str(frame.index.name or "")
     usable = label and label not in frame.columns and "/" not in label
     frame.index = frame.index.astype(str).rename(label if usable else None)
     return frame
+
+
+def _is_plain(kind: "np.dtype[Any] | ExtensionDtype") -> bool:
+    """Whether AnnData stores a type of column as it is: numbers, booleans, categories."""
+    return kind.kind in "biuf" or kind.name == "category"
 
 
 def _element(root: Node, selection: Selection, origin: str) -> tuple[str, Node]:

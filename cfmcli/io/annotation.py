@@ -1,6 +1,7 @@
 """What a result adds to an AnnData, and adding it to a copy of the input on disk."""
 
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -127,7 +128,10 @@ def _editable(part: Path) -> Iterator[Node]:
             str(part), mode="a", zarr_format=_zarr_format(part), use_consolidated=False
         )
         yield existing
-        zarr.consolidate_metadata(existing.store)
+        with warnings.catch_warnings():
+            # AnnData consolidates Zarr 3 too, so what it wrote has to be kept up to date.
+            warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
+            zarr.consolidate_metadata(existing.store)
         return
     import h5py
 

@@ -124,14 +124,14 @@ def points_key(arrays: Named, selection: Selection, origin: str) -> str:
 def _named(arrays: Named, key: str, selection: Selection, origin: str) -> Table:
     """The table of an .npz."""
     values = matrix(arrays[key], f"{origin}: {key}")
-    given = _decoded(arrays["features"]).tolist() if "features" in arrays else None
+    given = decoded(arrays["features"]).tolist() if "features" in arrays else None
     names = tuple(map(str, given)) if given else default_features(values)
     if len(names) != values.shape[1]:
         raise DataError(f"{origin}: {len(names)} features for {values.shape[1]} columns of {key}.")
     obs = _frame(len(values), arrays.get("ids"), origin)
     for name, array in arrays.items():
         if name not in {key, *RESERVED} and array.shape == (len(values),):
-            obs[name] = _decoded(array)
+            obs[name] = decoded(array)
     if selection.id_key:
         if selection.id_key not in obs:
             raise unknown("id column", selection.id_key, obs.columns, origin)
@@ -168,10 +168,10 @@ def _frame(count: int, ids: npt.NDArray[Any] | None = None, origin: str = "") ->
         return pd.DataFrame(index=pd.Index([str(row) for row in range(count)], dtype=object))
     if ids.shape != (count,):
         raise DataError(f"{origin}: ids has shape {ids.shape}, expected ({count},) as X has rows.")
-    return pd.DataFrame(index=pd.Index([str(i) for i in _decoded(ids)], dtype=object, name="id"))
+    return pd.DataFrame(index=pd.Index([str(i) for i in decoded(ids)], dtype=object, name="id"))
 
 
-def _decoded(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def decoded(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Text arrays as Python strings, other arrays as they are."""
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8")

@@ -85,8 +85,7 @@ def as_float(values: npt.NDArray[Any], origin: str) -> npt.NDArray[Any]:
     if values.dtype.kind not in "biuf":
         raise DataError(f"{origin}: expected real numbers, got an array of {values.dtype}.")
     kept = values.dtype in (np.float32, np.float64)
-    native = values.dtype.newbyteorder("=") if kept else np.dtype(np.float64)
-    return values.astype(native, copy=False)
+    return values.astype(values.dtype if kept else np.float64, copy=False)
 
 
 def dense(values: "Matrix") -> npt.NDArray[Any]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfmcli.data.table import Table
+from cfmcli.errors import DataError
 from cfmcli.io.checks import Where, distinct_ids, finite, some_points
-from cfmcli.io.selection import Selection, identifier, numeric_features, others
+from cfmcli.io.selection import Selection, identifier, listed, numeric_features, others
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,9 +54,20 @@ def assemble(
 
 
 def order(table: Table) -> tuple[str, ...]:
-    """The columns as they are written: the file's own order, then what is new."""
+    """The columns as they are written: the file's own order, then what is new.
+
+    Raises:
+        DataError: a feature has the name of an annotation or of the ids.
+    """
     ids = () if table.obs.index.name is None else (str(table.obs.index.name),)
-    everything = dict.fromkeys((*ids, *map(str, table.obs.columns), *table.features))
+    notes = dict.fromkeys((*ids, *map(str, table.obs.columns)))
+    twice = [name for name in table.features if name in notes]
+    if twice:
+        raise DataError(
+            f"{table.origin}: {listed(twice)} would be both feature and annotation of one table."
+            " Rename that column of the input."
+        )
+    everything = notes | dict.fromkeys(table.features)
     kept = (name for name in table.columns if name in everything)
     return tuple(dict.fromkeys((*kept, *everything)))
 

@@ -84,14 +84,14 @@ def _column(column: "pa.ChunkedArray") -> dict[str, Any]:
 
 def _arrays(path: str, selection: Selection) -> dict[str, Any]:
     """Arrays of a .npy or .npz file."""
-    from cfmcli.io.arrays import default_features, loaded, matrix, points_key
+    from cfmcli.io.arrays import decoded, default_features, loaded, matrix, points_key
 
     arrays = {"": loaded(path)} if suffix(path) == ".npy" else loaded(path)
     key = "" if suffix(path) == ".npy" else points_key(arrays, selection, path)
     values = matrix(arrays[key], path)
     features = arrays["features"].tolist() if "features" in arrays else default_features(values)
     notes = {
-        name: _summary(array.tolist())
+        name: _summary(decoded(array).tolist())
         for name, array in arrays.items()
         if name not in {key, "ids", "features"} and array.shape == (len(values),)
     }

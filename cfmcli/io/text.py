@@ -42,7 +42,8 @@ class Text:
 
     def where(self, row: int) -> str:
         """The line of the file on which a data row, counted from 0, starts."""
-        spans = (first for first, _, fields in _records(self.data, self.delimiter) if fields)
+        records = _records(self.data, self.delimiter, strict=False)
+        spans = (first for first, _, fields in records if fields)
         for _ in range(row + 1):
             next(spans)
         return f"line {next(spans)}"
@@ -113,10 +114,13 @@ def _tabbed(data: bytes) -> bytes:
     return out.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _records(data: bytes, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
+def _records(
+    data: bytes, delimiter: str, *, strict: bool = True
+) -> Iterator[tuple[int, int, list[str]]]:
     """First line, last line and fields of every record; a blank line has no fields."""
+    csv.field_size_limit(BLOCK)
     text = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    reader = csv.reader(text, delimiter=delimiter, strict=strict)
     first = 1
     for fields in reader:
         yield first, reader.line_num, fields

@@ -13,7 +13,7 @@ from cfmcli.errors import DataError, ResourceError
 from cfmcli.io import Annotation, Selection, annotate, read_table, write_anndata
 
 SUFFIXES = [".h5ad", ".zarr"]
-pytestmark = pytest.mark.filterwarnings("ignore:Writing zarr v2")
+pytestmark = pytest.mark.filterwarnings("ignore:Writing zarr v2", "ignore:zarr v3 autosharding")
 
 
 def _adata(*, csc: bool = False) -> ad.AnnData:
@@ -71,6 +71,7 @@ def test_parts(suffix: str, tmp_path: Path) -> None:
     assert read_table(path, Selection(use_rep="frame")).features == ("left", "right")
     some = read_table(path, Selection(features="g4,g1"))
     assert some.features == ("g1", "g4")
+    assert isinstance(some.values, sparse.csr_matrix)
     np.testing.assert_array_equal(some.values.toarray(), data.X.toarray()[:, [1, 4]])
 
 
@@ -108,10 +109,22 @@ def test_files_are_closed(tmp_path: Path) -> None:
     """After reading, and after a refusal, the file can be opened for writing."""
     path = _write(_adata(), tmp_path / "a.h5ad")
     read_table(path)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError) as caught:
         read_table(path, Selection(use_rep="none"))
+    assert caught.value.__traceback__ is not None
+    assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE) == 0
     with h5py.File(path, "r+") as file:
         assert "obs" in file
+
+
+def test_a_gap_in_a_sparse_matrix_is_located(tmp_path: Path) -> None:
+    """The row, id and gene of a stored NaN are named, behind empty rows too."""
+    matrix = np.zeros((5, 4))
+    matrix[0, 1], matrix[3, 0], matrix[3, 2] = 1.0, np.nan, 2.0
+    out = str(tmp_path / "a.h5ad")
+    write_anndata(out, sparse.csr_matrix(matrix), pd.DataFrame(index=list("pqrst")), list("ghij"))
+    with pytest.raises(DataError, match=r"row 4, id 's', column 'g'.*1 such"):
+        read_table(out)
 
 
 ADDED = Annotation(
@@ -200,6 +213,64 @@ def test_new_anndata(suffix: str, tmp_path: Path) -> None:
     assert got.obs["step"].tolist() == [3, 4]
     assert list(got.obs_names) == ["p", "q"]
     np.testing.assert_array_equal(got.layers["velocity"], np.ones((2, 3)))
+
+
+def test_columns_of_any_type_are_stored(tmp_path: Path) -> None:
+    """Dates and mixed objects become text, nullable numbers and gaps stay what they are."""
+    obs = pd.DataFrame(
+        {
+            "date": [pd.Timestamp("2024-01-02"), pd.NaT],
+            "span": pd.to_timedelta([1, 2], unit="D"),
+            "mixed": [1, "a"],
+            "gap": pd.array([1, None], dtype="Int64"),
+            "string": pd.array(["u", None], dtype="string"),
+        },
+        index=["p", "q"],
+    )
+    out = str(tmp_path / "a.h5ad")
+    write_anndata(out, np.eye(2), obs, ("g", "h"))
+    got = read_table(out).obs
+    assert got["date"].isna().tolist() == [False, True]
+    assert str(got["date"].iloc[0]).startswith("2024-01-02")
+    assert got["span"].tolist() == ["1 days 00:00:00", "2 days 00:00:00"]
+    assert got["mixed"].tolist() == ["1", "a"]
+    assert got["gap"].iloc[0] == 1
+    assert got["string"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("name", ["a/b", ""])
+def test_column_names_that_hdf5_takes_for_paths(name: str, tmp_path: Path) -> None:
+    """They are refused by name rather than stored somewhere else."""
+    with pytest.raises(DataError, match="Rename"):
+        write_anndata(str(tmp_path / "a.h5ad"), np.eye(1), pd.DataFrame({name: [1]}, ["p"]), ("g",))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_both_versions_of_zarr(version: int, tmp_path: Path) -> None:
+    """Zarr 2 and 3 are read, and annotated in the version they have."""
+    data = _adata()
+    with ad.settings.override(zarr_write_format=version):
+        path = _write(data, tmp_path / "a.zarr")
+    out = str(tmp_path / "b.zarr")
+    annotate(path, out, ADDED)
+    assert (tmp_path / "b.zarr" / "zarr.json").exists() == (version == 3)
+    np.testing.assert_array_equal(
+        read_table(out, Selection(use_rep="X_cfm")).values, np.ones((6, 2))
+    )
+    assert _load(out).uns["cfm"]["method"] == "otcfm"
+
+
+@pytest.mark.parametrize("columns", [["g4500"], ["g4500", "g1"]])
+def test_columns_of_a_tall_matrix(columns: list[str], tmp_path: Path) -> None:
+    """Columns of a dense matrix read in blocks of rows are those of the whole."""
+    values = np.random.default_rng(0).normal(size=(4500, 3))
+    names = ["g1", "g4500", "h"]
+    out = str(tmp_path / "a.h5ad")
+    write_anndata(out, values, pd.DataFrame(index=[f"c{i}" for i in range(4500)]), names)
+    places = [k for k, name in enumerate(names) if name in columns]
+    got = read_table(out, Selection(features=",".join(columns))).values
+    np.testing.assert_array_equal(got, values[:, places])
 
 
 def test_a_full_disk_leaves_the_old_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,12 @@ def test_the_line_of_an_error(data: st.DataObject, tmp_path: Path) -> None:
         _read(tmp_path, f"n,x\n{good}bad,nan\n", drop="n")
 
 
+def test_the_line_is_found_behind_odd_cells(tmp_path: Path) -> None:
+    """Cells that a strict reader refuses, or that are very long, do not hide the bad line."""
+    with pytest.raises(DataError, match="line 4, "):
+        _read(tmp_path, f'n,x\n"a"b,1\n{"w" * 300_000},2\nc,nan\n')
+
+
 def test_rows_longer_than_a_block(tmp_path: Path) -> None:
     """Very wide tables and very long cells are read whole."""
     names = ",".join(f"g{i}" for i in range(3_000))

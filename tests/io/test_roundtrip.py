@@ -1,5 +1,6 @@
 """What is written reads back: values, ids, annotations, and the same bytes twice."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
 from cfmcli.data.table import Table
+from cfmcli.errors import DataError
 from cfmcli.io import Selection, read_table, sha256, write_table
 
 COLUMNAR = [".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".npz"]
@@ -70,6 +72,16 @@ def test_round_trip(suffix: str, table: Table, tmp_path: Path) -> None:
     assert got.obs.index.name == "id"
 
 
+@pytest.mark.parametrize("suffix", [*NAMED, ".npy"])
+def test_no_clock_gets_in(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same table written years apart gives the same bytes."""
+    table = Table(np.eye(2), ("x", "y"), pd.DataFrame(index=["0", "1"]))
+    for name, now in (("a", 1e9), ("b", 1.7e9)):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        write_table(str(tmp_path / f"{name}{suffix}"), table)
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
 def test_zarr_round_trip(tmp_path: Path) -> None:
     """The same law for Zarr, whose result is a folder."""
     obs = pd.DataFrame({"text": ["a,b", "c/d"]}, index=pd.Index(["p", "q"], name="id"))
@@ -102,6 +114,15 @@ def test_float32_is_kept(suffix: str, tmp_path: Path) -> None:
     path = str(tmp_path / f"a{suffix}")
     write_table(path, Table(values, ("u", "v"), pd.DataFrame(index=["0", "1"])))
     assert read_table(path).values.dtype == np.float32
+
+
+def test_mixed_precision_becomes_double(tmp_path: Path) -> None:
+    """One double among single-precision columns makes all of them double: no digit is lost."""
+    frame = pd.DataFrame({"u": np.array([0.1], dtype=np.float32), "v": [0.1]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    values = read_table(str(tmp_path / "a.parquet")).values
+    assert values.dtype == np.float64
+    assert values.tolist() == [[float(np.float32(0.1)), 0.1]]
 
 
 @pytest.mark.parametrize("suffix", [*NAMED, ".npy"])
@@ -148,6 +169,16 @@ def test_columns_keep_their_place(tmp_path: Path) -> None:
     wider = table.with_values(np.ones((2, 3)), ("x", "y", "new"))
     write_table(str(tmp_path / "c.csv"), wider)
     assert (tmp_path / "c.csv").read_text().splitlines()[0] == "x,cell,stage,y,note,new"
+
+
+def test_one_name_for_two_things_is_refused(tmp_path: Path) -> None:
+    """A feature called like an annotation or the ids would lose one of them: nothing is written."""
+    obs = pd.DataFrame({"x": ["a"]}, index=pd.Index(["p"], name="id"))
+    for feature in ("x", "id"):
+        for suffix in (".csv", ".parquet"):
+            with pytest.raises(DataError, match=feature):
+                write_table(str(tmp_path / f"a{suffix}"), Table(np.eye(1), (feature,), obs))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pandas_reads_what_is_written(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""What the command line's tests share: a run of `cfm` in this process, and stubs for workflows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import typer.main
+
+from cfmcli.cli import app
+from cfmcli.requests import Listener, Outcome
+
+GROUP: Any = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = GROUP.commands
+
+FIT = ("fit", "a.csv", "b.csv", "-o", "run")
+SAMPLE = ("sample", "run", "-o", "out.csv")
+TRANSPORT = ("transport", "run", "in.csv", "-o", "out.csv")
+LIKELIHOOD = ("likelihood", "run", "in.csv", "-o", "out.csv")
+INTERPOLATE = ("interpolate", "run", "-o", "out.csv", "--frames", "3")
+WRITERS = (FIT, SAMPLE, TRANSPORT, LIKELIHOOD, INTERPOLATE)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run of `cfm` ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cfm = Callable[..., Ran]
+
+
+def nothing(listen: Listener) -> Outcome:
+    """A workflow that does nothing."""
+    return Outcome()
+
+
+@dataclass
+class Stub:
+    """Workflows that record what they are asked and then behave as a test says."""
+
+    behave: Callable[[Listener], Outcome] = nothing
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def __call__(self, *asked: Any) -> Outcome:
+        """Any verb of any workflow."""
+        self.asked.append(asked)
+        return self.behave(asked[-1])
+
+    def modules(self) -> dict[str, Any]:
+        """The modules that this stub stands for."""
+        verbs = ("sample", "transport", "likelihood", "interpolate")
+        return {
+            "cfmcli.workflows.fit": SimpleNamespace(fit=self),
+            "cfmcli.workflows.verbs": SimpleNamespace(**dict.fromkeys(verbs, self)),
+        }

@@ -1,0 +1,125 @@
+"""Option over environment over configuration over default, for every setting of a recipe."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfmcli import recipe
+from cfmcli.recipe import Recipe
+from tests.cli.harness import FIT, SAMPLE, Cfm, Stub
+
+# For each setting three texts as typed, and what each means.
+SETTINGS: dict[str, tuple[tuple[str, Any], ...]] = {
+    "source": (("gaussian", "gaussian"), ("data", "data"), ("gaussian", "gaussian")),
+    "times": (("0,2,7.5", (0.0, 2.0, 7.5)), ("1, 2", (1.0, 2.0)), ("-1,3", (-1.0, 3.0))),
+    "time_order": (("a,b", ("a", "b")), ("b,a", ("b", "a")), ("c,d e", ("c", "d e"))),
+    "time_map": (("d2=2,d10=10", ("d2=2", "d10=10")), ("a=1", ("a=1",)), ("b=2", ("b=2",))),
+    "holdout": (("1", ("1",)), ("2", ("2",)), ("d3", ("d3",))),
+    "method": (("icfm", "icfm"), ("sbcfm", "sbcfm"), ("vp", "vp")),
+    "coupling": (("sinkhorn:reg=0.1",) * 2, ("exact",) * 2, ("independent",) * 2),
+    "interpolant": (("brownian:sigma=2",) * 2, ("linear",) * 2, ("trigonometric",) * 2),
+    "objective": (("velocity",) * 2, ("velocity",) * 2, ("velocity",) * 2),
+    "field": (("mlp:width=32",) * 2, ("mlp:width=16",) * 2, ("mlp",) * 2),
+    "transform": (("log1p,pca:n=50,standardize",) * 2, ("none",) * 2, ("pca:n=2",) * 2),
+    "scope": (("minibatch",) * 2, ("dataset",) * 2, ("auto",) * 2),
+    "precision": (("bf16",) * 2, ("f32",) * 2, ("bf16",) * 2),
+    "ot_batch": (("512", 512), ("64", 64), ("32", 32)),
+    "steps": (("11", 11), ("12", 12), ("13", 13)),
+    "batch_size": (("21", 21), ("22", 22), ("23", 23)),
+    "lr": (("1e-3", 1e-3), ("0.5", 0.5), ("2", 2.0)),
+    "ema": (("0.9", 0.9), ("0", 0.0), ("0.5", 0.5)),
+    "validation": (("0.1", 0.1), ("0.2", 0.2), ("0.3", 0.3)),
+    "seed": (("5", 5), ("6", 6), ("7", 7)),
+}
+TEXTUAL = ("time_key", "label_key", "weight_key", "id_key", "features", "drop", "layer", "use_rep")
+SETTINGS |= dict.fromkeys(TEXTUAL, (("one",) * 2, ("two",) * 2, ("pc*,x",) * 2))
+
+
+def test_no_setting_is_forgotten() -> None:
+    """The table above has every field but the positional files, and --patience (tried below)."""
+    assert {item.name for item in dataclasses.fields(Recipe)} == {*SETTINGS, "inputs", "patience"}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_nearer_word_wins(
+    name: str, cfm: Cfm, stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Default, then configuration, then environment, then option, each over the one before."""
+    (typed, option), (exported, variable), (_, stored) = SETTINGS[name]
+    config = tmp_path / "recipe.toml"
+    plain = list(stored) if isinstance(stored, tuple) else stored
+    config.write_text(f"{name} = {plain!r}\n")
+    assert cfm(*FIT).code == 0
+    assert cfm(*FIT, "--config", str(config)).code == 0
+    monkeypatch.setenv(f"CFM_{name.upper()}", exported)
+    assert cfm(*FIT, "--config", str(config)).code == 0
+    assert cfm(*FIT, "--config", str(config), recipe.option(name), typed).code == 0
+    found = [getattr(asked[0], name) for asked in stub.asked]
+    assert found == [recipe.default(name), stored, variable, option]
+    assert [asked[2].seed for asked in stub.asked] == [asked[0].seed for asked in stub.asked]
+
+
+def test_files_win_over_those_of_the_configuration(cfm: Cfm, stub: Stub, tmp_path: Path) -> None:
+    """A configuration's inputs serve where the command line names none."""
+    config = tmp_path / "recipe.toml"
+    config.write_text('[data]\ninputs = ["c.csv"]\n[training]\npatience = 3\nvalidation = 0.1\n')
+    assert cfm("fit", "-o", "run", "--config", str(config)).code == 0
+    assert cfm(*FIT, "--config", str(config), "--patience", "4").code == 0
+    recipes = [asked[0] for asked in stub.asked]
+    assert [found.inputs for found in recipes] == [("c.csv",), ("a.csv", "b.csv")]
+    assert [found.patience for found in recipes] == [3, 4]
+
+
+def test_holdout_is_repeatable(cfm: Cfm, stub: Stub) -> None:
+    """Each --holdout adds a time."""
+    cfm(*FIT, "--holdout", "1", "--holdout", "d2")
+    assert stub.asked[0][0].holdout == ("1", "d2")
+
+
+def test_a_stored_recipe_gives_itself_back(cfm: Cfm, stub: Stub, tmp_path: Path) -> None:
+    """A recipe written as TOML and read by --config is the same recipe."""
+    cfm(*FIT, "--lr", "0.25", "--times", "0,3", "--transform", "none", "--seed", "8")
+    written = stub.asked[0][0]
+    config = tmp_path / "recipe.toml"
+    config.write_text(written.to_toml())
+    cfm("fit", "-o", "other", "--config", str(config))
+    assert stub.asked[1][0] == written
+
+
+def test_the_environment_serves_every_command(
+    cfm: Cfm, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CFM_* variables reach options that are no recipe settings, and flags."""
+    for name, value in {"SOLVER": "rk4", "SEED": "9", "COUNT": "4", "FORCE": "1"}.items():
+        monkeypatch.setenv(f"CFM_{name}", value)
+    cfm(*SAMPLE)
+    cfm(*SAMPLE, "--solver", "euler")
+    (first, runtime, _), (second, _, _) = stub.asked
+    assert (first.integration.solver, first.count, runtime.seed) == ("rk4", 4, 9)
+    assert runtime.force
+    assert second.integration.solver == "euler"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("stpes = 3\n", "Did you mean 'steps'?"),
+        ("steps = 'many'\n", "--steps"),
+        ("steps = = 3\n", "not valid TOML"),
+        ("[trainign]\nsteps = 3\n", "Did you mean 'training'?"),
+        (None, "could not be read"),
+    ],
+)
+def test_a_bad_configuration_is_refused(
+    text: str | None, told: str, cfm: Cfm, stub: Stub, tmp_path: Path
+) -> None:
+    """What is wrong in a configuration is named, and nothing starts."""
+    config = tmp_path / "recipe.toml"
+    if text is not None:
+        config.write_text(text)
+    ran = cfm(*FIT, "--config", str(config))
+    assert ran.code == 2
+    assert told in ran.err
+    assert stub.asked == []

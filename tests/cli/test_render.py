@@ -1,0 +1,67 @@
+"""Figures: strict JSON whatever they hold, and text that says them all."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from cfmcli.cli.render import as_json, as_text
+
+LEAVES = some.none() | some.booleans() | some.integers() | some.text() | some.floats()
+FIGURES = some.dictionaries(
+    some.text(),
+    some.recursive(
+        LEAVES,
+        lambda inner: some.lists(inner) | some.dictionaries(some.text(), inner),
+        max_leaves=9,
+    ),
+)
+
+
+def finite(value: Any) -> Any:
+    """A value with null where it is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@given(FIGURES)
+def test_json_is_strict_and_faithful(figures: dict[str, Any]) -> None:
+    """Reading the JSON gives the figures back, null where a number is not finite."""
+    told = as_json(figures)
+    assert "\n" not in told
+    assert json.loads(told, parse_constant=pytest.fail) == finite(figures)
+
+
+def test_json_takes_arrays_and_numpy_numbers() -> None:
+    """NumPy's arrays and numbers are plain in JSON."""
+    figures = {"a": np.array([[1.5, np.nan]]), "b": np.float32(0.5), "c": np.int64(3)}
+    assert json.loads(as_json(figures)) == {"a": [[1.5, None]], "b": 0.5, "c": 3}
+
+
+def test_text_nests_and_leaves_out_what_is_empty() -> None:
+    """Nested figures are indented below their name, tables are rows, empties are left out."""
+    figures = {
+        "points": 3,
+        "w1": 0.123456789,
+        "none": None,
+        "empty": {},
+        "features": {"count": 2, "first": ["x", "y"]},
+        "holdout": [{"label": "d2", "w1": 0.5}, {"label": "d5", "w1": 1.0}],
+    }
+    assert as_text(figures).splitlines() == [
+        "points: 3",
+        "w1: 0.123457",
+        "features:",
+        "  count: 2",
+        "  first: x, y",
+        "holdout:",
+        "  - label: d2, w1: 0.5",
+        "  - label: d5, w1: 1",
+    ]
