@@ -367,18 +367,12 @@ def describe(family: str, name: str) -> Card:
     target = item.load()
     doc = inspect.getdoc(target) or ""
     meanings = _arguments(doc)
-    defaults = {f.name: f.default for f in dataclasses.fields(target)} if _is_data(target) else {}
     options = tuple(
-        Option(key, kind.__name__, str(defaults[key]), meanings.get(key, ""))
+        Option(key, kind.__name__, str(getattr(target, key)), meanings.get(key, ""))
         for key, kind in _option_kinds(item, target).items()
     )
     summary = item.summary or doc.partition("\n")[0]
     return Card(name, summary, options, _section(doc, "Reference"), _section(doc, "Use"))
-
-
-def _is_data(target: Any) -> bool:
-    """Whether the entry is configured by dataclass fields."""
-    return dataclasses.is_dataclass(target)
 
 
 def _section(doc: str, title: str) -> str:

@@ -27,7 +27,7 @@ def pack(arrays: Arrays, facts: Mapping[str, Any]) -> bytes:
     """
     from safetensors.numpy import save
 
-    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
     return save(plain, metadata={"cfm": text})
 

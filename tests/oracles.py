@@ -32,6 +32,7 @@ class Coefficients:
 
 
 Path = Callable[[float], Coefficients]
+Formula = Callable[[Tensor, Tensor], Tensor]
 
 
 def linear(sigma: float) -> Path:

@@ -202,3 +202,19 @@ def harmless(data: bytes) -> object:
     import io
 
     return _Harmless(io.BytesIO(data)).load()
+
+
+@given(st.lists(st.integers(0, 3), max_size=3).map(tuple), st.sampled_from(["f4", "f8", "i4", "?"]))
+def test_arrays_keep_their_shape_and_kind(shape: tuple[int, ...], kind: str) -> None:
+    """Numbers without axes and empty arrays too."""
+    import tempfile
+
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(kind)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / checkpoint.MODEL
+        path.write_bytes(pack({"a": array, "b": array.T}, {}))
+        found, _ = unpack(path)
+    assert found["a"].shape == shape
+    assert found["a"].dtype == array.dtype
+    assert np.array_equal(found["a"], array)
+    assert np.array_equal(found["b"], array.T)

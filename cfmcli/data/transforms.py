@@ -110,9 +110,10 @@ class LogMap(Map):
 
     def forward(self, x: "Matrix") -> "Matrix":
         """log(1 + x); zeros of a sparse matrix stay zeros."""
-        if lowest(x) <= -1:
+        low = x.min() if x.shape[0] else 0.0
+        if low <= -1:
             raise DataError(
-                f"log1p needs values above -1, got {lowest(x):g}: the data look logged or centred "
+                f"log1p needs values above -1, got {low:g}: the data look logged or centred "
                 "already; use --transform standardize."
             )
         return np.log1p(x) if isinstance(x, np.ndarray) else x.log1p()
@@ -379,11 +380,6 @@ def dense(x: "Matrix") -> Array:
     """The points as a dense float64 array, shape (n, d)."""
     found: Any = x if isinstance(x, np.ndarray) else x.toarray()
     return np.asarray(found, dtype=np.float64)
-
-
-def lowest(x: "Matrix") -> float:
-    """The smallest entry."""
-    return float(x.min()) if x.shape[0] else 0.0
 
 
 def moments(x: "Matrix") -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cfmcli.data.table import Array
-from cfmcli.errors import CfmWarning, ConfigError
+from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.plans import systematic
 
 MAX_COMPONENTS = 16
@@ -31,7 +31,11 @@ class Base(ABC):
 
     @abstractmethod
     def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
-        """Fit to points of shape (n, D) with weights of shape (n,), sum 1."""
+        """Fit to points of shape (n, D) with weights of shape (n,), sum 1.
+
+        Raises:
+            DataError: if the points are too few or too thin for it.
+        """
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,11 @@ class GaussianMixture(Base):
 
     def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
         """Expectation maximisation; weighted points are resampled, at most 10,000 of them."""
+        if len(x) < max(2, self.k):
+            raise DataError(
+                f"gmm:k={self.k}: the source has {len(x)} points, expected at least "
+                f"{max(2, self.k)}: lower k, or use --base gaussian."
+            )
         sample = _resample(x, weights, rng)
         seed = int(rng.integers(2**31))
         found = _mixture(sample, self.k, seed) if self.k else _by_bic(sample, seed)
@@ -146,6 +155,12 @@ class KernelDensity(Base):
         """Store the cloud."""
         from scipy.stats import gaussian_kde
 
+        rank, dim = np.linalg.matrix_rank(x - x.mean(axis=0)), x.shape[1]
+        if rank < dim:
+            raise DataError(
+                f"kde: the {len(x)} source points span {rank} of their {dim} dimensions: "
+                "use --base gmm or gaussian, or fewer dimensions (--transform pca)."
+            )
         rule = self.bandwidth or "scott"
         return Kernel(gaussian_kde(x.T, bw_method=rule, weights=weights))
 

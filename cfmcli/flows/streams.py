@@ -22,16 +22,16 @@ class Streams:
 
     def numpy(self, purpose: str, *counters: int) -> np.random.Generator:
         """A NumPy generator for a purpose."""
-        return np.random.default_rng(self._entropy(purpose, counters))
+        return np.random.default_rng(self._sequence(purpose, counters))
 
     def torch(self, purpose: str, *counters: int) -> torch.Generator:
         """A PyTorch generator (CPU) for a purpose."""
-        state = np.random.SeedSequence(self._entropy(purpose, counters)).generate_state(
-            1, np.uint64
-        )
+        state = self._sequence(purpose, counters).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
-    def _entropy(self, purpose: str, counters: tuple[int, ...]) -> list[int]:
-        """Seed, purpose and counters as whole numbers."""
+    def _sequence(self, purpose: str, counters: tuple[int, ...]) -> np.random.SeedSequence:
+        """The child of the seed that purpose and counters name."""
         digest = hashlib.sha256(purpose.encode()).digest()[:8]
-        return [self.seed, int.from_bytes(digest, "big"), *counters]
+        return np.random.SeedSequence(
+            self.seed, spawn_key=(int.from_bytes(digest, "big"), *counters)
+        )

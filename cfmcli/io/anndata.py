@@ -72,7 +72,7 @@ def table(
     some_points(len(obs), origin)
     if values.shape[0] != len(obs):
         raise DataError(f"{origin}: {basis} has {values.shape[0]} rows for {len(obs)} ids.")
-    distinct_ids(ids, origin, counted)
+    ids = distinct_ids(ids, origin, counted, asked=bool(selection.id_key))
     finite(values, names, origin, lambda row: f"{counted(row)}, id {ids[row]!r}")
     return Table(values, tuple(names), obs.set_axis(ids, axis=0), origin, basis)
 

@@ -156,7 +156,7 @@ def _table(
     if not chosen:
         raise DataError(f"{origin}: --drop leaves no feature of {listed(names)}.")
     finite(values, chosen, origin, counted)
-    distinct_ids(obs.index, origin, counted)
+    obs.index = distinct_ids(obs.index, origin, counted)
     return Table(values, chosen, obs, origin)
 
 

@@ -1,5 +1,6 @@
 """Checks that every reader makes before it hands out a table."""
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cfmcli.errors import DataError
+from cfmcli.errors import CfmWarning, DataError
 from cfmcli.io.selection import listed
 
 if TYPE_CHECKING:
@@ -31,8 +32,19 @@ def distinct_names(names: Sequence[str], what: str, origin: str, remedy: str) ->
     raise DataError(f"{origin}: {what} occur more than once: {listed(twice)}. {remedy}")
 
 
-def distinct_ids(ids: "pd.Index", origin: str, where: Where) -> None:
-    """Raise DataError when an id is empty or occurs twice."""
+def distinct_ids(ids: "pd.Index", origin: str, where: Where, *, asked: bool = False) -> "pd.Index":
+    """Ids of which none is empty and none occurs twice.
+
+    Args:
+        ids: as they stand in the file.
+        origin: the file, for messages.
+        where: says where the user finds a row.
+        asked: the user named the column as that of the ids, so a repeat is a mistake; elsewhere
+            repeats get a number behind them, as `adata.obs_names_make_unique()` does.
+
+    Raises:
+        DataError: an empty id, or a repeated one in a column that the user named.
+    """
     empty = np.flatnonzero(ids.isna() | (ids == ""))
     if empty.size:
         raise DataError(
@@ -40,12 +52,37 @@ def distinct_ids(ids: "pd.Index", origin: str, where: Where) -> None:
             f" ({empty.size} in all). Give every point an id, or choose another --id-key."
         )
     again = np.flatnonzero(ids.duplicated())
-    if again.size:
-        row = int(again[0])
-        raise DataError(
-            f"{origin}: id {ids[row]!r} at {where(row)} has occurred before ({again.size} repeated"
-            " ids in all). Make the ids unique, or choose another --id-key."
-        )
+    if not again.size:
+        return ids
+    row = int(again[0])
+    fact = (
+        f"{origin}: id {ids[row]!r} at {where(row)} has occurred before ({again.size} repeated"
+        " ids in all)."
+    )
+    if asked:
+        raise DataError(f"{fact} Make the ids unique, or choose another --id-key.")
+    distinct = _numbered(ids)
+    warnings.warn(
+        f"{fact} Repeats got a number behind them: {distinct[row]!r} there.",
+        CfmWarning,
+        stacklevel=2,
+    )
+    return distinct
+
+
+def _numbered(ids: "pd.Index") -> "pd.Index":
+    """The ids, repeats with -1, -2, ... behind them, none of which was an id before."""
+    taken = set(ids)
+    seen: Counter[str] = Counter()
+    names = []
+    for name in ids:
+        fresh = name
+        while seen[name] and fresh in taken:
+            fresh, seen[name] = f"{name}-{seen[name]}", seen[name] + 1
+        seen[name] += not seen[name]
+        taken.add(fresh)
+        names.append(fresh)
+    return type(ids)(names, name=ids.name, dtype=object)
 
 
 def finite(values: "Matrix", features: Sequence[str], origin: str, where: Where) -> None:

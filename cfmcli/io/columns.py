@@ -48,8 +48,8 @@ def assemble(
     key = identifier(names, selection, origin)
     obs = _frame({n: columns[n] for n in others(names, key, features)}, len(values))
     if key is not None:
-        obs.index = _ids(columns[key], key)
-        distinct_ids(obs.index, origin, where)
+        asked = bool(selection.id_key)
+        obs.index = distinct_ids(_ids(columns[key], key), origin, where, asked=asked)
     return Table(values, features, obs, origin, columns=names)
 
 

@@ -92,7 +92,7 @@ def _from_frame(data: Points, selection: Selection) -> Table:
     index = pd.Index([str(i) for i in ids], dtype=object, name=label)
     some_points(len(frame), ORIGIN)
     finite(values, features, ORIGIN, counted)
-    distinct_ids(index, ORIGIN, counted)
+    index = distinct_ids(index, ORIGIN, counted, asked=bool(selection.id_key))
     obs = frame[others(names, key, features)].set_axis(index, axis=0)
     return Table(values, features, obs, ORIGIN, columns=names)
 

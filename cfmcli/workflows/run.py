@@ -1,6 +1,7 @@
 """The run folder: what a fit leaves behind, and how it comes into being."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from cfmcli.requests import Interrupted
 RECIPE, LOSSES = "recipe.toml", "losses.csv"
 METRICS, PROVENANCE = "metrics.json", "provenance.json"
 FIGURES = "figures"
+NAMES = (checkpoint.MODEL, checkpoint.TRAINING, RECIPE, LOSSES, METRICS, PROVENANCE)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Run:
             ResourceError: if its folder cannot be written.
         """
         io.claim(str(self.path / RECIPE), force=True, inputs=inputs, suffixes=())
-        for name in (checkpoint.MODEL, checkpoint.TRAINING, RECIPE, LOSSES, METRICS, PROVENANCE):
+        for name in NAMES:
             if (self.path / name).exists() and not (force or resume):
                 half = name == checkpoint.TRAINING
                 raise OutputExistsError(
@@ -67,12 +69,17 @@ class Run:
         try:
             yield
         except BaseException as error:
-            kept = isinstance(error, Interrupted)
-            if created and not kept:
-                self.state.unlink(missing_ok=True)
-                if not any(self.path.iterdir()):
-                    self.path.rmdir()
+            if created and not isinstance(error, Interrupted):
+                self._clear()
             raise
+
+    def _clear(self) -> None:
+        """Remove what a fit writes, and the folder if nothing else is in it."""
+        for name in NAMES:
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / FIGURES, ignore_errors=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def digests(self, inputs: Sequence[str]) -> dict[str, str]:
         """SHA-256 of each input file."""

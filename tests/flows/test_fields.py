@@ -17,7 +17,9 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def built(spec: str = "mlp", dim: int = 3, segments: int = 1, seed: int = 0) -> Field:
     """A field with two heads."""
-    field: Field = catalog.build("fields", spec).build(("velocity", "score"), dim, segments, seeded(seed))
+    field: Field = catalog.build("fields", spec).build(
+        ("velocity", "score"), dim, segments, seeded(seed)
+    )
     return field
 
 

@@ -120,7 +120,10 @@ def test_mixture_velocity_is_the_conditional_mean(name: str, t: float) -> None:
             torch.tensor(m, dtype=torch.float64)[:, None],
             torch.tensor(s, dtype=torch.float64)[:, None, None] ** 2,
         )
-        for w, m, s in (((0.4, 0.6), (-1.5, 1.0), (0.3, 0.5)), ((0.7, 0.3), (2.0, -2.0), (0.4, 0.2)))
+        for w, m, s in (
+            ((0.4, 0.6), (-1.5, 1.0), (0.3, 0.5)),
+            ((0.7, 0.3), (2.0, -2.0), (0.4, 0.2)),
+        )
     )
     x0, x1 = source.sample(n, generator), target.sample(n, generator)
     draw = blurred(name).draw(clock(t, n), x0, x1, normals(n, 1, seed=7))

@@ -14,6 +14,8 @@ NAMES: list[tuple[str, tuple[int, ...]]] = [
     ("pool", (0, 0)),
     ("path", (0,)),
     ("path", (1,)),
+    ("path", ()),
+    ("path", (0, 0)),
     ("weights", ()),
 ]
 N = 4000

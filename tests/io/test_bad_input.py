@@ -39,7 +39,7 @@ TEXTS: dict[str, tuple[str, bytes, Selection, int, tuple[str, ...]]] = {
     "no numeric column": ("a.csv", b"id,n\na,b\nc,d\n", Selection(), 3, ("no numeric", "'n'")),
     "semicolons": ("a.csv", b"x;y\n1;2\n", Selection(), 3, ("no numeric", "'x;y'")),
     "duplicate columns": ("a.csv", b"x,y,x\n1,2,3\n", Selection(), 3, ("'x'", "more than once")),
-    "duplicate ids": ("a.csv", b"id,x\na,1\nb,2\na,3\n", Selection(), 3, ("line 4", "'a'")),
+    "duplicate ids": ("a.csv", b"id,x\na,1\nb,2\na,3\n", Selection(id_key="id"), 3, ("line 4", "'a'")),
     "empty id": ("a.csv", b"id,x\na,1\n,2\n", Selection(), 3, ("line 3", "no id")),
     "no header": ("a.csv", b"1.5,2.5\n3.5,4.5\n", Selection(), 3, ("line 1", "names")),
     "latin-1 cell": ("a.csv", b"n,x\na,1\n\xfc,2\n", Selection(), 3, ("line 3", "0xfc", "UTF-8")),

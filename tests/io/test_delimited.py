@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cfmcli.data.table import Table
-from cfmcli.errors import DataError
+from cfmcli.errors import CfmWarning, DataError
 from cfmcli.io import Selection, read_table
 
 
@@ -155,3 +155,15 @@ def test_rows_longer_than_a_block(tmp_path: Path) -> None:
     table = _read(tmp_path, f"note,{names}\n{'w' * 2_000_000},{cells}\n")
     assert table.values.shape == (1, 3_000)
     assert len(table.obs["note"].iloc[0]) == 2_000_000
+
+
+def test_repeated_ids_that_nobody_named_get_numbers_and_are_told(tmp_path: Path) -> None:
+    """Distinct ids come out, the first of each as it was, in the file's order."""
+    path = tmp_path / "a.csv"
+    path.write_text("cell,x\na,1\nb,2\na,3\na-1,4\na,5\n")
+    with pytest.warns(CfmWarning, match="'a' at line 4"):
+        table = read_table(str(path))
+    ids = list(table.obs.index)
+    assert len(set(ids)) == 5
+    assert (ids[0], ids[1], ids[3]) == ("a", "b", "a-1")
+    assert table.values[:, 0].tolist() == [1, 2, 3, 4, 5]
