@@ -11,6 +11,7 @@ from cfmcli import catalog
 from cfmcli.errors import ConfigError
 
 SECTIONS = ("data", "method", "training")
+PARTS = ("coupling", "interpolant", "objective")
 
 
 def _setting(section: str, meaning: str, default: Any, low: float | None = None) -> Any:
@@ -141,6 +142,8 @@ def default(name: str) -> Any:
 def from_layers(*layers: Mapping[str, Any]) -> Recipe:
     """A recipe from layers of settings, the later over the earlier.
 
+    A method brings its own parts: it replaces those that an earlier layer has set.
+
     Args:
         layers: setting name -> value; values of the wrong kind are refused.
 
@@ -149,6 +152,8 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
     """
     values: dict[str, Any] = {}
     for layer in layers:
+        if "method" in layer:
+            values = {name: value for name, value in values.items() if name not in PARTS}
         for name, value in layer.items():
             if name not in _FIELDS:
                 known = catalog.did_you_mean(name, _FIELDS)

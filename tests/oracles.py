@@ -73,7 +73,7 @@ PUBLISHED: dict[str, Callable[[float], Path]] = {
 
 
 def read_off(interpolant: Interpolant, step: float = 1e-5) -> Path:
-    """The path of any interpolant whose mean is linear in its ends; rates by central differences."""
+    """The path of an interpolant with a linear mean; its rates by central differences."""
     zero, one = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
 
     def values(t: float) -> Tensor:
@@ -190,7 +190,7 @@ class Oracle:
         return self._parts(t, x).log_joint.logsumexp(dim=1)
 
     def divergence(self, t: float, x: Tensor) -> Tensor:
-        """div b = sum_k r_k (tr G_k + (s_k - s) . b_k), for grad r_k = r_k (s_k - s); shape (B,)."""
+        """div b = sum_k r_k (tr G_k + (s_k - s) . b_k), as grad r_k = r_k (s_k - s)."""
         parts = self._parts(t, x)
         score = (parts.shares[..., None] * parts.scores).sum(dim=1, keepdim=True)
         slopes = ((parts.scores - score) * parts.velocities).sum(dim=2)
@@ -221,13 +221,14 @@ def matched(n: int, dim: int, generator: torch.Generator) -> Tensor:
     x = torch.randn(n, dim, generator=generator, dtype=torch.float64)
     x = x - x.mean(dim=0)
     factor = torch.linalg.cholesky(x.T @ x / n)
-    return torch.linalg.solve_triangular(factor, x.T, upper=False).T
+    white: Tensor = torch.linalg.solve_triangular(factor, x.T, upper=False).T
+    return white
 
 
 def ends(oracle: Oracle, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """x0, x1 and z of a Gaussian oracle with exact joint moments, shape (n, D) each."""
     dim = oracle.source.means.shape[1]
-    w0, w1, z = matched(n, 3 * dim, generator).split(dim, dim=1)
+    w0, w1, z = torch.chunk(matched(n, 3 * dim, generator), 3, dim=1)
     place = [
         end.means[0] + w @ torch.linalg.cholesky(end.covariances[0]).T
         for end, w in ((oracle.source, w0), (oracle.target, w1))

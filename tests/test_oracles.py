@@ -3,7 +3,7 @@
 import pytest
 import torch
 from scipy.stats import multivariate_normal
-from torch.autograd.functional import jacobian
+from torch.func import jacrev
 
 from tests import oracles
 from tests.oracles import Oracle
@@ -31,7 +31,7 @@ def test_score_is_the_gradient_and_divergence_the_trace(oracle: Oracle) -> None:
     for x in points():
         row = x[None].requires_grad_()
         (gradient,) = torch.autograd.grad(oracle.log_prob(0.7, row).sum(), row)
-        slope = jacobian(lambda y: oracle.velocity(0.7, y[None])[0], x)
+        slope = jacrev(lambda y: oracle.velocity(0.7, y[None])[0])(x)
         torch.testing.assert_close(oracle.score(0.7, row)[0], gradient[0])
         torch.testing.assert_close(oracle.divergence(0.7, row)[0], slope.trace())
 

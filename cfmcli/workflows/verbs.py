@@ -23,14 +23,10 @@ from cfmcli.requests import (
     SampleRequest,
     TransportRequest,
 )
-from cfmcli.workflows import prepare, results, runtime, score
+from cfmcli.workflows import points, results, runtime, score
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NAMELESS = (".npy", ".npz")
-STARTS = 1000
-
 
 def load(run: str, where: Runtime) -> Model:
     """The model of a run, on the device asked for."""
@@ -79,7 +75,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     io.claim(request.output, force=where.force, inputs=_given(request.data, request.against))
     model = load(request.run, where)
     start, end = _time(model, request.start), _time(model, request.end, last=True)
-    table = read_points(model, request.data)
+    table = points.read_points(model, request.data)
     _warn_of_other_times(model, table, start)
     observed = _observed(model, request.against, end)
     figures: dict[str, Any] = {"points": len(table), "from": start, "to": end}
@@ -121,7 +117,7 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
     io.claim(request.output, force=where.force, inputs=_given(request.data))
     model = load(request.run, where)
     time = _time(model, request.time, last=True)
-    table = read_points(model, request.data)
+    table = points.read_points(model, request.data)
     figures: dict[str, Any] = {"points": len(table), "time": time}
     if request.dry_run:
         return Outcome({}, figures, (f"would score {len(table)} points at time {time:g}",))
@@ -181,7 +177,7 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     start = _time(model, request.start)
     for time in (*times, start):
         model.timeline.inner(time)
-    clouds = _starts(model, request, start, Streams(where.seed))
+    clouds = points.starts(model, request, start, Streams(where.seed))
     figures = {"times": times, "points": sum(len(cloud) for cloud in clouds)}
     if request.dry_run:
         return Outcome({}, figures, (f"would write points at {len(times)} times",))
@@ -190,39 +186,6 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     results.write_frames(request.output, model, frames, said)
     figures |= {"rows": len(frames.points), "nfe": nfe}
     return Outcome({"trajectories": request.output}, figures)
-
-
-def read_points(model: Model, path: str) -> Table:
-    """The points of a file, with the features of a model in its order.
-
-    Raises:
-        DataError: if they are not there or not usable.
-    """
-    recipe = model.recipe
-    nameless = Path(path).suffix.lower() in NAMELESS
-    by_name = not nameless and not any("," in name for name in model.features)
-    base = prepare.selection(recipe)
-    wanted = io.Selection(
-        features=",".join(model.features) if by_name else "",
-        annotations=base.annotations,
-        id_key=recipe.id_key if not nameless else "",
-        layer=recipe.layer if results.is_anndata(path) else "",
-        use_rep=recipe.use_rep if results.is_anndata(path) else "",
-    )
-    table = io.read_table(path, wanted)
-    if nameless:
-        return table.with_values(table.values, _counted(model, table))
-    return prepare.adopt(table, model.features, "the model")
-
-
-def _counted(model: Model, table: Table) -> tuple[str, ...]:
-    """The model's features for an array without names, which must be as many."""
-    if len(table.features) != len(model.features):
-        raise DataError(
-            f"{table.origin} has {len(table.features)} columns, the model expects "
-            f"{len(model.features)}: {', '.join(model.features[:5])}..."
-        )
-    return model.features
 
 
 def _solver(how: Integration) -> Solver:
@@ -246,7 +209,7 @@ def _time(model: Model, text: str, *, last: bool = False) -> float:
 
 def _warn_of_other_times(model: Model, table: Table, start: float) -> None:
     """Say so where a file holds points of other times than the start."""
-    other = _at(model, table, start)
+    other = points.at_time(model, table, start)
     if other is not None and not other.all():
         runtime.warn(
             f"{table.origin} holds {int((~other).sum())} points of other times than {start:g}; all "
@@ -255,23 +218,13 @@ def _warn_of_other_times(model: Model, table: Table, start: float) -> None:
         )
 
 
-def _at(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | None:
-    """Which points of a table were observed at a time, None where it does not say."""
-    key = model.recipe.time_key
-    if not key or key not in table.obs.columns:
-        return None
-    wanted = {c.label for c in model.clouds if c.time == time}
-    found = np.array([prepare.label(value) in wanted for value in table.obs[key]])
-    return found if wanted else None
-
-
 def _observed(model: Model, against: str, time: float) -> Array | None:
     """Observed points at a time, in flow coordinates: of a file, or stored with the run."""
     if not against:
         cloud = model.cloud(time, held_out=True)
         return None if cloud is None else np.asarray(cloud.points)
-    table = read_points(model, against)
-    there = _at(model, table, time)
+    table = points.read_points(model, against)
+    there = points.at_time(model, table, time)
     if there is not None and there.sum() >= 2:
         table = table.rows(there)
     return model.encode(table.values)
@@ -281,7 +234,7 @@ def _scores(x: Array, y: Array, most: int, streams: Streams) -> dict[str, Any]:
     """Distances between carried and observed points, on at most so many of each."""
     rng = streams.numpy("scores")
     parts = [p[np.sort(rng.permutation(len(p))[:most])] for p in (x, y)]
-    return {**score.distances(*parts), "scored_points": [len(part) for part in parts]}
+    return {**score.distances(*parts), "scored_points": [len(part) for part in parts], "scored_in": "flow coordinates"}
 
 
 def _write_columns(
@@ -319,86 +272,6 @@ def _asked_times(model: Model, request: InterpolateRequest) -> list[float]:
         first, last = model.timeline.times[0], model.timeline.times[-1]
         return [float(t) for t in np.linspace(first, last, request.frames)]
     return [model.timeline.parse(text) for text in request.times]
-
-
-def _starts(
-    model: Model, request: InterpolateRequest, start: float, streams: Streams
-) -> list[Cloud]:
-    """The clouds to carry: every snapshot, the points of a file, or a stored snapshot."""
-    if request.population and not model.gaussian_source:
-        return list(model.kept)
-    if request.data:
-        table = read_points(model, request.data)
-        there = _at(model, table, start)
-        if there is not None and there.any():
-            table = table.rows(there)
-        cloud = _as_cloud(model.encode(table.values), table.obs, start)
-    else:
-        stored = model.cloud(start, held_out=True)
-        cloud = stored or _normal_cloud(model, start, streams)
-    return [_chosen(cloud, request)]
-
-
-def _as_cloud(points: Array, obs: "pd.DataFrame", time: float) -> Cloud:
-    """Points with equal weights."""
-    return Cloud(points, np.full(len(points), 1 / len(points)), obs, f"{time:g}", time)
-
-
-def _normal_cloud(model: Model, start: float, streams: Streams) -> Cloud:
-    """Points of a Gaussian source."""
-    import pandas as pd
-
-    if not model.gaussian_source or start != model.timeline.times[0]:
-        listed = ", ".join(cloud.label for cloud in model.clouds)
-        raise ConfigError(
-            f"--from {start:g}: the run stores no cloud at that time: give DATA, or start from "
-            f"one of {listed}."
-        )
-    names = pd.Index([str(k) for k in range(STARTS)], name="id")
-    return _as_cloud(model.source(STARTS, streams), pd.DataFrame(index=names), start)
-
-
-def _chosen(cloud: Cloud, request: InterpolateRequest) -> Cloud:
-    """The starting points that --cells and --where leave."""
-    if request.cells:
-        cloud = cloud.rows(_listed(cloud, request.cells))
-    if request.where:
-        cloud = cloud.rows(_queried(cloud, request.where))
-    if not len(cloud):
-        raise DataError("No starting point is left: check --cells, --where and --from.")
-    return cloud
-
-
-def _listed(cloud: Cloud, path: str) -> Array:
-    """Rows of the ids in a file, in its order."""
-    import pandas as pd
-
-    try:
-        wanted = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read the list of ids: {error}.") from None
-    rows = cloud.obs.index.get_indexer(pd.Index(wanted))
-    missing = [name for name, row in zip(wanted, rows, strict=True) if row < 0]
-    if missing:
-        raise DataError(
-            f"{path}: {len(missing)} of {len(wanted)} ids are not among the starting points"
-            f"{catalog.did_you_mean(missing[0], list(cloud.obs.index[:20]))}"
-        )
-    return np.asarray(rows)
-
-
-def _queried(cloud: Cloud, query: str) -> Array:
-    """Rows that a query on the annotations finds."""
-    numbered = cloud.obs.reset_index(drop=True)
-    try:
-        found = numbered.query(query, engine="python", local_dict={}, global_dict={})
-    except Exception as error:
-        columns = ", ".join(map(str, numbered.columns)) or "(none)"
-        raise ConfigError(
-            f'--where "{query}": {error}. Expected a condition on the columns {columns}, for '
-            "example \"celltype == 'HSC'\"."
-        ) from None
-    return np.asarray(found.index)
 
 
 def _carried(

@@ -72,7 +72,7 @@ def test_densities_move_and_scale_with_the_cloud(name: str) -> None:
 def test_normal_agrees_with_scipy() -> None:
     slope = rng(3).standard_normal((4, 4))
     covariance, mean, x = slope @ slope.T + np.eye(4), rng(4).random(4), rng(5).random((9, 4))
-    found = Normal(mean, np.linalg.cholesky(covariance)).log_prob(x)
+    found = Normal(mean, np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)).log_prob(x)
     np.testing.assert_allclose(found, multivariate_normal(mean, covariance).logpdf(x), rtol=1e-12)
     standard = multivariate_normal(np.zeros(4), np.eye(4)).logpdf(x)
     np.testing.assert_allclose(standard_normal(4).log_prob(x), standard, rtol=1e-12)
@@ -102,7 +102,7 @@ def test_mixture_recovers_the_density_of_its_modes() -> None:
 
 
 def test_kernel_density_by_brute_force() -> None:
-    """A mean of Gaussians at the points, of covariance h^2 times the cloud's, h = n^(-1/(D + 4))."""
+    """A mean of Gaussians at the points, covariance h^2 times the cloud's, h = n^(-1/(D+4))."""
     x = modes(80)
     grid = rng(6).standard_normal((11, 2)) * 4
     for spec, h in (("kde", 80 ** (-1 / 6)), ("kde:bandwidth=0.3", 0.3)):

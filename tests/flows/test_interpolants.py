@@ -82,7 +82,7 @@ def test_coefficients_are_the_published_ones(name: str, t: float) -> None:
 
 @pytest.mark.parametrize("t", [0.2, 0.7])
 def test_brownian_is_a_bridge(t: float) -> None:
-    """Moments of draws = moments of a Brownian motion pinned at both ends (it was once averaged)."""
+    """Moments of draws = moments of a Brownian motion pinned at both ends."""
     n, sigma = 40_000, 0.7
     x0, x1 = normals(1, 2, seed=1), normals(1, 2, seed=2)
     drawn = Brownian(sigma).draw(clock(t, n), x0.expand(n, 2), x1.expand(n, 2), normals(n, 2)).x_t

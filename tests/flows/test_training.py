@@ -1,6 +1,7 @@
 """Laws of training: it finds the closed form, repeats itself, resumes, averages, stops in time."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_steps_and_losses_are_reported_by_block() -> None:
     assert all(r.loss == pytest.approx(sum(r.heads.values())) for r in records)
     assert all(r.grad_norm > 0 and np.isnan(r.validation) for r in records)
     assert records[0].loss > records[-1].loss
-    assert all(a.seconds < b.seconds for a, b in zip(records, records[1:], strict=False))
+    assert all(a.seconds < b.seconds for a, b in pairwise(records))
 
 
 def test_loss_ends_near_the_irreducible_one() -> None:
@@ -236,7 +237,7 @@ def test_times_keep_the_margin_of_the_path() -> None:
 def test_segments_are_balanced_mixed_and_get_their_own_pairs(n: int) -> None:
     """Segment k joins points marked k to points marked k + 1: dx/dt and s - t tell which."""
     ends = [CloudSource(np.full((5, 2), 10.0 * k**2), np.full(5, 0.2)) for k in range(4)]
-    pairs = [BatchedPairs(a, b, Independent(), 16) for a, b in zip(ends, ends[1:], strict=False)]
+    pairs = [BatchedPairs(a, b, Independent(), 16) for a, b in pairwise(ends)]
     s, draw = Task(pairs, Linear(), Velocity()).draw(2, n, n, STREAMS)
     segment = (s - draw.t).round()
     torch.testing.assert_close(s - draw.t, segment, rtol=0, atol=1e-6)

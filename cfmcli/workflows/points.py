@@ -1,0 +1,145 @@
+"""Points: which points a verb works on, of a file or of the run, and which of them are chosen."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli import catalog, io
+from cfmcli.data.snapshots import Cloud
+from cfmcli.data.table import Array, Table
+from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.streams import Streams
+from cfmcli.model import Model
+from cfmcli.requests import InterpolateRequest
+from cfmcli.workflows import prepare, results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMELESS = (".npy", ".npz")
+STARTS = 1000
+
+
+def read_points(model: Model, path: str) -> Table:
+    """The points of a file, with the features of a model in its order.
+
+    Raises:
+        DataError: if they are not there or not usable.
+    """
+    recipe = model.recipe
+    nameless = Path(path).suffix.lower() in NAMELESS
+    by_name = not nameless and not any("," in name for name in model.features)
+    base = prepare.selection(recipe)
+    wanted = io.Selection(
+        features=",".join(model.features) if by_name else "",
+        annotations=base.annotations,
+        id_key=recipe.id_key if not nameless else "",
+        layer=recipe.layer if results.is_anndata(path) else "",
+        use_rep=recipe.use_rep if results.is_anndata(path) else "",
+    )
+    table = io.read_table(path, wanted)
+    if nameless:
+        return table.with_values(table.values, _counted(model, table))
+    return prepare.adopt(table, model.features, "the model")
+
+
+def _counted(model: Model, table: Table) -> tuple[str, ...]:
+    """The model's features for an array without names, which must be as many."""
+    if len(table.features) != len(model.features):
+        raise DataError(
+            f"{table.origin} has {len(table.features)} columns, the model expects "
+            f"{len(model.features)}: {', '.join(model.features[:5])}..."
+        )
+    return model.features
+
+
+def at_time(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | None:
+    """Which points of a table were observed at a time, None where it does not say."""
+    key = model.recipe.time_key
+    if not key or key not in table.obs.columns:
+        return None
+    wanted = {c.label for c in model.clouds if c.time == time}
+    found = np.array([prepare.label(value) in wanted for value in table.obs[key]])
+    return found if wanted else None
+
+
+def starts(
+    model: Model, request: InterpolateRequest, start: float, streams: Streams
+) -> list[Cloud]:
+    """The clouds to carry: every snapshot, the points of a file, or a stored snapshot."""
+    if request.population and not model.gaussian_source:
+        return list(model.kept)
+    if request.data:
+        table = read_points(model, request.data)
+        there = at_time(model, table, start)
+        if there is not None and there.any():
+            table = table.rows(there)
+        cloud = _as_cloud(model.encode(table.values), table.obs, start)
+    else:
+        stored = model.cloud(start, held_out=True)
+        cloud = stored or _normal_cloud(model, start, streams)
+    return [_chosen(cloud, request)]
+
+
+def _as_cloud(points: Array, obs: "pd.DataFrame", time: float) -> Cloud:
+    """Points with equal weights."""
+    return Cloud(points, np.full(len(points), 1 / len(points)), obs, f"{time:g}", time)
+
+
+def _normal_cloud(model: Model, start: float, streams: Streams) -> Cloud:
+    """Points of a Gaussian source."""
+    import pandas as pd
+
+    if not model.gaussian_source or start != model.timeline.times[0]:
+        listed = ", ".join(cloud.label for cloud in model.clouds)
+        raise ConfigError(
+            f"--from {start:g}: the run stores no cloud at that time: give DATA, or start from "
+            f"one of {listed}."
+        )
+    names = pd.Index([str(k) for k in range(STARTS)], name="id")
+    return _as_cloud(model.source(STARTS, streams), pd.DataFrame(index=names), start)
+
+
+def _chosen(cloud: Cloud, request: InterpolateRequest) -> Cloud:
+    """The starting points that --cells and --where leave."""
+    if request.cells:
+        cloud = cloud.rows(_listed(cloud, request.cells))
+    if request.where:
+        cloud = cloud.rows(_queried(cloud, request.where))
+    if not len(cloud):
+        raise DataError("No starting point is left: check --cells, --where and --from.")
+    return cloud
+
+
+def _listed(cloud: Cloud, path: str) -> Array:
+    """Rows of the ids in a file, in its order."""
+    import pandas as pd
+
+    try:
+        wanted = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read the list of ids: {error}.") from None
+    rows = cloud.obs.index.get_indexer(pd.Index(wanted))
+    missing = [name for name, row in zip(wanted, rows, strict=True) if row < 0]
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of {len(wanted)} ids are not among the starting points"
+            f"{catalog.did_you_mean(missing[0], list(cloud.obs.index[:20]))}"
+        )
+    return np.asarray(rows)
+
+
+def _queried(cloud: Cloud, query: str) -> Array:
+    """Rows that a query on the annotations finds."""
+    numbered = cloud.obs.reset_index(drop=True)
+    try:
+        found = numbered.query(query, engine="python", local_dict={}, global_dict={})
+    except Exception as error:
+        columns = ", ".join(map(str, numbered.columns)) or "(none)"
+        raise ConfigError(
+            f'--where "{query}": {error}. Expected a condition on the columns {columns}, for '
+            "example \"celltype == 'HSC'\"."
+        ) from None
+    return np.asarray(found.index)
