@@ -146,10 +146,15 @@ class LogMap(Map):
 
 @dataclass(frozen=True)
 class ProjectionMap(Map):
-    """y = (x - mean) components^T with orthonormal components of shape (d', d), mean (1, d)."""
+    """y = (x - mean) components^T with orthonormal components of shape (d', d), mean (1, d).
+
+    With it go the variance of each output over the fitted points, and its share of the whole, (d',).
+    """
 
     mean: Array
     components: Array
+    variance: Array
+    share: Array
     kind: ClassVar[str] = "pca"
 
     def forward(self, x: "Matrix") -> "Matrix":
@@ -174,8 +179,8 @@ class ProjectionMap(Map):
         return self.components.shape[0] < self.components.shape[1]
 
     def arrays(self) -> dict[str, Array]:
-        """mean and components."""
-        return {"mean": self.mean, "components": self.components}
+        """mean, components, variance and share."""
+        return vars(self).copy()
 
     def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
         """pca1, pca2, ..."""
@@ -262,16 +267,15 @@ class PCA(Transform):
         solver = "arpack" if sparse_small else "full"
         values = x if sparse_small else dense(x)
         found = Solver(n_components=n, svd_solver=solver, random_state=0).fit(values)
-        return ProjectionMap(
-            np.asarray(found.mean_, dtype=np.float64)[None],
-            np.asarray(found.components_, dtype=np.float64),
-        )
+        shares = found.explained_variance_, found.explained_variance_ratio_
+        fitted = (found.mean_[None], found.components_, *shares)
+        return ProjectionMap(*(np.asarray(part, dtype=np.float64) for part in fitted))
 
 
 _KINDS: dict[str, Callable[[Mapping[str, Array]], Map]] = {
     AffineMap.kind: lambda a: AffineMap(a["shift"], a["scale"]),
     LogMap.kind: lambda a: LogMap(),
-    ProjectionMap.kind: lambda a: ProjectionMap(a["mean"], a["components"]),
+    ProjectionMap.kind: lambda a: ProjectionMap(**a),
 }
 
 

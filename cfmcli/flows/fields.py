@@ -21,22 +21,29 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Head(nn.Module):
-    """A multilayer perceptron (s, x) -> R^D.
+    """A multilayer perceptron (s, x) -> R^D that sees time, place and rate in its own units.
 
     Args:
         layers: the perceptron, from D + 1 inputs to D outputs.
         span: the length K of the inner clock, which is scaled to [-1, 1].
+        dim: dimension D.
     """
 
-    def __init__(self, layers: nn.Sequential, span: float) -> None:
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, layers: nn.Sequential, span: float, dim: int) -> None:
         super().__init__()
         self.layers = layers
         self.span = span
+        self.register_buffer("center", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, s: Tensor, x: Tensor) -> Tensor:
         """The output at inner times s, shape (B, 1), and points x, shape (B, D)."""
-        out: Tensor = self.layers(torch.cat((2 * s / self.span - 1, x), dim=-1))
-        return out
+        place = (x - self.center) / self.scale
+        out: Tensor = self.layers(torch.cat((2 * s / self.span - 1, place), dim=-1))
+        return out * self.scale
 
 
 class Field(nn.Module):
@@ -49,6 +56,24 @@ class Field(nn.Module):
     def __init__(self, heads: dict[str, Head]) -> None:
         super().__init__()
         self.heads = nn.ModuleDict(heads)
+
+    def settle(self, center: Tensor, scale: float) -> None:
+        """Say where the points are, so that a fit does not depend on their origin and unit.
+
+        Args:
+            center: mean of the points, shape (D,).
+            scale: root mean square of their deviations per dimension, above 0.
+        """
+        for name, buffer in self.named_buffers():
+            if name.endswith("center"):
+                buffer.copy_(center)
+            else:
+                buffer.fill_(scale)
+
+    @property
+    def scale(self) -> float:
+        """The unit of length."""
+        return float(next(v for name, v in self.named_buffers() if name.endswith("scale")))
 
     def forward(self, s: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Every head at inner times s, shape (B, 1), and points x, shape (B, D)."""
@@ -104,7 +129,7 @@ class MLP:
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
             layers += [_linear(fan_in, fan_out, generator), _ACTIVATIONS[self.activation]()]
-        return Head(nn.Sequential(*layers[:-1]), float(segments))
+        return Head(nn.Sequential(*layers[:-1]), float(segments), dim)
 
 
 def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:

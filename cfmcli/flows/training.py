@@ -139,6 +139,7 @@ class Trainer:
         self.streams = streams
         self.validation = validation
         self.patience = patience
+        self.unit = field.scale**2
         self.step = 0
         self.seconds = 0.0
         self.best = math.inf
@@ -237,7 +238,7 @@ class Trainer:
         with self._precision():
             losses = self.task.objective.losses(self.field(s, draw.x_t), draw)
         self.optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        (torch.stack(list(losses.values())).sum() / self.unit).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, CLIP, foreach=True)
         self.optimizer.step()
         self.step += 1

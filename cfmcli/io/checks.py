@@ -82,7 +82,8 @@ def _numbered(ids: "pd.Index") -> "pd.Index":
         seen[name] += not seen[name]
         taken.add(fresh)
         names.append(fresh)
-    return type(ids)(names, name=ids.name, dtype=object)
+    distinct: pd.Index = type(ids)(names, name=ids.name, dtype=object)
+    return distinct
 
 
 def finite(values: "Matrix", features: Sequence[str], origin: str, where: Where) -> None:

@@ -18,7 +18,7 @@ from cfmcli import catalog, io, provenance
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Table
 from cfmcli.data.times import TimeMap
-from cfmcli.data.transforms import Chain, fit_chain
+from cfmcli.data.transforms import Chain, dense, fit_chain
 from cfmcli.errors import CheckpointError, ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training import Record, Schedule, Trainer
@@ -197,11 +197,24 @@ def _trainer(
         prepared.snapshots.timeline.segments,
         streams.torch("weights"),
     )
+    field.settle(*_whereabouts(prepared.snapshots))
     schedule = Schedule(
         recipe.steps, recipe.batch_size, recipe.lr, recipe.ema, recipe.precision == "bf16"
     )
     trainer = Trainer(field.to(device), task, schedule, streams, validation, recipe.patience)
     return trainer, plans
+
+
+def _whereabouts(snapshots: Snapshots) -> tuple[torch.Tensor, float]:
+    """Mean of all points, and root mean square deviation per dimension."""
+    x = dense(snapshots.stacked())
+    if snapshots.gaussian_source:
+        second = (x.var(axis=0) + x.mean(axis=0) ** 2 + 1) / 2
+        center = x.mean(axis=0) / 2
+        variance = second - center**2
+    else:
+        center, variance = x.mean(axis=0), x.var(axis=0)
+    return torch.as_tensor(center), float(np.sqrt(variance.mean())) or 1.0
 
 
 def _split(

@@ -74,7 +74,7 @@ def write_frames(path: str, model: Model, frames: Frames, facts: Mapping[str, An
         obsm=_representations(model, frames.points, values),
         layers=layers,
         varm=loadings(model),
-        uns={"cfm": dict(facts)},
+        uns={"cfm": dict(facts), **explained(model)},
     )
     io.write_anndata(path, values, obs, model.features, annotation)
 
@@ -107,6 +107,15 @@ def loadings(model: Model) -> dict[str, Array]:
     if not isinstance(last, ProjectionMap):
         return {}
     return {"PCs": last.components.T, "X_mean": last.mean.T}
+
+
+def explained(model: Model) -> dict[str, Any]:
+    """What that PCA explains, as scanpy writes it to `uns`."""
+    last = model.chain.maps[-1]
+    if not isinstance(last, ProjectionMap):
+        return {}
+    params = {"zero_center": True, "use_highly_variable": False}
+    return {"pca": {"params": params, "variance": last.variance, "variance_ratio": last.share}}
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,7 @@ def write_moved(
             obsm={"X_cfm": moved.end},
             layers={"velocity": model.chain.inverse_tangent(moved.start, moved.velocity)},
             varm=loadings(model),
-            uns={"cfm": dict(facts)},
+            uns={"cfm": dict(facts), **explained(model)},
         )
         io.write_anndata(path, values, table.obs, model.features, added)
 
@@ -179,7 +188,10 @@ def _annotation(
     if every != len(model.features):
         return io.Annotation(obsm=obsm, uns=uns)
     layers = {"cfm": values, "velocity": tangent}
-    return io.Annotation(obsm=obsm, layers=layers, varm=loadings(model) if own else {}, uns=uns)
+    if not own:
+        return io.Annotation(obsm=obsm, layers=layers, uns=uns)
+    uns |= explained(model)
+    return io.Annotation(obsm=obsm, layers=layers, varm=loadings(model), uns=uns)
 
 
 def facts(verb: str, run: str, where: Runtime, **more: str | float | int) -> dict[str, Any]:

@@ -1,15 +1,13 @@
 """Verbs: sample, transport, likelihood and interpolate, from files to files."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cfmcli import catalog, io
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
-from cfmcli.errors import ConfigError, DataError
+from cfmcli.errors import ConfigError
 from cfmcli.flows.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, with_tolerances
@@ -25,8 +23,6 @@ from cfmcli.requests import (
 )
 from cfmcli.workflows import points, results, runtime, score
 
-if TYPE_CHECKING:
-    import pandas as pd
 
 def load(run: str, where: Runtime) -> Model:
     """The model of a run, on the device asked for."""
@@ -234,7 +230,11 @@ def _scores(x: Array, y: Array, most: int, streams: Streams) -> dict[str, Any]:
     """Distances between carried and observed points, on at most so many of each."""
     rng = streams.numpy("scores")
     parts = [p[np.sort(rng.permutation(len(p))[:most])] for p in (x, y)]
-    return {**score.distances(*parts), "scored_points": [len(part) for part in parts], "scored_in": "flow coordinates"}
+    return {
+        **score.distances(*parts),
+        "scored_points": [len(part) for part in parts],
+        "scored_in": "flow coordinates",
+    }
 
 
 def _write_columns(
@@ -280,7 +280,7 @@ def _carried(
     """Rows for each time: from one cloud, or from the nearest snapshot before each time."""
     import pandas as pd
 
-    points, stamps, frames, nfe = [], [], [], 0
+    places, stamps, frames, nfe = [], [], [], 0
     for cloud in clouds:
         own = [t for t in times if not population or _nearest_before(clouds, t) is cloud]
         if not own:
@@ -289,16 +289,16 @@ def _carried(
         paths = model.trajectories(x, own, cloud.time, solver)
         nfe = max(nfe, paths.nfe)
         for time, frame in zip(own, paths.points, strict=True):
-            points.append(frame)
+            places.append(frame)
             stamps.append(np.full(len(frame), time))
             frames.append(cloud.obs.assign(trajectory=cloud.obs.index))
     obs = pd.concat(frames)
     moments = np.concatenate(stamps)
     clash = {c: f"{c}_start" for c in ("time", "cfm_time") if c in obs.columns}
     obs = obs.rename(columns=clash).set_axis(results.unique_names(obs.index, moments), axis=0)
-    stacked = np.concatenate(points)
+    stacked = np.concatenate(places)
     velocity = np.concatenate(
-        [model.flow.velocity(p, float(s[0])) for p, s in zip(points, stamps, strict=True)]
+        [model.flow.velocity(p, float(s[0])) for p, s in zip(places, stamps, strict=True)]
     )
     return results.Frames(stacked, moments, obs, "trajectory", velocity), nfe
 

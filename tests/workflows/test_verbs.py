@@ -26,7 +26,7 @@ from cfmcli.requests import (
     SampleRequest,
     TransportRequest,
 )
-from cfmcli.workflows import verbs
+from cfmcli.workflows import points, verbs
 from cfmcli.workflows.fit import ignore
 
 TABLES = ("csv", "tsv", "csv.gz", "parquet")
@@ -523,7 +523,7 @@ def test_trajectories_as_anndata(cells_run: Path, tmp_path: Path) -> None:
 def test_a_generator_interpolates_from_noise(normal_run: Path, tmp_path: Path) -> None:
     """Without DATA it starts from its source; from another time it needs points."""
     do(InterpolateRequest(str(normal_run), str(tmp_path / "o.csv"), times=("0.5",)))
-    assert len(frame(tmp_path / "o.csv")) == verbs.STARTS
+    assert len(frame(tmp_path / "o.csv")) == points.STARTS
     with pytest.raises(ConfigError, match="no cloud at that time"):
         do(InterpolateRequest(str(normal_run), str(tmp_path / "p.csv"), times=("1",), start="0.5"))
 
