@@ -225,7 +225,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(word, names, n=1)
     guess = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{guess} Known: {', '.join(names)}."
+    return f"{guess} Known: {', '.join(names) or 'none'}."
 
 
 def parse_spec(text: str) -> Spec:

@@ -120,7 +120,7 @@ def _trajectories(axes: "Axes", model: Model, project: Any) -> None:
 
 
 def _field(axes: "Axes", model: Model, project: Any) -> None:
-    """The velocity field halfway, as arrows."""
+    """The velocity field halfway, as arrows; the flow has two dimensions."""
     from matplotlib.ticker import MaxNLocator
 
     stacked = np.concatenate([np.asarray(cloud.points) for cloud in model.kept])
@@ -129,7 +129,11 @@ def _field(axes: "Axes", model: Model, project: Any) -> None:
         np.meshgrid(*(np.linspace(a, b, ARROWS) for a, b in zip(low, high, strict=True))), axis=-1
     ).reshape(-1, 2)
     middle = 0.5 * (model.timeline.times[0] + model.timeline.times[-1])
-    v = model.chain.inverse_tangent(grid, model.flow.velocity(grid, middle))
+    v = model.flow.velocity(grid, middle)
+    if len(model.features) == 2:
+        v = model.chain.inverse_tangent(grid, v)
+    else:  # the plane is a rotation of flow coordinates about their mean
+        v = project(v) - project(np.zeros_like(v))
     place = project(grid)
     axes.quiver(*place.T, *v.T, angles="xy", color="#888888", alpha=0.5, width=0.002, zorder=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))

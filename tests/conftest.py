@@ -34,7 +34,7 @@ def tiny() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def fit_run() -> Fit:
-    """Fit a tiny run folder: fit_run(folder, *inputs, force=, resume=, dry_run=, **settings)."""
+    """A function that fits a tiny run folder; beside its options it takes settings by name."""
     from cfmcli.recipe import from_layers
     from cfmcli.requests import FitRequest, Runtime
     from cfmcli.workflows import fit

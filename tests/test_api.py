@@ -69,7 +69,7 @@ def test_the_same_call_learns_the_same_model(tiny: dict[str, Any]) -> None:
     np.random.seed(1)  # noqa: NPY002
     one = cfmcli.fit(x, y, **plain(tiny))
     np.random.seed(2)  # noqa: NPY002
-    state = np.random.get_state()[1].copy()  # type: ignore[index,union-attr]  # noqa: NPY002
+    state = np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
     other = cfmcli.fit(x, y, **plain(tiny))
     assert one.pack() == other.pack()
     assert (np.random.get_state()[1] == state).all()  # type: ignore[index]  # noqa: NPY002

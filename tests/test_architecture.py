@@ -72,9 +72,15 @@ def test_only_streams_make_randomness(path: Path) -> None:
 def test_numerics_neither_print_nor_touch_files(path: Path) -> None:
     """No print, no open, no Path, no plot in data, flows and metrics."""
     tree = ast.parse(path.read_text())
-    called = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    called = {
+        n.func.id
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+    }
     assert not called & {"print", "open", "input"}
-    imported = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    imported = {
+        a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names
+    }
     imported |= {
         (n.module or "").split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)
     }
@@ -96,7 +102,8 @@ def test_everything_public_has_a_docstring(path: Path) -> None:
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree), name(path)
     things = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    scopes = [tree, *(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef))]
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    scopes: list[ast.Module | ast.ClassDef] = [tree, *classes]
     bare = [
         node.name
         for scope in scopes
@@ -134,7 +141,9 @@ def test_no_method_is_overridden_twice() -> None:
             for base in cls.__mro__[1:]:
                 if not base.__module__.startswith("cfmcli"):
                     continue
-                shared = {k for k, v in vars(base).items() if inspect.isfunction(v)} & set(vars(cls))
+                shared = {k for k, v in vars(base).items() if inspect.isfunction(v)} & set(
+                    vars(cls)
+                )
                 again = {
                     k
                     for k in shared

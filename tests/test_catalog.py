@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -33,9 +34,7 @@ OTHER: dict[str, str] = {
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_+-]{0,8}", fullmatch=True)
 VALUES = st.from_regex(r"[A-Za-z0-9_.+-]{1,9}", fullmatch=True)
-SPECS = st.builds(
-    catalog.Spec, NAMES, st.lists(st.tuples(NAMES, VALUES), max_size=4).map(tuple)
-)
+SPECS = st.builds(catalog.Spec, NAMES, st.lists(st.tuples(NAMES, VALUES), max_size=4).map(tuple))
 
 
 @pytest.mark.parametrize(("family", "name"), ENTRIES)
@@ -143,11 +142,8 @@ def test_a_chain_survives_print_and_parse(specs: list[catalog.Spec], comma: str)
 @given(st.text(max_size=30))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     """No text makes the parser fail in another way, and what it reads prints to what it reads."""
-    try:
+    with contextlib.suppress(ConfigError):
         found = catalog.parse_chain(text)
-    except ConfigError as error:
-        assert str(error)
-    else:
         assert catalog.parse_chain(",".join(map(str, found))) == found
 
 
@@ -207,9 +203,7 @@ def test_the_ways_out_work() -> None:
     """What the refusals recommend is accepted."""
     assemble.triple(Recipe(method="fm", source="gaussian"))
     assemble.triple(Recipe(method="icfm"))
-    assemble.triple(
-        Recipe(method="fm", source="gaussian", coupling="exact", interpolant="linear")
-    )
+    assemble.triple(Recipe(method="fm", source="gaussian", coupling="exact", interpolant="linear"))
 
 
 @pytest.mark.parametrize("field", ["coupling", "interpolant", "objective"])

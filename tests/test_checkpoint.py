@@ -76,7 +76,7 @@ def test_kinds_that_are_not_numpys_come_back_as_words(tmp_path: Path) -> None:
     """Dates, text and nullable numbers keep what they say and where they have gaps."""
     frame = pd.DataFrame(
         {
-            "when": pd.to_datetime(["2020-01-01", None]),
+            "when": pd.to_datetime(pd.Series(["2020-01-01", None])).to_numpy(),
             "text": pd.array(["a", pd.NA], dtype="string"),
             "count": pd.array([3, pd.NA], dtype="Int64"),
         },

@@ -1,5 +1,6 @@
 """The error boundary: every way a command can end, as an exit code and one message."""
 
+import errno
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from cfmcli.requests import Interrupted
 # Typer names only the subclasses of its usage error, and where that class lives has moved.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
@@ -93,6 +95,17 @@ def _(error: RuntimeError) -> tuple[int, str]:
     full = any(words in str(error).lower() for words in _MEMORY)
     default: Callable[[BaseException], tuple[int, str]] = verdict.dispatch(BaseException)
     return verdict(MemoryError(_first_line(error))) if full else default(error)
+
+
+@verdict.register
+def _(error: OSError) -> tuple[int, str]:
+    default: Callable[[BaseException], tuple[int, str]] = verdict.dispatch(BaseException)
+    if error.errno not in _FULL:
+        return default(error)
+    where = error.filename or "stdout"
+    return ResourceError.exit_code, (
+        f"{where}: it could not be written ({error.strerror}). Free some space, or write elsewhere."
+    )
 
 
 @verdict.register

@@ -107,6 +107,8 @@ class _Work:
         self.console.open(f"{line}  (cfm {cfmcli.__version__})")
         if self.common.json and values.get("output") == "-":
             raise ConfigError("--json and an output of - both want stdout: write -o to a file.")
+        if values.get("output") == "":
+            raise ConfigError("-o is empty: name what to write.")
         aloud = not (self.common.quiet or self.common.no_progress)
         with self.console.hearing_warnings(), listening(self.console, aloud=aloud) as listen:
             outcome = self.action(Session(self.common, listen, line), **values)

@@ -112,6 +112,8 @@ def parse_map(items: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for item in items:
         label, equals, time = item.rpartition("=")
+        if label.strip() in found:
+            raise ConfigError(f"--time-map names '{label.strip()}' twice: leave one of them out.")
         try:
             found[label.strip()] = float(time)
         except ValueError:
@@ -146,6 +148,8 @@ def map_times(
     if given:
         return _given(labels, parse_map(given))
     if order:
+        if len(set(order)) < len(order):
+            raise ConfigError(f"--time-order {','.join(order)}: it names a label twice.")
         return _given(labels, {label: float(k) for k, label in enumerate(order)}, "--time-order")
     times, rule = _read(labels)
     if ranked and (not times or sorted(set(times)) != times):

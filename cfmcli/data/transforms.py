@@ -120,7 +120,7 @@ class LogMap(Map):
 
     def inverse(self, y: Array) -> Array:
         """exp(y) - 1."""
-        return np.expm1(y)
+        return np.asarray(np.expm1(y))
 
     def inverse_tangent(self, y: Array, v: Array) -> Array:
         """exp(y) v."""
@@ -128,7 +128,7 @@ class LogMap(Map):
 
     def log_abs_det(self, x: Array) -> Array:
         """-sum log(1 + x)."""
-        return -np.log1p(x).sum(axis=1)
+        return np.asarray(-np.log1p(x).sum(axis=1))
 
     @property
     def dropped(self) -> bool:
@@ -148,7 +148,7 @@ class LogMap(Map):
 class ProjectionMap(Map):
     """y = (x - mean) components^T with orthonormal components of shape (d', d), mean (1, d).
 
-    With it go the variance of each output over the fitted points, and its share of the whole, (d',).
+    Of each output also the variance over the fitted points, and its share of the whole, (d',).
     """
 
     mean: Array
@@ -176,7 +176,7 @@ class ProjectionMap(Map):
     @property
     def dropped(self) -> bool:
         """True where fewer components than features are kept."""
-        return self.components.shape[0] < self.components.shape[1]
+        return bool(self.components.shape[0] < self.components.shape[1])
 
     def arrays(self) -> dict[str, Array]:
         """mean, components, variance and share."""
@@ -196,8 +196,7 @@ class Identity(Transform):
 
     def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
         """y = x."""
-        ones = np.ones((1, x.shape[1]))
-        return AffineMap(np.zeros_like(ones), ones)
+        return AffineMap(np.zeros((1, x.shape[1])), np.ones((1, x.shape[1])))
 
 
 @dataclass(frozen=True)
@@ -254,8 +253,7 @@ class PCA(Transform):
         """Fit by scikit-learn, sparse without a dense copy."""
         from sklearn.decomposition import PCA as Solver
 
-        rank = min(x.shape[1], x.shape[0] - 1)
-        n = min(self.n, rank)
+        n = min(self.n, x.shape[1], x.shape[0] - 1)
         if n < self.n:
             warnings.warn(
                 f"pca keeps {n} components, not {self.n}: {x.shape[0]} points with {x.shape[1]} "

@@ -15,6 +15,7 @@ from cfmcli.errors import ConfigError, NumericsError
 State = tuple[Tensor, ...]
 Derivative = Callable[[Tensor, State], State]
 MAX_STEPS = 100_000
+FINEST = 1e-14
 # torchdiffeq's Adams methods climb to order 12, whose domain of stability is next to nothing.
 ORDER_4: dict[str, dict[str, object]] = {
     "explicit_adams": {"max_order": 5},
@@ -79,7 +80,7 @@ class Adaptive(Solver):
         rtol: relative tolerance, above 0.
 
     Raises:
-        ConfigError: if a tolerance is not positive.
+        ConfigError: if a tolerance is not positive, or both are below what float64 resolves.
     """
 
     method: str
@@ -90,6 +91,11 @@ class Adaptive(Solver):
         if not (0 < self.atol < math.inf and 0 < self.rtol < math.inf):
             raise ConfigError(
                 f"{self.method}: atol={self.atol:g}, rtol={self.rtol:g}: expected positive numbers."
+            )
+        if max(self.atol, self.rtol) < FINEST:
+            raise ConfigError(
+                f"{self.method}: atol={self.atol:g}, rtol={self.rtol:g}: float64 resolves no less "
+                f"than {FINEST:g}, raise one of them."
             )
 
     @property
@@ -176,8 +182,9 @@ def _solve(
     try:
         found = odeint(counted, state, grid, method=method, atol=atol, rtol=rtol, options=options)
     except AssertionError as error:
+        reason = str(error).partition(":")[0]  # the rest is the whole state
         raise NumericsError(
-            f"The solver {method} failed ({error}): the field is too stiff for the tolerance; "
+            f"The solver {method} failed ({reason}): the field is too stiff for the tolerance; "
             "raise --atol and --rtol, or use a fixed-step solver such as --solver rk4:steps=50."
         ) from None
     if not all(bool(part.isfinite().all()) for part in found):

@@ -5,7 +5,7 @@ from cfmcli.io.annotation import Annotation, annotate
 from cfmcli.io.describe import describe
 from cfmcli.io.formats import FORMATS, read_table, write_table
 from cfmcli.io.memory import from_object, like
-from cfmcli.io.output import atomic, claim, sha256, write_json, write_text
+from cfmcli.io.output import atomic, blaming_disk, claim, sha256, write_json, write_text
 from cfmcli.io.selection import Selection, require
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Selection",
     "annotate",
     "atomic",
+    "blaming_disk",
     "claim",
     "describe",
     "from_object",

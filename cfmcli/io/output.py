@@ -21,6 +21,7 @@ _REMEDIES = {
     errno.EACCES: "Writing there is not allowed: choose another folder or change its rights.",
     errno.EPERM: "Writing there is not allowed: choose another folder or change its rights.",
     errno.EROFS: "That file system is read-only: choose another folder.",
+    errno.ENOENT: "A folder of that path cannot be made, or has gone: choose another folder.",
     errno.ENOTDIR: "A part of that path is a file, not a folder: choose another folder.",
     errno.EEXIST: "A part of that path is a file, not a folder: choose another folder.",
     errno.ENAMETOOLONG: "The name is too long for this file system: choose a shorter one.",
@@ -74,14 +75,26 @@ def atomic(path: str | Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{secrets.token_hex(4)}.part{suffix(target.name)}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        _settle(part, target)
+        with blaming_disk(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            _settle(part, target)
+    finally:
+        _remove(part)
+
+
+@contextmanager
+def blaming_disk(path: str | Path) -> Iterator[None]:
+    """Tell of an error whose cause is the file system as one.
+
+    Raises:
+        ResourceError: the disk is full, read-only or forbidden.
+    """
+    try:
+        yield
     except (OSError, RuntimeError) as error:
         _blame_disk(error, path)
         raise
-    finally:
-        _remove(part)
 
 
 def write_text(path: str | Path, text: str) -> None:

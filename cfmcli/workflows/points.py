@@ -1,5 +1,6 @@
 """Points: which points a verb works on, of a file or of the run, and which of them are chosen."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 NAMELESS = (".npy", ".npz")
 STARTS = 1000
+# What a condition may call; anything else that pandas can call may write files.
+QUESTIONS = (
+    "str isin between isna notna isnull notnull contains startswith endswith match fullmatch lower"
+    " upper strip len abs"
+).split()
+LITERAL = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`"
 
 
 def read_points(model: Model, path: str) -> Table:
@@ -125,21 +132,26 @@ def _listed(cloud: Cloud, path: str) -> Array:
     missing = [name for name, row in zip(wanted, rows, strict=True) if row < 0]
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} of {len(wanted)} ids are not among the starting points"
-            f"{catalog.did_you_mean(missing[0], list(cloud.obs.index[:20]))}"
+            f"{path}: {len(missing)} of {len(wanted)} ids are not among the starting points, the "
+            f"first is '{missing[0]}'.{catalog.did_you_mean(missing[0], list(cloud.obs.index[:20]))}"
         )
     return np.asarray(rows)
 
 
 def _queried(cloud: Cloud, query: str) -> Array:
-    """Rows that a query on the annotations finds."""
+    """Rows for which a condition on the annotations holds."""
     numbered = cloud.obs.reset_index(drop=True)
     try:
-        found = numbered.query(query, engine="python", local_dict={}, global_dict={})
+        called = re.findall(r"\.\s*([^\W\d]\w*)", re.sub(LITERAL, "''", query))
+        if not set(called) <= set(QUESTIONS):
+            raise ValueError(f"of methods it may use {', '.join(QUESTIONS)}")
+        holds = np.asarray(numbered.eval(query, engine="python", local_dict={}, global_dict={}))
+        if holds.dtype != np.bool_ or holds.shape != (len(numbered),):
+            raise ValueError("it is not true or false for each point")
     except Exception as error:
         columns = ", ".join(map(str, numbered.columns)) or "(none)"
         raise ConfigError(
             f'--where "{query}": {error}. Expected a condition on the columns {columns}, for '
             "example \"celltype == 'HSC'\"."
         ) from None
-    return np.asarray(found.index)
+    return np.flatnonzero(holds)

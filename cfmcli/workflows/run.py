@@ -65,7 +65,8 @@ class Run:
     def writing(self) -> Iterator[None]:
         """The folder, there for as long as it is written; gone if nothing worth keeping came."""
         created = not self.path.exists()
-        self.path.mkdir(parents=True, exist_ok=True)
+        with io.blaming_disk(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
         try:
             yield
         except BaseException as error:

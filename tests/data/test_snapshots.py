@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,6 +75,6 @@ def test_sparse_clouds_stay_sparse() -> None:
             for c in (one, other)
         )
     )
-    stacked = made.stacked()
+    stacked: Any = made.stacked()
     assert sparse.issparse(stacked)
     np.testing.assert_array_equal(stacked.toarray(), np.concatenate([one.points, other.points]))

@@ -122,7 +122,9 @@ def test_the_inner_clock_and_the_clock_are_inverse(line: Timeline, share: float)
 def test_snapshots_stand_at_whole_inner_times(line: Timeline) -> None:
     """Each gap takes one unit of the inner clock, and the clock is monotone."""
     assert [line.inner(tau) for tau in line.times] == list(range(len(line.times)))
-    assert sum(map(line.span, range(line.segments))) == pytest.approx(line.times[-1] - line.times[0])
+    assert sum(map(line.span, range(line.segments))) == pytest.approx(
+        line.times[-1] - line.times[0]
+    )
     middles = [line.inner((a + b) / 2) for a, b in pairwise(line.times)]
     assert middles == pytest.approx([k + 0.5 for k in range(line.segments)], abs=1e-6)
 

@@ -91,7 +91,7 @@ def test_velocities_are_carried_by_the_jacobian(spec: str, seed: int) -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_sparse_and_dense_agree(spec: str, dtype: type) -> None:
     """The same map and the same coordinates from a CSR matrix, up to the sign of components."""
-    x = counts(3, 60).astype(dtype)
+    x: Any = counts(3, 60).astype(dtype)
     one, other = fitted(spec, x), fitted(spec, sparse.csr_matrix(x))
     tolerance = 1e-4 if dtype is np.float32 else 1e-8
     a, b = one.forward(x), other.forward(sparse.csr_matrix(x))
@@ -122,7 +122,7 @@ def test_the_preimage_is_the_nearest_point(seed: int, n: int) -> None:
 
 @given(seed=SEEDS)
 def test_pca_agrees_with_the_covariance(seed: int) -> None:
-    """Components are orthonormal eigenvectors; the scores' variances are the leading eigenvalues."""
+    """Components are orthonormal eigenvectors, the scores' variances the leading eigenvalues."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(50, 6)) * np.array([5, 3, 2, 1, 0.5, 0.1]) @ rng.normal(size=(6, 6))
     chain = fitted("pca:n=3", x)
@@ -155,7 +155,9 @@ def test_standardize_agrees_with_its_name() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6, 1e-9])
 @pytest.mark.parametrize("layout", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_constant_feature_warns_and_keeps_its_scale(value: float, layout: Any, dtype: type) -> None:
+def test_a_constant_feature_warns_and_keeps_its_scale(
+    value: float, layout: Any, dtype: type
+) -> None:
     """It is named, and its unit stays, so that it cannot blow up."""
     x = counts(9, 300)
     x[:, 2] = value

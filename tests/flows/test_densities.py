@@ -94,6 +94,12 @@ def test_bic_finds_the_number_of_separated_modes(k: int) -> None:
     assert fitted("gmm:k=2", x).name == "gmm:k=2"
 
 
+def test_bic_sees_no_modes_where_there_are_none() -> None:
+    """One Gaussian stays one, also when few points leave room for more."""
+    names = [fitted("gmm", rng(seed).standard_normal((60, 2))).name for seed in range(12)]
+    assert names.count("gmm:k=1") == 12
+
+
 def test_mixture_recovers_the_density_of_its_modes() -> None:
     x = np.concatenate([c + rng(i).standard_normal((1500, 2)) for i, c in enumerate(MODES)])
     truth = np.mean([multivariate_normal(c, np.eye(2)).pdf(x) for c in MODES], axis=0)

@@ -41,7 +41,7 @@ def test_log_density_is_exact(ends: str, name: str, t: float) -> None:
 
 
 def test_what_is_lost_forward_is_gained_backward() -> None:
-    oracle = Oracle(*ENDS["mixture"], oracles.linear(0.2))
+    oracle = Oracle(*ENDS["gaussian"], oracles.linear(0.2))
     x = oracle.source.sample(10, seeded())
     there = density_change(oracle.field, x, (0.0, 0.8), Exact(), TIGHT, seeded())
     back = density_change(oracle.field, there.x, (0.8, 0.0), Exact(), TIGHT, seeded())

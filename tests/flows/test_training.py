@@ -38,7 +38,7 @@ def task(n: int = 2000, seed: int = 0, path: Interpolant | None = None) -> Task:
         for k, end in enumerate((oracles.TILTED, oracles.NARROW))
     )
     pairs = BatchedPairs(source, target, Independent(), 64)
-    return Task([pairs], path or Linear(), Velocity())
+    return Task([pairs], path or Linear(0.0), Velocity())
 
 
 def trainer(
@@ -132,6 +132,9 @@ def test_patience_survives_a_resume() -> None:
     resumed = judged(4000, patience=3)
     resumed.restore(broken.state())
     assert [r.step for r in resumed.run()] == [last]
+    whole.finish()
+    resumed.finish()
+    assert torch.equal(weights(whole.field), weights(resumed.field))
 
 
 def test_validation_stops_early_and_keeps_the_best_weights() -> None:
@@ -205,14 +208,14 @@ def test_no_averaging_means_the_raw_weights() -> None:
         assert torch.equal(weights(run.field), raw) is equal
 
 
-def test_averages_lag_within_the_range_of_the_weights() -> None:
-    """An average of past weights differs from the last ones by less than the path was long."""
-    run = trainer(steps=200, ema=0.99)
+def test_a_slow_average_still_leaves_the_start() -> None:
+    """However slow its decay, the average follows the weights from the first step on."""
+    run = trainer(steps=200, ema=0.9999)
     start = weights(run.field).clone()
     list(run.run())
     raw = weights(run.field)
     run.finish()
-    assert 0 < float((weights(run.field) - raw).norm()) < float((raw - start).norm())
+    assert 0 < float((weights(run.field) - raw).norm()) < 0.5 * float((raw - start).norm())
 
 
 def test_bf16_changes_little_but_something() -> None:
@@ -238,7 +241,7 @@ def test_segments_are_balanced_mixed_and_get_their_own_pairs(n: int) -> None:
     """Segment k joins points marked k to points marked k + 1: dx/dt and s - t tell which."""
     ends = [CloudSource(np.full((5, 2), 10.0 * k**2), np.full(5, 0.2)) for k in range(4)]
     pairs = [BatchedPairs(a, b, Independent(), 16) for a, b in pairwise(ends)]
-    s, draw = Task(pairs, Linear(), Velocity()).draw(2, n, n, STREAMS)
+    s, draw = Task(pairs, Linear(0.0), Velocity()).draw(2, n, n, STREAMS)
     segment = (s - draw.t).round()
     torch.testing.assert_close(s - draw.t, segment, rtol=0, atol=1e-6)
     assert np.ptp(torch.bincount(segment[:, 0].long(), minlength=3).numpy()) <= 1

@@ -107,9 +107,7 @@ def test_metrics_and_provenance_say_what_was_done(toy_run: Path, toys: tuple[Pat
     assert any("2302.00482" in line for line in origin["cite"])
 
 
-def test_the_outcome_names_every_file(
-    tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit
-) -> None:
+def test_the_outcome_names_every_file(tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) -> None:
     """Outputs name paths that exist; progress ends at the last step."""
     heard: list[Progress] = []
     outcome = fit_run(tmp_path / "r", *toys, listen=heard.append)
@@ -147,7 +145,7 @@ def test_the_seed_decides(tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) 
     ("number", "extra"),
     [
         (signal.SIGINT, {}),
-        (signal.SIGTERM, {"validation": 0.2}),
+        (signal.SIGTERM, {"validation": 0.2, "lr": 1.0, "patience": 4}),
         (signal.SIGINT, {"coupling": "independent", "scope": "minibatch", "ema": 0.0}),
     ],
 )
@@ -171,6 +169,9 @@ def test_resuming_is_as_if_never_stopped(
     fit_run(parts, *toys, resume=True, **more)
     assert tree(parts) == tree(whole)
     assert model_bytes(parts) == model_bytes(whole)
+    if "validation" in extra:
+        losses = [float(r["validation"]) for r in csv.DictReader((whole / "losses.csv").open())]
+        assert min(losses[:2]) < min(losses[2:]), "the best weights are those before the stop"
     drop = ("seconds",)
     one, other = (list(csv.DictReader((r / "losses.csv").open())) for r in (whole, parts))
     assert [{k: v for k, v in row.items() if k not in drop} for row in one] == [
@@ -259,7 +260,9 @@ def test_failures_leave_nothing(
     assert not run.exists()
 
 
-def test_a_failure_keeps_what_was_there(tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) -> None:
+def test_a_failure_keeps_what_was_there(
+    tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit
+) -> None:
     """Files of the user in the folder of a failed run stay."""
     run = tmp_path / "r"
     run.mkdir()
@@ -290,7 +293,9 @@ def test_a_held_out_time_is_scored(days_run: Path) -> None:
     assert scores["static_ot_w1"] < min(scores["previous_w1"], scores["next_w1"])
 
 
-def test_a_held_out_time_is_not_used(days_run: Path, tmp_path: Path, samples: Path, fit_run: Fit) -> None:
+def test_a_held_out_time_is_not_used(
+    days_run: Path, tmp_path: Path, samples: Path, fit_run: Fit
+) -> None:
     """The weights are those of a fit that never saw the file."""
     days = [samples / f"day{d}.csv" for d in ("0", "2.5", "5")]
     fit_run(tmp_path / "r", *days, times=(0, 2.5, 5))
@@ -345,7 +350,9 @@ def test_a_generator_learns_from_noise(normal_run: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["icfm", "otcfm", "sbcfm", "vp", "interflow"])
-def test_every_method_fits(method: str, tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) -> None:
+def test_every_method_fits(
+    method: str, tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit
+) -> None:
     """Each preset trains between two clouds of unequal size, and says its coupling."""
     outcome = fit_run(tmp_path / "r", *toys, method=method)
     assert outcome.figures["plans"][0]["coupling"] in method + " independent exact sinkhorn"

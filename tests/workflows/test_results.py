@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from cfmcli.model import Model
+from cfmcli.requests import Runtime
+from cfmcli.workflows import results
+
+
+def test_the_clock_is_an_ordered_categorical_of_numbers(tmp_path: Path) -> None:
+    """Ascending float categories, whatever the order of rows, also after a file."""
+    clock = results.clock(np.array([5.0, 0.5, 2.0, 0.5]))
+    assert clock.ordered
+    assert clock.categories.tolist() == [0.5, 2.0, 5.0]
+    assert clock.astype(float).tolist() == [5.0, 0.5, 2.0, 0.5]
+    obs = pd.DataFrame({"time": clock}, index=list("abcd"))
+    anndata.AnnData(np.zeros((4, 1)), obs=obs).write_h5ad(tmp_path / "a.h5ad")
+    again = anndata.read_h5ad(tmp_path / "a.h5ad").obs["time"]
+    assert again.cat.ordered
+    assert again.cat.categories.dtype.kind == "f"
+
+
+def test_row_names_are_distinct_and_say_their_time() -> None:
+    """One name for each pair of id and time."""
+    names = results.unique_names(pd.Index(["a", "b", "a"]), np.array([0.0, 0.0, 1 / 3]))
+    assert len(set(names)) == 3
+    assert names[0].startswith("a")
+    assert "0.333333" in names[2]
+
+
+def test_what_a_result_says_does_not_change_between_equal_runs() -> None:
+    """The verb, the run, the version and the seed; no date, no duration."""
+    where = Runtime(seed=4, command="anything")
+    assert results.facts("sample", "r", where, time=1.0) == results.facts(
+        "sample", "r", Runtime(seed=4), time=1.0
+    )
+    assert results.facts("sample", "r", where)["generated"] is True
+    assert results.facts("transport", "r", where)["generated"] is False
+
+
+def test_loadings_rebuild_the_coordinates(cells_run: Path, toy_run: Path) -> None:
+    """PCs and X_mean as scanpy defines them; without a PCA there are none."""
+    model = Model.load(cells_run)
+    found = results.loadings(model)
+    counts = np.random.default_rng(0).poisson(3, size=(5, 30))
+    rebuilt = (np.log1p(counts) - found["X_mean"].ravel()) @ found["PCs"]
+    np.testing.assert_allclose(rebuilt, model.encode(counts), atol=1e-10)
+    assert results.loadings(Model.load(toy_run)) == {}
+    assert results.explained(Model.load(toy_run)) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "is_one"),
+    [("a.h5ad", True), ("a.H5AD", True), ("b.zarr", True), ("c.csv", False), ("-", False)],
+)
+def test_anndata_is_known_by_its_suffix(path: str, is_one: bool) -> None:
+    """In any case of letters."""
+    assert results.is_anndata(path) is is_one

@@ -1,0 +1,86 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cfmcli import checkpoint
+from cfmcli.errors import CheckpointError, ConfigError, OutputExistsError, ResourceError
+from cfmcli.requests import Interrupted
+from cfmcli.workflows.run import NAMES, Run
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_part_of_a_run_claims_the_folder(name: str, tmp_path: Path) -> None:
+    """Neither a whole run nor a part of one is overwritten unasked."""
+    (tmp_path / name).write_text("")
+    run = Run(tmp_path)
+    with pytest.raises(OutputExistsError, match=name):
+        run.claim([], force=False, resume=False)
+    run.claim([], force=True, resume=False)
+    run.claim([], force=False, resume=True)
+
+
+def test_a_folder_with_other_files_is_free(tmp_path: Path) -> None:
+    """Only a run stands in the way of a run; a file in the place of the folder does too."""
+    (tmp_path / "notes.txt").write_text("")
+    Run(tmp_path).claim([], force=False, resume=False)
+    with pytest.raises((ResourceError, ConfigError, OutputExistsError)):
+        Run(tmp_path / "notes.txt").claim([], force=False, resume=False)
+
+
+def write_half(run: Run, error: BaseException, *others: str) -> None:
+    """Write a part of a run, and files of others, then fail."""
+    with run.writing():
+        run.save_state({"a": np.zeros(2)}, {"step": 1})
+        (run.path / "recipe.toml").write_text("half")
+        for name in others:
+            (run.path / name).write_text("mine")
+        raise error
+
+
+def test_a_folder_lives_only_if_something_came(tmp_path: Path) -> None:
+    """Gone after a failure, kept after an interruption, and never with files of others."""
+    run = Run(tmp_path / "r")
+    for error in (ValueError("no"), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            write_half(run, error)
+        assert not run.path.exists()
+    with pytest.raises(ValueError, match="no"):
+        write_half(run, ValueError("no"), "others.txt")
+    assert [p.name for p in run.path.iterdir()] == ["others.txt"]
+    with pytest.raises(Interrupted):
+        write_half(run, Interrupted("stop", 2))
+    assert run.state.exists()
+
+
+def test_the_state_survives(tmp_path: Path) -> None:
+    """Arrays and facts come back; a damaged state is refused; none is None."""
+    run = Run(tmp_path)
+    assert run.load_state() is None
+    run.save_state({"a": np.arange(3.0)}, {"step": 7})
+    found = run.load_state()
+    assert found is not None
+    assert found[0]["a"].tolist() == [0, 1, 2]
+    assert found[1]["step"] == 7
+    assert not run.finished()
+    run.state.write_bytes(run.state.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match="damaged"):
+        run.load_state()
+
+
+def test_digests_are_sha256(tmp_path: Path) -> None:
+    """Of the content; a stream has none."""
+    (tmp_path / "a").write_bytes(b"abc")
+    name = str(tmp_path / "a")
+    assert Run(tmp_path).digests([name, "-"]) == {name: hashlib.sha256(b"abc").hexdigest()}
+
+
+def test_facts_are_those_of_the_fit(toy_run: Path) -> None:
+    """The recipe in the checkpoint, the inputs in the provenance, the outputs that exist."""
+    run = Run(toy_run)
+    assert run.finished()
+    assert run.facts()["recipe"] == checkpoint.read_facts(run.model)["recipe"]
+    assert len(run.facts()["inputs"]) == 2
+    assert all(Path(path).exists() for path in run.outputs().values())
+    assert run.metrics()["steps"] == 50
