@@ -60,7 +60,7 @@ class Recipe:
     ot_batch: int = _setting(
         "method", "points per minibatch coupling; 0 means the batch size", 0, 0
     )
-    steps: int = _setting("training", "optimiser steps", 2000, 1)
+    steps: int = _setting("training", "optimiser steps", 3000, 1)
     batch_size: int = _setting("training", "pairs per step", 256, 1)
     lr: float = _setting("training", "peak learning rate", 1e-2, 0)
     ema: float = _setting("training", "decay of the averaged weights; 0 turns it off", 0.99, 0)

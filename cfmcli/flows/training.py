@@ -21,7 +21,6 @@ from cfmcli.flows.streams import Streams
 BLOCK = 25
 WARM_UP = 0.05
 CLIP = 1.0
-WEIGHT_DECAY = 1e-5
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Schedule:
         lr: peak learning rate, reached after a linear warm-up and left along a cosine.
         ema: decay of the averaged weights, 0 for none.
         bf16: run the network in bfloat16.
+        weight_decay: pull of the weights towards zero, in units of the learning rate.
     """
 
     steps: int
@@ -41,6 +41,7 @@ class Schedule:
     lr: float
     ema: float
     bf16: bool = False
+    weight_decay: float = 1e-2
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: linear warm-up, then cosine decay to zero."""
@@ -148,7 +149,7 @@ class Trainer:
         self.average = [p.detach().clone() for p in self.parameters]
         self.chosen = [p.detach().clone() for p in self.parameters]
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=schedule.lr, weight_decay=WEIGHT_DECAY, fused=True
+            self.parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, fused=True
         )
         for p in self.parameters:
             self.optimizer.state[p] = {

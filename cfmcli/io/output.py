@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ _REMEDIES = {
     errno.EACCES: "Writing there is not allowed: choose another folder or change its rights.",
     errno.EPERM: "Writing there is not allowed: choose another folder or change its rights.",
     errno.EROFS: "That file system is read-only: choose another folder.",
-    errno.ENOENT: "A folder of that path cannot be made, or has gone: choose another folder.",
     errno.ENOTDIR: "A part of that path is a file, not a folder: choose another folder.",
     errno.EEXIST: "A part of that path is a file, not a folder: choose another folder.",
     errno.ENAMETOOLONG: "The name is too long for this file system: choose a shorter one.",
@@ -67,13 +66,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place on success and vanishes on failure.
 
     The caller writes a file there (or makes a folder) and leaves the block. The temporary name
-    has the same suffix. Missing parent folders are made.
+    has the same suffix. Missing parent folders are made, and vanish on failure too.
 
     Raises:
         ResourceError: the disk is full, read-only or forbidden.
     """
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{secrets.token_hex(4)}.part{suffix(target.name)}")
+    made = [folder for folder in target.parents if not folder.exists()]
     try:
         with blaming_disk(path):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +81,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
             _settle(part, target)
     finally:
         _remove(part)
+        for folder in made:  # those that hold the output are not empty, and stay
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager

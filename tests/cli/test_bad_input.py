@@ -1,0 +1,522 @@
+"""Bad input of every kind: the right exit code, one message, and nothing written or changed."""
+
+import errno
+import io
+import json
+import os
+import resource
+import shlex
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.cli.harness import Cfm
+from tests.cli.room import carry_out, interrupted, listing
+
+TINY = "--steps 3 --batch-size 8 --field mlp:width=4,depth=1"
+LONG = "--steps 500 --batch-size 8 --field mlp:width=4,depth=1"
+
+# Files that no command may accept as points: name -> content, words of the message.
+SPOILT: dict[str, tuple[str, str]] = {
+    "nan.csv": ("x,y\n1,2\n3,nan\n5,6\n", "nan.csv|line 3|'y'|NaN|--drop y"),
+    "gap.csv": ("x,y\n1,2\n3,\n5,6\n", "gap.csv|line 3|'y'|missing"),
+    "inf.csv": ("x,y\n1,2\n3,inf\n5,6\n", "inf.csv|line 3|'y'|infinite"),
+    "text.csv": ("x,y\n1,2\n3,oops\n5,6\n", "text.csv|line 3|'y'|'oops'|expected a number"),
+    "short.csv": ("x,y\n1,2\n3\n5,6\n", "short.csv|line 3|1 fields|expected 2"),
+    "long.csv": ("x,y\n1,2\n3,4,5\n5,6\n", "long.csv|line 3|3 fields|expected 2"),
+    "empty.csv": ("", "empty.csv|empty"),
+    "header.csv": ("x,y\n", "header.csv|no points"),
+    "double.csv": ("x,x\n1,2\n3,4\n", "double.csv|'x'|more than once"),
+    "fake.h5ad": ("x,y\n1,2\n", "fake.h5ad|no AnnData file"),
+    "fake.parquet": ("x,y\n1,2\n", "fake.parquet|no Parquet file"),
+    "fake.csv.gz": ("x,y\n1,2\n", "fake.csv.gz|gzip"),
+}
+READERS = {
+    "fit": "fit {} b.csv -o new",
+    "fit second": "fit a.csv {} -o new",
+    "transport": "transport run {} -o out.csv",
+    "against": "transport run a.csv --against {} -o out.csv",
+    "likelihood": "likelihood run {} -o out.csv",
+    "interpolate": "interpolate run {} --frames 2 -o out.csv",
+}
+
+# Other text files: name -> content.
+TEXTS = {
+    "once.csv": "day,x,y\n0,1,2\n0,3,4\n0,5,6\n",
+    "lonely.csv": "day,x,y\n0,1,2\n0,3,4\n1,5,6\n",
+    "untimed.csv": "day,x,y\n0,1,2\n,3,4\n1,5,6\n1,7,8\n0,7,8\n",
+    "moot.csv": "day,x,y\nearly,1,2\nearly,3,4\nlate,5,6\nlate,7,8\n",
+    "twice.csv": "name,x,y\np,1,2\nq,3,4\np,5,6\n",
+    "wide.csv": "x,y,z\n1,2,3\n3,4,5\n",
+    "narrow.csv": "x\n1\n2\n3\n",
+    "minus.csv": "x,y\n-2,1\n3,4\n5,6\n",
+    "heavy.csv": "w,x,y\n-1,1,2\n1,3,4\n",
+    "words.csv": "w,x,y\nheavy,1,2\nlight,3,4\n",
+    "huge.csv": "x,y\n1e30,2e30\n-3e30,4e30\n5e30,6e30\n",
+    "bad.toml": "steps = = 3\n",
+    "key.toml": "stepz = 3\n",
+    "section.toml": "[trainin]\nsteps = 3\n",
+    "type.toml": 'steps = "three"\n',
+    "range.toml": "steps = -3\n",
+    "ids.txt": "c0_1\nnobody\n",
+    "none.txt": "",
+    "notes.xlsx": "x",
+    "bare": "x,y\n1,2\n",
+}
+
+# what is wrong -> the command, its exit code, words of the message
+ROWS: dict[str, tuple[str, int, str]] = {
+    "no time column": ("fit days.csv --time-key dya -o new", 3, "'dya'|Did you mean 'day'"),
+    "no label column": ("fit a.csv b.csv --label-key branch -o new", 3, "'branch'|'x', 'y'"),
+    "no weight column": ("fit days.csv --time-key day --weight-key wt -o new", 3, "'wt'|'weight'"),
+    "no id column": ("fit days.csv --time-key day --id-key sell -o new", 3, "mean 'cell'"),
+    "no time in obs": ("fit cells.h5ad --time-key dya -o new", 3, "'dya'|mean 'day'"),
+    "no feature": ("fit a.csv b.csv --features z -o new", 3, "'z'|'x', 'y'"),
+    "text as feature": ("fit days.csv --time-key day --features branch -o new", 3, "'branch'"),
+    "all dropped": ("fit a.csv b.csv --drop x,y -o new", 3, "no numeric column|--drop"),
+    "other features": ("fit a.csv wide.csv -o new", 3, "wide.csv|a.csv|z|--features"),
+    "fewer features": ("fit a.csv narrow.csv -o new", 3, "narrow.csv|a.csv|y"),
+    "transport lacks one": ("transport run narrow.csv -o out.csv", 3, "narrow.csv|'y'"),
+    "likelihood lacks one": ("likelihood run narrow.csv -o out.csv", 3, "narrow.csv|'y'"),
+    "start lacks one": ("interpolate run narrow.csv --frames 2 -o out.csv", 3, "narrow.csv|'y'"),
+    "transport dimension": ("transport run three.npy -o out.csv", 3, "3 columns|expects 2"),
+    "likelihood dimension": ("likelihood run three.npy -o out.csv", 3, "3 columns|expects 2"),
+    "pickled array": ("transport run pickled.npz -o out.csv", 3, "pickled.npz|allow_pickle"),
+    "repeated ids": ("fit twice.csv b.csv --id-key name -o new", 3, "'p'|line 4|--id-key"),
+    # times
+    "one time": ("fit once.csv --time-key day -o new", 3, "1 time point|at least 2"),
+    "one file": ("fit a.csv -o new", 3, "one cloud|--time-key|--source gaussian"),
+    "one point at a time": ("fit lonely.csv --time-key day -o new", 3, "Time 1|1 point"),
+    "point without time": ("fit untimed.csv --time-key day -o new", 3, "point 1|no time in 'day'"),
+    "ambiguous labels": ("fit moot.csv --time-key day -o new", 3, "early, late|--time-map"),
+    "map of unknown": (
+        "fit days.csv --time-key day --time-map d0=0,d1=1,d2=2,d9=9 -o new", 2, "'d9'|d0, d1, d2"),
+    "map lacks one": ("fit days.csv --time-key day --time-map d0=0,d1=1 -o new", 2, "d2"),
+    "map with equals": (
+        "fit days.csv --time-key day --time-map d0=0,d1=1,d2=1 -o new", 2, "same time"),
+    "map names one twice": (
+        "fit days.csv --time-key day --time-map d0=0,d0=1,d1=2,d2=3 -o new", 2, "'d0' twice"),
+    "map without time": ("fit days.csv --time-key day --time-map d0=0,d1 -o new", 2, "'d1'|d2=2"),
+    "map without key": ("fit a.csv b.csv --time-map a=0,b=1 -o new", 2, "need --time-key"),
+    "order lacks one": ("fit days.csv --time-key day --time-order d0,d1 -o new", 2, "d2"),
+    "order names one twice": (
+        "fit days.csv --time-key day --time-order d0,d1,d1,d2 -o new", 2, "a label twice"),
+    "order and map": (
+        "fit days.csv --time-key day --time-order d0,d1,d2 --time-map d0=1 -o new", 2, "one of"),
+    "times descend": ("fit a.csv b.csv --times 3,1 -o new", 2, "3, 1|ascending"),
+    "times equal": ("fit a.csv b.csv --times 1,1 -o new", 2, "ascending"),
+    "times too many": ("fit a.csv b.csv --times 1,2,3 -o new", 2, "3 times for 2 files"),
+    "times not finite": ("fit a.csv b.csv --times 1,nan -o new", 2, "--times|finite"),
+    "times are words": ("fit a.csv b.csv --times 1,two -o new", 2, "1,two|numbers"),
+    "times with key": ("fit days.csv --time-key day --times 0,1,2 -o new", 2, "--time-map"),
+    "holdout unknown": ("fit days.csv --time-key day --holdout d7 -o new", 2, "d7|d0, d1, d2"),
+    "holdout first": ("fit days.csv --time-key day --holdout d0 -o new", 2, "the first or|d1"),
+    "holdout last": ("fit days.csv --time-key day --holdout 2 -o new", 2, "the last|d1"),
+    "time unknown": ("transport run a.csv --from late -o out.csv", 2, "'late'|Known: 0, 1"),
+    "time outside": ("transport run a.csv --to 9 -o out.csv", 2, "Time 9|0 to 1"),
+    "time nan": ("transport run a.csv --to nan -o out.csv", 2, "nan|0 to 1"),
+    "sample unknown": ("sample run --time d5 -o out.csv", 2, "'d5'|Known"),
+    "sample outside": ("sample run --time 1e9 -o out.csv", 2, "1e+09|0 to 1"),
+    "likelihood unknown": ("likelihood run a.csv --time x -o out.csv", 2, "'x'|Known"),
+    "likelihood outside": ("likelihood run a.csv --time -1 -o out.csv", 2, "Time -1|0 to 1"),
+    "interpolate unknown": ("interpolate run --times noon -o out.csv", 2, "'noon'|Known"),
+    "interpolate outside": ("interpolate run --times 0.5,9 -o out.csv", 2, "Time 9|0 to 1"),
+    "interpolate from": ("interpolate run --times 0.5 --from 7 -o out.csv", 2, "Time 7|0 to 1"),
+    "from where no cloud is": (
+        "interpolate run --times 1 --from 0.5 -o out.csv", 2, "--from 0.5|DATA|0, 1"),
+    # files
+    "suffix in": ("transport run notes.xlsx -o out.csv", 2, ".xlsx|.h5ad|.parquet"),
+    "no suffix in": ("transport run bare -o out.csv", 2, "no suffix|.csv"),
+    "suffix out": ("transport run a.csv -o out.xlsx", 2, ".xlsx|.h5ad"),
+    "no suffix out": ("sample run -o out", 2, "(none)|.csv"),
+    "missing file": ("fit a.csv bb.csv -o new", 3, "bb.csv|no such file|Did you mean 'b.csv'"),
+    "missing data": ("transport run bb.csv -o out.csv", 3, "bb.csv|no such file"),
+    "missing info": ("info bb.csv", 3, "bb.csv|no such file"),
+    "folder as file": ("transport run folder.csv -o out.csv", 3, "folder.csv|folder"),
+    "folder as output": ("sample run -o folder.csv --force", 2, "folder.csv|folder"),
+    "truncated h5ad": ("fit cut.h5ad --time-key day -o new", 3, "cut.h5ad|truncated"),
+    "truncated h5ad moved": ("transport cells cut.h5ad -o out.h5ad", 3, "cut.h5ad|truncated"),
+    "hdf5 but no h5ad": ("fit plain.h5ad --time-key day -o new", 3, "no obs and var"),
+    "nan in h5ad": ("fit nan.h5ad --time-key day -o new", 3, "row 4|'c3'|'g2'"),
+    "no obsm key": ("fit cells.h5ad --time-key day --use-rep X_umap -o new", 3, "'X_umap'|'X_pca'"),
+    "no layer": ("fit cells.h5ad --time-key day --layer raw -o new", 3, "'raw'|'counts'"),
+    "layer and rep": (
+        "fit cells.h5ad --time-key day --layer counts --use-rep X_pca -o new", 2, "exclude"),
+    "rep of a csv": ("fit a.csv b.csv --use-rep X_pca -o new", 3, "--use-rep X_pca|AnnData"),
+    "layer of a csv": ("fit a.csv b.csv --layer raw -o new", 3, "--layer raw|AnnData"),
+    "empty stdin": ("transport run - -o out.csv", 3, "stdin|empty"),
+    "empty stdin to stdout": ("likelihood run - -o -", 3, "stdin|empty"),
+    "empty stdin to fit": ("fit - b.csv -o new", 3, "stdin|empty"),
+    "empty stdin to info": ("info -", 3, "stdin|empty"),
+    # checkpoints
+    "other format": ("sample future -o out.csv", 6, "format 99|reads 1"),
+    "other format told": ("info future", 6, "format 99"),
+    "no run": ("sample nowhere -o out.csv", 6, "no run nowhere|cfm fit"),
+    "run without model": ("sample empty -o out.csv", 6, "empty|model.safetensors"),
+    "info without model": ("info empty", 6, "empty|model.safetensors"),
+    "file as run": ("sample a.csv -o out.csv", 6, "a.csv|no run"),
+    "unfinished run": ("sample half -o out.csv", 6, "half|not finished|--resume"),
+    "resumed otherwise": (f"fit a.csv b.csv -o half --resume {TINY}", 6, "steps (500 there, 3"),
+    "resumed with other points": (
+        f"fit c.csv b.csv -o changed --resume {LONG}", 6, "content of the inputs"),
+    "resumed from ruins": (f"fit a.csv b.csv -o ruin --resume {LONG}", 6, "ruin|damaged"),
+    "finished otherwise": (f"fit a.csv b.csv -o run --resume {LONG}", 6, "finished|steps (3"),
+    # outputs
+    "file exists": ("sample run -o b.csv", 5, "b.csv|exists|--force"),
+    "run exists": (f"fit a.csv b.csv -o run {TINY}", 5, "run|--force"),
+    "unfinished exists": (f"fit a.csv b.csv -o half {LONG}", 5, "half|--resume|--force"),
+    "output is input": ("transport run a.csv -o a.csv", 2, "a.csv|same file"),
+    "force or not": ("transport run a.csv -o a.csv --force", 2, "a.csv|same file"),
+    "output is input by link": ("transport run a.csv -o link.csv --force", 2, "same file"),
+    "output is reference": ("transport run a.csv --against b.csv -o b.csv --force", 2, "same"),
+    "output is start": ("interpolate run a.csv --frames 2 -o ./a.csv --force", 2, "same file"),
+    "output is cells": (
+        "interpolate days --frames 2 --cells ids.txt -o ids.txt --force", 2, "same file"),
+    "output below a file": ("sample run -o a.csv/out.csv", 7, "a.csv is not a folder"),
+    "run below a file": ("fit a.csv b.csv -o b.csv/run", 7, "b.csv is not a folder"),
+    "run is a file": ("fit a.csv b.csv -o c.csv --force", 7, "c.csv is not a folder"),
+    "log below a file": ("sample run -o out.csv --log-file a.csv/log", 7, "--log-file a.csv/log"),
+    "output without name": ("sample run -o ''", 2, "-o is empty"),
+    "run without name": ("fit a.csv b.csv -o ''", 2, "-o is empty"),
+    "stdout twice": ("sample run --json -o -", 2, "--json|stdout"),
+    # numbers
+    "steps negative": ("fit a.csv b.csv -o new --steps -5", 2, "--steps -5|at least 1"),
+    "steps word": ("fit a.csv b.csv -o new --steps many", 2, "--steps|integer"),
+    "batch zero": ("fit a.csv b.csv -o new --batch-size 0", 2, "--batch-size 0|at least 1"),
+    "lr nan": ("fit a.csv b.csv -o new --lr nan", 2, "--lr nan"),
+    "lr zero": ("fit a.csv b.csv -o new --lr 0", 2, "--lr 0.0|positive"),
+    "lr infinite": ("fit a.csv b.csv -o new --lr inf", 2, "--lr inf|finite"),
+    "ema one": ("fit a.csv b.csv -o new --ema 1", 2, "--ema 1.0|below 1"),
+    "validation one": ("fit a.csv b.csv -o new --validation 1", 2, "--validation 1.0|below 1"),
+    "validation of few": ("fit a.csv b.csv -o new --validation 0.01", 3, "12 points|--validation"),
+    "ot batch negative": ("fit a.csv b.csv -o new --ot-batch -1", 2, "--ot-batch -1"),
+    "seed negative": ("fit a.csv b.csv -o new --seed -1", 2, "--seed"),
+    "threads negative": ("sample run -o out.csv --threads -1", 2, "--threads"),
+    "count zero": ("sample run -n 0 -o out.csv", 2, "--count|1"),
+    "max points one": ("transport run a.csv --max-points 1 -o out.csv", 2, "--max-points|2"),
+    "frames one": ("interpolate run --frames 1 -o out.csv", 2, "--frames 1|at least 2"),
+    "atol negative": ("sample run --atol -1 -o out.csv", 2, "atol=-1|positive"),
+    "rtol zero": ("sample run --rtol 0 -o out.csv", 2, "rtol=0|positive"),
+    "tolerances out of reach": ("sample run --atol 1e-30 --rtol 1e-30 -o out.csv", 2, "float64"),
+    # words
+    "method": ("fit a.csv b.csv -o new --method otcmf", 2, "Did you mean 'otcfm'"),
+    "coupling": ("fit a.csv b.csv -o new --coupling exakt", 2, "Did you mean 'exact'"),
+    "interpolant": ("fit a.csv b.csv -o new --interpolant liner", 2, "Did you mean 'linear'"),
+    "objective": ("fit a.csv b.csv -o new --objective speed", 2, "'speed'|velocity"),
+    "field": ("fit a.csv b.csv -o new --field mpl", 2, "Did you mean 'mlp'"),
+    "transform": ("fit a.csv b.csv -o new --transform standardise", 2, "mean 'standardize'"),
+    "solver": ("sample run --solver dopri -o out.csv", 2, "'dopri'|dopri5"),
+    "base": ("likelihood run a.csv --base gnn -o out.csv", 2, "'gnn'|gmm"),
+    "divergence": ("likelihood run a.csv --divergence exat -o out.csv", 2, "mean 'exact'"),
+    "scope": ("fit a.csv b.csv -o new --scope batch", 2, "Did you mean 'minibatch'"),
+    "source": ("fit a.csv b.csv -o new --source noise", 2, "'noise'|gaussian"),
+    "precision": ("fit a.csv b.csv -o new --precision f64", 2, "'f64'|bf16"),
+    "family": ("list sovlers", 2, "Did you mean 'solvers'"),
+    "name of a family": ("list solvers rk5", 2, "'rk5'|rk4"),
+    "command": ("fti a.csv b.csv -o new", 2, "'fti'|fit"),
+    "option": ("fit a.csv b.csv -o new --stepz 3", 2, "--stepz|--steps"),
+    "no output": ("sample run", 2, "--output"),
+    "no data": ("fit -o new", 2, "--config"),
+    # specs
+    "spec key": ("fit a.csv b.csv -o new --coupling sinkhorn:rg=1", 2, "'rg'|mean 'reg'"),
+    "spec key of none": ("fit a.csv b.csv -o new --transform standardize:a=1", 2, "'a'|none"),
+    "spec type": ("fit a.csv b.csv -o new --coupling sinkhorn:reg=low", 2, "reg=low|a number"),
+    "spec fraction": ("fit a.csv b.csv -o new --field mlp:width=2.5", 2, "2.5|whole number"),
+    "spec range": ("fit a.csv b.csv -o new --coupling sinkhorn:reg=-1", 2, "-1|positive"),
+    "spec nan": ("fit a.csv b.csv -o new --interpolant linear:sigma=nan", 2, "nan|finite"),
+    "spec zero": ("fit a.csv b.csv -o new --transform pca:n=0", 2, "pca:n=0|at least 1"),
+    "spec width": ("fit a.csv b.csv -o new --field mlp:width=0", 2, "width=0|at least 1"),
+    "spec steps": ("sample run --solver euler:steps=0 -o out.csv", 2, "steps=0|at least 1"),
+    "spec probes": (
+        "likelihood run a.csv --divergence hutchinson:probes=1 -o out.csv", 2, "probes=1"),
+    "spec components": ("likelihood run a.csv --base gmm:k=99 -o out.csv", 3, "k=99|12 points"),
+    "spec form": ("fit a.csv b.csv -o new --transform pca:3", 2, "'3'|key=value"),
+    "chain form": ("fit a.csv b.csv -o new --transform log1p,", 2, "''|name:key=value"),
+    "two specs": ("fit a.csv b.csv -o new --coupling exact,sinkhorn", 2, "2 specs|one"),
+    # contradictions
+    "fm from data": ("fit a.csv b.csv --method fm -o new", 2, "N(0, I)|--source gaussian|icfm"),
+    "fm coupled": (
+        "fit a.csv --source gaussian --method fm --coupling exact -o new", 2, "independent"),
+    "gaussian to two": ("fit a.csv b.csv --source gaussian --method fm -o new", 2, "got 2"),
+    "base of a gaussian": ("likelihood normal a.csv --base kde -o out.csv", 2, "N(0, I)|--base"),
+    "patience alone": ("fit a.csv b.csv --patience 3 -o new", 2, "--validation"),
+    "batch of a dataset": ("fit a.csv b.csv --scope dataset --ot-batch 8 -o new", 2, "--ot-batch"),
+    "atol of fixed steps": ("sample run --solver euler --atol 1e-3 -o out.csv", 2, "fixed steps"),
+    "times and frames": ("interpolate run --times 1 --frames 3 -o out.csv", 2, "--times|--frames"),
+    "neither": ("interpolate run -o out.csv", 2, "--times|--frames"),
+    "population from data": ("interpolate run a.csv --frames 2 --population -o out.csv", 2, "DATA"),
+    # values
+    "log of negatives": ("fit minus.csv b.csv --transform log1p -o new", 3, "log1p|-2|above -1"),
+    "negative weights": ("fit heavy.csv heavy.csv --weight-key w -o new", 3, "weight -1|'w'"),
+    "weights in words": ("fit words.csv words.csv --weight-key w -o new", 3, "'w'|not numbers"),
+    # settings
+    "no toml": ("fit a.csv b.csv --config bad.toml -o new", 2, "bad.toml|TOML|line 1"),
+    "toml key": ("fit a.csv b.csv --config key.toml -o new", 2, "'stepz'|mean 'steps'"),
+    "toml section": ("fit a.csv b.csv --config section.toml -o new", 2, "mean 'training'"),
+    "toml type": ("fit a.csv b.csv --config type.toml -o new", 2, "--steps|'three'"),
+    "toml range": ("fit a.csv b.csv --config range.toml -o new", 2, "--steps -3|at least 1"),
+    "toml missing": ("fit a.csv b.csv --config none.toml -o new", 2, "--config none.toml"),
+    "toml of bytes": ("fit a.csv b.csv --config binary.toml -o new", 2, "--config binary.toml"),
+    # devices and memory
+    "device absent": ("sample run --device cuda:9 -o out.csv", 7, "cuda:9|--device cpu"),
+    "device to fit absent": ("fit a.csv b.csv --device cuda:9 -o new", 7, "cuda:9|--device cpu"),
+    "device nonsense": ("sample run --device tpu -o out.csv", 2, "'tpu'|cuda"),
+    "out of memory": ("sample run -n 99999999999999 -o out.csv", 7, "out of memory"),
+    "network out of memory": ("fit a.csv b.csv --field mlp:width=5000000 -o new", 7, "memory"),
+    # starting points
+    "unknown column": (
+        "interpolate days --frames 2 --where \"brnch == 'a'\" -o out.csv", 2, "'brnch'|branch"),
+    "unfinished query": (
+        "interpolate days --frames 2 --where 'branch ==' -o out.csv", 2, "--where|syntax"),
+    "no condition": ("interpolate days --frames 2 --where weight -o out.csv", 2, "true or false"),
+    "writing query": (
+        "interpolate days --frames 2 --where \"branch.to_csv('out')\" -o out.csv", 2, "--where"),
+    "nobody": (
+        "interpolate days --frames 2 --where \"branch == 'z'\" -o out.csv", 3, "No starting point"),
+    "unknown id": ("interpolate days --frames 2 --cells ids.txt -o out.csv", 3, "1 of 2|'nobody'"),
+    "no ids": ("interpolate days --frames 2 --cells none.txt -o out.csv", 3, "No starting|--cells"),
+    "no id file": ("interpolate days --frames 2 --cells no.txt -o out.csv", 3, "no.txt"),
+    # numerical failure
+    "diverging": (f"fit a.csv b.csv --lr 1e30 -o new {TINY}", 4, "loss became|--lr"),
+    "overflowing": (f"fit huge.csv b.csv --transform none -o new {TINY}", 4, "standardize"),
+    "stiff": ("transport run huge.csv -o out.csv", 4, "dopri5 failed|--solver rk4"),
+}  # fmt: skip
+CUTS = (0, 7, 8, 100, -100, -1)
+
+
+@pytest.fixture(scope="session")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of good and bad files and runs, which no row of this file may change."""
+    folder = tmp_path_factory.mktemp("room")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        _furnish()
+    finally:
+        os.chdir(before)
+    return folder
+
+
+def _furnish() -> None:
+    """Make every file and run that the rows speak of."""
+    rng = np.random.default_rng(0)
+    for name, shift in (("a", 0), ("b", 2), ("c", 3)):
+        points = pd.DataFrame(rng.normal(shift, 1, (12, 2)).round(3), columns=["x", "y"])
+        points.to_csv(f"{name}.csv", index=False)
+    days = pd.DataFrame(rng.normal(0, 1, (36, 2)).round(3), columns=["x", "y"])
+    days.insert(0, "cell", [f"c{t}_{k}" for t in range(3) for k in range(12)])
+    days = days.assign(day=np.repeat(["d0", "d1", "d2"], 12), branch=["a", "b"] * 18, weight=1)
+    days.to_csv("days.csv", index=False)
+    for name, content in {**TEXTS, **{k: text for k, (text, _) in SPOILT.items()}}.items():
+        Path(name).write_text(content)
+    Path("binary.toml").write_bytes(b"\xff\xfe\x00")
+    Path("link.csv").symlink_to("a.csv")
+    Path("folder.csv").mkdir()
+    np.save("three.npy", np.ones((4, 3)))
+    np.savez("pickled.npz", X=np.array([{}], dtype=object))
+    _anndata(rng)
+    for line in (
+        f"fit a.csv b.csv -o run {TINY}",
+        f"fit days.csv --time-key day --drop weight -o days {TINY}",
+        f"fit cells.h5ad --time-key day --transform log1p,pca:n=2 -o cells {TINY}",
+        f"fit a.csv --source gaussian --method fm -o normal {TINY}",
+    ):
+        assert carry_out(line) == 0
+    assert interrupted(f"fit a.csv b.csv -o half {LONG}", signal.SIGINT)[0] == 130
+    assert interrupted(f"fit c.csv b.csv -o changed {LONG}", signal.SIGINT)[0] == 130
+    Path("c.csv").write_text(Path("a.csv").read_text())
+    _ruins()
+
+
+def _anndata(rng: np.random.Generator) -> None:
+    """A small AnnData, and spoilt ones."""
+    obs = pd.DataFrame({"day": np.repeat([0.0, 1.0, 2.0], 12)}, index=[f"c{k}" for k in range(36)])
+    var = pd.DataFrame(index=[f"g{k}" for k in range(4)])
+    cells = ad.AnnData(rng.poisson(3, (36, 4)).astype(np.float32), obs, var)
+    cells.obsm["X_pca"] = rng.normal(size=(36, 2))
+    cells.layers["counts"] = cells.X
+    cells.write_h5ad("cells.h5ad")
+    content = Path("cells.h5ad").read_bytes()
+    Path("cut.h5ad").write_bytes(content[: len(content) // 2])
+    cells.X[3, 2] = np.nan
+    cells.write_h5ad("nan.h5ad")
+    with h5py.File("plain.h5ad", "w") as file:
+        file["x"] = [1]
+
+
+def _ruins() -> None:
+    """Runs with a spoilt checkpoint."""
+    content = (Path("run") / "model.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    facts = json.loads(header["__metadata__"]["cfm"]) | {"format": 99}
+    header["__metadata__"]["cfm"] = json.dumps(facts)
+    text = json.dumps(header).encode()
+    spoilt = {"future": struct.pack("<Q", len(text)) + text + content[8 + length :]}
+    spoilt |= {f"cut{count}": content[:count] for count in CUTS}
+    for name, changed in spoilt.items():
+        shutil.copytree("run", name)
+        (Path(name) / "model.safetensors").write_bytes(changed)
+    shutil.copytree("run", "empty")
+    (Path("empty") / "model.safetensors").unlink()
+    shutil.copytree("half", "ruin")
+    state = Path("ruin") / "training.safetensors"
+    state.write_bytes(state.read_bytes()[:-50])
+
+
+Refused = Callable[[str, int, str], None]
+
+
+@pytest.fixture
+def refused(room: Path, cfm: Cfm, monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """The law: the exit code, one message, no traceback, empty stdout, and nothing changed."""
+    monkeypatch.chdir(room)
+    monkeypatch.setenv("HOME", str(room))
+    monkeypatch.setenv("CFM_THREADS", "1")
+    monkeypatch.setattr(tempfile, "tempdir", str(room))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+
+    def law(line: str, code: int, words: str) -> None:
+        before = listing(room)
+        ran = cfm(*shlex.split(line))
+        after = listing(room)
+        _tidy(room, after.keys() - before.keys())
+        assert ran.code == code, ran.err
+        said = ran.err.splitlines()
+        assert [text for text in said if text.startswith("error: ")] == said[-1:]
+        assert "Traceback" not in ran.err
+        for word in words.split("|"):
+            assert word in said[-1]
+        assert ran.out == ""
+        assert after == before
+
+    return law
+
+
+def _tidy(room: Path, names: Iterable[str]) -> None:
+    """Remove what a row left, so that it alone fails."""
+    for name in sorted(names, reverse=True):
+        (room / name).rmdir() if (room / name).is_dir() else (room / name).unlink()
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_bad_input_is_refused(row: str, refused: Refused) -> None:
+    """Every row of the table."""
+    refused(*ROWS[row])
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("name", SPOILT)
+def test_every_reader_refuses_spoilt_points(name: str, reader: str, refused: Refused) -> None:
+    """Wherever points are read, what no table of points is ends with code 3 and the place."""
+    refused(READERS[reader].format(name), 3, SPOILT[name][1])
+
+
+@pytest.mark.parametrize("count", CUTS)
+@pytest.mark.parametrize("line", ["sample {} -o out.csv", "transport {} a.csv -o out.csv"])
+def test_truncated_checkpoints_are_refused(line: str, count: int, refused: Refused) -> None:
+    """A checkpoint cut anywhere is damaged, by whatever verb."""
+    refused(line.format(f"cut{count}"), 6, f"cut{count}/model.safetensors|damaged")
+
+
+def test_settings_of_the_environment_are_checked(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable is an option by another way."""
+    monkeypatch.setenv("CFM_STEPS", "many")
+    refused("fit a.csv b.csv -o new", 2, "--steps|integer")
+
+
+@pytest.mark.parametrize("line", ["sample run -o new/out.csv", "fit a.csv b.csv -o new"])
+def test_folders_that_forbid_writing(
+    line: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without leave to write, nothing is begun."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    refused(line, 7, "not writable|-o")
+
+
+OUTPUTS = ("out.csv", "out.csv.gz", "out.tsv", "out.parquet", "out.npz", "out.h5ad", "new/out.csv")
+WRITERS = (
+    *(f"transport run a.csv -o {name}" for name in OUTPUTS),
+    "transport cells cells.h5ad -o out.h5ad",
+    "likelihood run a.csv -o out.csv",
+    "interpolate run --frames 2 -o out.h5ad",
+    f"fit a.csv b.csv -o new {TINY}",
+)
+
+
+class FullDisk:
+    """An fsync that finds the disk full.
+
+    Args:
+        left: how many files still have room.
+    """
+
+    def __init__(self, left: int = 0) -> None:
+        self.left = left
+
+    def __call__(self, descriptor: int) -> None:
+        """Let a file pass while there is room."""
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("line", WRITERS)
+def test_full_disk(line: str, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up while the result is written leaves no half of it."""
+    monkeypatch.setattr(os, "fsync", FullDisk())
+    refused(line, 7, "No space left|free some space")
+
+
+@pytest.mark.parametrize("left", [2, 5, 6])
+def test_full_disk_in_the_middle_of_a_run(
+    left: int, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of which some files have room, but not all, vanishes as a whole."""
+    monkeypatch.setattr(os, "fsync", FullDisk(left))
+    refused(f"fit a.csv b.csv -o new {TINY}", 7, "No space left")
+
+
+@pytest.mark.parametrize("line", [f"-o new {LONG}", f"-o half {LONG} --resume"])
+def test_full_disk_while_the_state_is_saved(
+    line: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state that has no room leaves no folder behind, and spares the state saved before."""
+    monkeypatch.setattr("cfmcli.workflows.fit.SAVE_EVERY", -1.0)
+    monkeypatch.setattr(os, "fsync", FullDisk())
+    refused(f"fit a.csv b.csv {line}", 7, "training.safetensors|No space left")
+
+
+@pytest.mark.parametrize(
+    "line", ["sample run -n 9999 -o out.csv", "sample run -n 9999 -o out.h5ad",
+             f"fit a.csv b.csv -o new {TINY}"]
+)  # fmt: skip
+def test_files_that_grow_too_large(line: str, refused: Refused) -> None:
+    """The system's own refusal to write on is told like a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        refused(line, 7, "could not be written|limit")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+@pytest.mark.parametrize("line", ["sample run -n 5 -o -", "sample run -n 5000 -o -", "info run"])
+def test_full_stdout(line: str, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe's end on a full disk is told, and is no bug."""
+    full = io.TextIOWrapper(io.FileIO("/dev/full", "w"))
+    monkeypatch.setattr(sys, "stdout", full)
+    refused(line, 7, "stdout|No space left")
