@@ -1,26 +1,182 @@
 """The Python API: the command line's verbs on arrays, DataFrames and AnnData."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfmcli import io, recipe
-from cfmcli.model import Model
+import numpy as np
+
+from cfmcli import io, model, recipe
+from cfmcli.data.snapshots import Cloud
+from cfmcli.data.table import Array, Table
+from cfmcli.data.times import Timeline
+from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.solvers import Solver
+from cfmcli.model import LogProb, as_solver
 from cfmcli.requests import Runtime
 from cfmcli.workflows import fit as fitting
-from cfmcli.workflows import prepare
+from cfmcli.workflows import points, prepare, results
+from cfmcli.workflows.run import Run
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Table
+    import pandas as pd
 
 __all__ = ["Model", "fit"]
 
+Points = Any
 
-def fit(
-    *data: Any,
-    device: str = "auto",
-    threads: int = 0,
-    **settings: Any,
-) -> Model:
+
+@dataclass(frozen=True)
+class Model:
+    """A trained flow, for notebooks and scripts.
+
+    Points are NumPy arrays of shape (n, d), DataFrames or AnnData in data units; results come back
+    as the same kind. Times are clock times of the snapshots.
+
+    Args:
+        core: the model on arrays.
+    """
+
+    core: model.Model
+
+    @staticmethod
+    def load(run: str | Path) -> "Model":
+        """The model of a run folder.
+
+        Raises:
+            CheckpointError: if it is missing, unfinished, damaged or of another format.
+        """
+        return Model(model.Model.load(run))
+
+    def save(self, run: str | Path, *, force: bool = False) -> None:
+        """Write the model as a run folder that every command reads.
+
+        Raises:
+            OutputExistsError: if a run is there and `force` is not set.
+        """
+        folder = Run(Path(run))
+        folder.claim((), force=force, resume=False)
+        with folder.writing():
+            fitting.write_model(folder, self.core)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features that points must have."""
+        return self.core.features
+
+    @property
+    def timeline(self) -> Timeline:
+        """The clock of the snapshots."""
+        return self.core.timeline
+
+    @property
+    def clouds(self) -> tuple[Cloud, ...]:
+        """The stored snapshots, in flow coordinates."""
+        return self.core.clouds
+
+    def sample(
+        self, n: int, time: float | None = None, *, solver: Solver | str = "dopri5", seed: int = 0
+    ) -> Array:
+        """Draw n source points and carry them to a time (default: the last), shape (n, d)."""
+        return self.core.sample(n, time, solver=solver, seed=seed)
+
+    def transport(
+        self,
+        data: Points,
+        start: float | None = None,
+        end: float | None = None,
+        *,
+        solver: Solver | str = "dopri5",
+    ) -> Points:
+        """Carry points from one time (default: the first) to another (default: the last).
+
+        Returns:
+            An array for an array; a DataFrame with its features moved; a copy of an AnnData with
+            `obsm["X_cfm"]`, velocities and, where the transform has an inverse, layers added.
+        """
+        table = self._table(data)
+        times = self.timeline.times
+        begin, stop = times[0] if start is None else start, times[-1] if end is None else end
+        x = self.core.encode(table.values)
+        paths = self.core.flow.paths(x, (begin, stop), as_solver(solver))
+        velocity = self.core.flow.velocity(x, begin, forward=stop >= begin)
+        moved = results.Moved(x, paths.points[-1], velocity)
+        result = table.with_values(self.core.chain.inverse(moved.end))
+        if not io.is_anndata(data):
+            return io.like(data, result)
+        facts = results.facts("transport", "", Runtime(), start=begin, end=stop, nfe=paths.nfe)
+        holder = results.Holder(list(data.obsm), data.n_vars)
+        added = results.additions(self.core, table.basis, holder, moved, facts)
+        return io.like(data, result, added)
+
+    def interpolate(
+        self,
+        data: Points,
+        times: Sequence[float],
+        start: float | None = None,
+        *,
+        solver: Solver | str = "dopri5",
+    ) -> Points:
+        """Positions of points at some times, in any order.
+
+        Returns:
+            For an array, positions of shape (T, n, d). Else a tidy DataFrame with `trajectory`,
+            `time`, the features and the annotations of the starting points.
+        """
+        table = self._table(data)
+        frames = self.core.interpolate(table.values, times, start, solver=solver)
+        return self._tidy(table, times, frames) if io.is_named(data) else frames
+
+    def log_prob(
+        self,
+        data: Points,
+        time: float | None = None,
+        *,
+        base: str = "auto",
+        divergence: str = "auto",
+        solver: Solver | str = "dopri5",
+        seed: int = 0,
+    ) -> LogProb:
+        """Log densities of points at a time (default: the last), in nats."""
+        return self.core.log_prob(
+            self._table(data).values,
+            time,
+            base=base,
+            divergence=divergence,
+            solver=solver,
+            seed=seed,
+        )
+
+    def _table(self, data: Points) -> Table:
+        """Points with the model's features, found by name where they have names."""
+        how = self.core.recipe
+        if not io.is_named(data):
+            table = io.from_object(data)
+            return table.with_values(table.values, points.counted(self.core, table))
+        inside = io.is_anndata(data)
+        wanted = io.Selection(
+            features=",".join(self.features),
+            layer=how.layer if inside else "",
+            use_rep=how.use_rep if inside else "",
+        )
+        return prepare.adopt(io.from_object(data, wanted), self.features, "the model")
+
+    def _tidy(self, table: Table, times: Sequence[float], frames: Array) -> "pd.DataFrame":
+        """Positions at times as rows."""
+        import pandas as pd
+
+        count = len(times)
+        stacked = np.concatenate(list(frames))
+        found = pd.DataFrame(stacked, columns=list(self.features))
+        found.insert(0, "trajectory", np.tile(table.obs.index, count))
+        found.insert(1, "time", np.repeat(np.asarray(times, dtype=float), len(table)))
+        notes = table.obs.drop(columns=[c for c in found.columns if c in table.obs.columns])
+        repeated = pd.concat([notes] * count, ignore_index=True)
+        return pd.concat([found, repeated], axis=1)
+
+
+def fit(*data: Points, device: str = "auto", threads: int = 0, **settings: Any) -> Model:
     """Fit a flow between clouds in memory.
 
     Args:
@@ -28,7 +184,7 @@ def fit(
             arrays of shape (n, d), DataFrames or AnnData.
         device: auto, cpu, cuda, cuda:I or mps.
         threads: CPU threads; 0 takes what the machine allows.
-        settings: settings of the recipe, by name: method="otcfm", steps=4000, time_key="day", ...
+        settings: settings of the recipe, by name: method="otcfm", steps=3000, time_key="day", ...
 
     Returns:
         The trained model.
@@ -36,8 +192,22 @@ def fit(
     Raises:
         CfmError: the same errors as the command line's.
     """
-    names = [f"data[{k}]" for k in range(len(data))]
+    if not data:
+        raise ConfigError("There is nothing to fit: give one or more clouds.")
+    names = tuple(f"data[{k}]" for k in range(len(data)))
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    how = recipe.from_layers(plain, {"inputs": tuple(names)})
-    tables: Sequence[Table] = [io.from_object(item, prepare.selection(how)) for item in data]
-    return fitting.learn(how, tables, Runtime(device=device, threads=threads, seed=how.seed))
+    how = recipe.from_layers(plain, {"inputs": names})
+    tables = [_from(item, how) for item in data]
+    where = Runtime(device=device, threads=threads, seed=how.seed)
+    return Model(fitting.learn(how, tables, where))
+
+
+def _from(item: Points, how: recipe.Recipe) -> Table:
+    """One object as a table, read as the recipe says."""
+    try:
+        return io.from_object(item, prepare.selection(how))
+    except TypeError as error:
+        raise DataError(
+            f"Cannot read points from a {type(item).__name__} ({error}): give an array of shape "
+            "(n, d), a DataFrame or an AnnData."
+        ) from None

@@ -26,9 +26,10 @@ def of_run(model: Model, losses: str) -> dict[str, bytes]:
 
     Args:
         model: the trained model.
-        losses: the content of losses.csv.
+        losses: the content of losses.csv, empty where there is no history.
     """
-    return {"loss.png": png(loss_figure(losses)), "clouds.png": png(cloud_figure(model))}
+    pictures = {"clouds.png": png(cloud_figure(model))}
+    return pictures | ({"loss.png": png(loss_figure(losses))} if losses else {})
 
 
 def png(figure: "Figure") -> bytes:

@@ -66,14 +66,14 @@ def test_the_same_call_learns_the_same_model(tiny: dict[str, Any]) -> None:
     """Seeded from the first to the last draw, and blind to global generators."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(50, 2)), rng.normal(size=(40, 2)) + 2
-    np.random.seed(1)  # noqa: NPY002
+    np.random.seed(1)
     one = cfmcli.fit(x, y, **plain(tiny))
-    np.random.seed(2)  # noqa: NPY002
-    state = np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
+    np.random.seed(2)
+    state = np.random.get_state()[1].copy()  # type: ignore[index]
     other = cfmcli.fit(x, y, **plain(tiny))
-    assert one.pack() == other.pack()
-    assert (np.random.get_state()[1] == state).all()  # type: ignore[index]  # noqa: NPY002
-    assert cfmcli.fit(x, y, seed=1, **plain(tiny)).pack() != one.pack()
+    assert one.core.pack() == other.core.pack()
+    assert (np.random.get_state()[1] == state).all()  # type: ignore[index]
+    assert cfmcli.fit(x, y, seed=1, **plain(tiny)).core.pack() != one.core.pack()
 
 
 def test_inputs_are_not_touched(tiny: dict[str, Any]) -> None:
@@ -107,3 +107,88 @@ def test_the_same_errors_as_the_command_line(
     """One message, of the right class."""
     with pytest.raises(error):
         cfmcli.fit(*data, **{**plain(tiny), **settings})
+
+
+@pytest.fixture(scope="module")
+def days(samples: Path, tiny: dict[str, Any]) -> tuple[cfmcli.Model, anndata.AnnData]:
+    """A tiny fit of the time course through PCA, and its cells of day 0."""
+    data = anndata.read_h5ad(samples / "timecourse.h5ad")
+    settings = {**plain(tiny), "time_key": "day", "transform": "log1p,pca:n=3"}
+    return cfmcli.fit(data, **settings), data[data.obs["day"] == 0].copy()
+
+
+def test_a_frame_moves_as_its_array_does(days: tuple[cfmcli.Model, anndata.AnnData]) -> None:
+    """Columns are found by name in any order; index and other columns stay."""
+    model, cells = days
+    frame = cells.to_df().iloc[:, ::-1].assign(branch="progenitor")
+    moved = model.transport(frame, end=2.5)
+    assert list(moved.columns) == list(frame.columns)
+    assert moved.index.equals(frame.index)
+    assert (moved["branch"] == "progenitor").all()
+    plainly = model.transport(np.asarray(cells.X.todense()), end=2.5)
+    np.testing.assert_allclose(moved[list(model.features)], plainly, rtol=1e-4, atol=1e-4)
+
+
+def test_an_anndata_keeps_everything_and_gains_the_result(
+    days: tuple[cfmcli.Model, anndata.AnnData],
+) -> None:
+    """Names, annotations and counts are the input's; the result stands beside them."""
+    model, cells = days
+    before = cells.copy()
+    moved = model.transport(cells)
+    assert moved.obs_names.equals(before.obs_names)
+    assert moved.var_names.equals(before.var_names)
+    assert moved.obs.equals(before.obs)
+    assert (moved.X != before.X).nnz == 0
+    assert set(cells.obsm) == set(before.obsm)
+    genes = model.transport(before.to_df())[list(before.var_names)]
+    np.testing.assert_allclose(moved.layers["cfm"], genes, rtol=1e-5, atol=1e-5)
+    decoded = model.core.chain.inverse(moved.obsm["X_cfm"])
+    np.testing.assert_allclose(decoded, moved.layers["cfm"])
+
+
+def test_the_velocity_is_the_rate_of_transport(
+    days: tuple[cfmcli.Model, anndata.AnnData],
+) -> None:
+    """obsm["velocity_pca"] is the difference quotient of obsm["X_cfm"] in the clock's unit."""
+    model, cells = days
+    step = 1e-3
+    moved = model.transport(cells, end=step, solver="rk4:steps=1")
+    quotient = (moved.obsm["X_cfm"] - moved.obsm["X_pca"]) / step
+    scale = np.abs(moved.obsm["velocity_pca"]).max()
+    np.testing.assert_allclose(quotient, moved.obsm["velocity_pca"], atol=0.02 * scale)
+
+
+def test_trajectories_of_a_frame_are_tidy(days: tuple[cfmcli.Model, anndata.AnnData]) -> None:
+    """A row for each cell and time, with the annotations of the start, in the array's order."""
+    model, cells = days
+    frame = cells.to_df().assign(branch=cells.obs["branch"].astype(str))
+    tidy = model.interpolate(frame, [2.5, 1.0])
+    assert tidy.columns[:2].tolist() == ["trajectory", "time"]
+    assert tidy["time"].tolist() == [2.5] * len(frame) + [1.0] * len(frame)
+    assert tidy["trajectory"].tolist() == frame.index.tolist() * 2
+    assert (tidy["branch"] == "progenitor").all()
+    block = model.interpolate(frame[list(model.features)].to_numpy(), [2.5, 1.0])
+    np.testing.assert_allclose(tidy[list(model.features)], block.reshape(-1, 30), atol=1e-6)
+
+
+def test_a_saved_model_is_a_run(days: tuple[cfmcli.Model, anndata.AnnData], tmp_path: Path) -> None:
+    """It loads again, and the folder is not overwritten without leave."""
+    model, _ = days
+    model.save(tmp_path / "run")
+    again = cfmcli.Model.load(tmp_path / "run")
+    assert np.array_equal(again.sample(5, seed=3), model.sample(5, seed=3))
+    with pytest.raises(CfmError, match="--force"):
+        model.save(tmp_path / "run")
+    model.save(tmp_path / "run", force=True)
+
+
+def test_points_without_the_features_are_refused(
+    days: tuple[cfmcli.Model, anndata.AnnData],
+) -> None:
+    """By name where there are names, by number where there are none."""
+    model, cells = days
+    with pytest.raises(DataError, match="Stem1"):
+        model.transport(cells.to_df().drop(columns="Stem1"))
+    with pytest.raises(DataError, match="30"):
+        model.transport(np.zeros((4, 7)))

@@ -30,7 +30,7 @@ def days(days_run: Path) -> Model:
 def learn(x: Array, y: Array, **more: Any) -> Model:
     """A tiny model between two arrays."""
     plain = {"steps": 50, "batch_size": 64, "field": "mlp:width=16,depth=2"}
-    return cfmcli.fit(x, y, device="cpu", threads=1, **{**plain, **more})
+    return cfmcli.fit(x, y, device="cpu", threads=1, **{**plain, **more}).core
 
 
 def test_packing_keeps_every_bit(toy: Model, days: Model, normal_run: Path, tmp_path: Path) -> None:

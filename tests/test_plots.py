@@ -73,7 +73,7 @@ def test_every_dimension_can_be_drawn(dimension: int) -> None:
         model = cfmcli.fit(
             *clouds, source=source, steps=1, field="mlp:width=4", device="cpu", threads=1
         )
-        assert plots.png(plots.cloud_figure(model)).startswith(b"\x89PNG")
+        assert plots.png(plots.cloud_figure(model.core)).startswith(b"\x89PNG")
 
 
 def test_large_clouds_are_thinned(toy_run: Path) -> None:

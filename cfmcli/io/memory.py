@@ -61,6 +61,16 @@ def like(original: Points, table: Table, annotation: Annotation | None = None) -
     return _by_kind(original, _WRITERS, _like_array)(original, table, annotation)
 
 
+def is_named(data: Points) -> bool:
+    """Whether an object's features have names: a DataFrame or an AnnData."""
+    return _by_kind(data, _READERS, _from_array) is not _from_array
+
+
+def is_anndata(data: Points) -> bool:
+    """Whether an object is an AnnData."""
+    return _by_kind(data, _READERS, _from_array) is _from_anndata
+
+
 def _by_kind(data: Points, known: dict[str, Verb], other: Verb) -> Verb:
     """The function for an object's type, found by name so that nothing need be imported."""
     kinds = (f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(data).__mro__)

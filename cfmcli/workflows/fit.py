@@ -78,6 +78,14 @@ def learn(
     return _model(prepared, trainer)
 
 
+def write_model(run: Run, model: Model) -> None:
+    """Write a model that was fitted in memory as a run folder, without a history of training."""
+    facts = {"steps": model.recipe.steps, "points": {c.label: len(c) for c in model.clouds}}
+    reference = catalog.preset(model.recipe.method).reference
+    origin = provenance.record("", model.recipe.seed, {}, [reference])
+    run.write(model, "", {**facts, "dimension": model.dim}, origin)
+
+
 def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -> Outcome:
     """Fit a model to files and write its run folder.
 

@@ -23,9 +23,9 @@ NAMELESS = (".npy", ".npz")
 STARTS = 1000
 # What a condition may call; anything else that pandas can call may write files.
 QUESTIONS = (
-    "str isin between isna notna isnull notnull contains startswith endswith match fullmatch lower"
-    " upper strip len abs"
-).split()
+    *("str", "contains", "startswith", "endswith", "match", "fullmatch", "lower", "upper", "strip"),
+    *("len", "abs", "isin", "between", "isna", "notna", "isnull", "notnull"),
+)
 LITERAL = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`"
 
 
@@ -48,11 +48,11 @@ def read_points(model: Model, path: str) -> Table:
     )
     table = io.read_table(path, wanted)
     if nameless:
-        return table.with_values(table.values, _counted(model, table))
+        return table.with_values(table.values, counted(model, table))
     return prepare.adopt(table, model.features, "the model")
 
 
-def _counted(model: Model, table: Table) -> tuple[str, ...]:
+def counted(model: Model, table: Table) -> tuple[str, ...]:
     """The model's features for an array without names, which must be as many."""
     if len(table.features) != len(model.features):
         raise DataError(
@@ -131,9 +131,10 @@ def _listed(cloud: Cloud, path: str) -> Array:
     rows = cloud.obs.index.get_indexer(pd.Index(wanted))
     missing = [name for name, row in zip(wanted, rows, strict=True) if row < 0]
     if missing:
+        known = catalog.did_you_mean(missing[0], list(cloud.obs.index[:20]))
         raise DataError(
             f"{path}: {len(missing)} of {len(wanted)} ids are not among the starting points, the "
-            f"first is '{missing[0]}'.{catalog.did_you_mean(missing[0], list(cloud.obs.index[:20]))}"
+            f"first is '{missing[0]}'.{known}"
         )
     return np.asarray(rows)
 

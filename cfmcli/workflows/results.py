@@ -1,11 +1,9 @@
 """Results: how moved points become files that other tools read."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 import cfmcli
 from cfmcli import io
@@ -151,7 +149,9 @@ def write_moved(
     if not is_anndata(path):
         io.write_table(path, result)
     elif is_anndata(source):
-        io.annotate(source, path, _annotation(source, model, table, moved, values, facts))
+        held = io.describe(source)
+        holder = Holder(held["obsm"], held["shape"][1])
+        io.annotate(source, path, additions(model, table.basis, holder, moved, facts))
     else:
         added = io.Annotation(
             obsm={"X_cfm": moved.end},
@@ -162,30 +162,45 @@ def write_moved(
         io.write_anndata(path, values, table.obs, model.features, added)
 
 
-def _annotation(
-    source: str,
-    model: Model,
-    table: Table,
-    moved: Moved,
-    values: Array,
-    facts: Mapping[str, Any],
+@dataclass(frozen=True)
+class Holder:
+    """What an AnnData holds already.
+
+    Args:
+        obsm: keys of its representations.
+        width: number of its features.
+    """
+
+    obsm: Collection[str]
+    width: int
+
+
+def additions(
+    model: Model, basis: str, holder: Holder, moved: Moved, facts: Mapping[str, Any]
 ) -> io.Annotation:
-    """What transport adds to an AnnData."""
-    uns = {"cfm": dict(facts)}
+    """What transport adds to an AnnData.
+
+    Args:
+        model: whose coordinates the points are in.
+        basis: where the points were read from: "X", "layer:KEY" or "obsm:KEY".
+        holder: what is there already; none of it is replaced but earlier results.
+        moved: the points before and after.
+        facts: what `uns["cfm"]` says.
+    """
+    uns: dict[str, Any] = {"cfm": dict(facts)}
+    values = model.chain.inverse(moved.end)
     tangent = model.chain.inverse_tangent(moved.start, moved.velocity)
-    if table.basis.startswith("obsm:"):
-        basis = table.basis.removeprefix("obsm:").removeprefix("X_")
-        return io.Annotation(obsm={"X_cfm": values, f"velocity_{basis}": tangent}, uns=uns)
-    held = io.describe(source)
-    own = bool(loadings(model)) and "X_pca" not in held["obsm"]
-    basis = "pca" if own else "cfm_start"
+    if basis.startswith("obsm:"):
+        name = basis.removeprefix("obsm:").removeprefix("X_")
+        return io.Annotation(obsm={"X_cfm": values, f"velocity_{name}": tangent}, uns=uns)
+    own = bool(loadings(model)) and "X_pca" not in holder.obsm
+    name = "pca" if own else "cfm_start"
     obsm = {
         "X_cfm": moved.end,
-        f"X_{basis}": moved.start,
-        f"velocity_{basis}": moved.velocity,
+        f"X_{name}": moved.start,
+        f"velocity_{name}": moved.velocity,
     }
-    every = held["shape"][1]
-    if every != len(model.features):
+    if holder.width != len(model.features):
         return io.Annotation(obsm=obsm, uns=uns)
     layers = {"cfm": values, "velocity": tangent}
     if not own:
@@ -203,8 +218,3 @@ def facts(verb: str, run: str, where: Runtime, **more: str | float | int) -> dic
 def unique_names(names: "pd.Index[Any]", times: Array) -> list[str]:
     """Row names of trajectories: id and time, with a separator no id collides with."""
     return [f"{name}__t={time:.12g}" for name, time in zip(names, times, strict=True)]
-
-
-def repeated(frame: "pd.DataFrame", count: int) -> "pd.DataFrame":
-    """A frame, that many times below itself."""
-    return frame.iloc[np.tile(np.arange(len(frame)), count)]

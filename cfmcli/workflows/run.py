@@ -104,7 +104,8 @@ class Run:
     ) -> None:
         """Write everything, the checkpoint last: a run with a checkpoint is whole."""
         io.write_text(str(self.path / RECIPE), model.recipe.to_toml())
-        io.write_text(str(self.path / LOSSES), losses)
+        if losses:
+            io.write_text(str(self.path / LOSSES), losses)
         io.write_json(str(self.path / METRICS), metrics)
         io.write_json(str(self.path / PROVENANCE), provenance)
         for name, picture in plots.of_run(model, losses).items():

@@ -1,0 +1,285 @@
+"""Every option of every command does something that a user can see."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cfmcli import catalog
+from tests.cli.harness import COMMANDS, Cfm
+from tests.cli.room import carry_out, digest, interrupted
+
+TINY = "--batch-size 16 --field mlp:width=4,depth=1"
+FIT = f"fit a.csv b.csv -o new --steps 30 {TINY}"
+DAYS = f"fit days.csv --time-key day --drop weight,stage,number -o new --steps 30 {TINY}"
+CELLS = f"fit cells.h5ad --time-key day -o new --steps 30 {TINY}"
+STOPPED = f"fit a.csv b.csv -o half --steps 400 {TINY}"
+SAMPLE = "sample run -o out.csv"
+MOVE = "transport run a.csv -o out.csv"
+SCORE = "likelihood run a.csv -o out.csv"
+PATHS = "interpolate days --frames 3 -o out.csv"
+
+# option -> a command, and what is added to it, or the other command where a word is replaced.
+ROWS: dict[str, dict[str, tuple[str, str]]] = {
+    "fit": {
+        "--output": (FIT, FIT.replace("-o new", "--output other")),
+        "--config": (FIT, "--config slow.toml"),
+        "--resume": (STOPPED, "--resume"),
+        "--force": (FIT.replace("new", "run"), "--force"),
+        "--dry-run": (FIT, "--dry-run"),
+        "--source": (FIT.replace("b.csv ", ""), "--source gaussian"),
+        "--time-key": (FIT.replace("a.csv b.csv", "days.csv"), "--time-key day"),
+        "--label-key": (DAYS.replace("stage,", ""), "--label-key stage"),
+        "--weight-key": (DAYS, "--weight-key weight"),
+        "--id-key": (DAYS, "--id-key number"),
+        "--features": (FIT, "--features x"),
+        "--drop": (FIT, "--drop y"),
+        "--layer": (CELLS, "--layer scaled"),
+        "--use-rep": (CELLS, "--use-rep X_pca"),
+        "--times": (FIT, "--times 2,7"),
+        "--time-order": (DAYS, "--time-order d2,d1,d0"),
+        "--time-map": (DAYS, "--time-map d0=0,d1=2,d2=9"),
+        "--holdout": (DAYS, "--holdout d1"),
+        "--transform": (FIT, "--transform none"),
+        "--method": (FIT, "--method icfm"),
+        "--coupling": (FIT, "--coupling independent"),
+        "--interpolant": (FIT, "--interpolant linear:sigma=0.5"),
+        "--field": (FIT, "--field mlp:width=5,depth=1"),
+        "--scope": (FIT, "--scope minibatch"),
+        "--ot-batch": (f"{FIT} --scope minibatch", "--ot-batch 4"),
+        "--steps": (FIT, "--steps 31"),
+        "--batch-size": (FIT, "--batch-size 17"),
+        "--lr": (FIT, "--lr 0.1"),
+        "--ema": (FIT, "--ema 0.5"),
+        "--validation": (FIT, "--validation 0.25"),
+        "--patience": (f"{FIT} --steps 200 --lr 0.9 --validation 0.25", "--patience 1"),
+        "--precision": (FIT, "--precision bf16"),
+        "--seed": (FIT, "--seed 1"),
+        "--no-progress": (FIT, "--no-progress"),
+        "--debug": (FIT.replace("a.csv", "none.csv"), "--debug"),
+    },
+    "sample": {
+        "--output": (SAMPLE, SAMPLE.replace("-o out", "--output other")),
+        "--count": (SAMPLE, "--count 7"),
+        "--time": (SAMPLE, "--time 0.5"),
+        "--seed": (SAMPLE, "--seed 1"),
+        "--debug": (SAMPLE.replace("run", "none"), "--debug"),
+    },
+    "transport": {
+        "--output": (MOVE, MOVE.replace("-o out", "--output other")),
+        "--from": (MOVE, "--from 0.5"),
+        "--to": (MOVE, "--to 0.5"),
+        "--against": (MOVE, "--against days.csv"),
+        "--max-points": (MOVE, "--max-points 9"),
+        "--seed": (f"{MOVE} --max-points 9", "--seed 1"),
+        "--debug": (MOVE.replace("run", "none"), "--debug"),
+    },
+    "likelihood": {
+        "--output": (SCORE, SCORE.replace("-o out", "--output other")),
+        "--time": (SCORE, "--time 0.5"),
+        "--base": (SCORE, "--base kde"),
+        "--divergence": (SCORE, "--divergence hutchinson:probes=2"),
+        "--seed": (f"{SCORE} --divergence hutchinson:probes=2", "--seed 1"),
+        "--debug": (SCORE.replace("run", "none"), "--debug"),
+    },
+    "interpolate": {
+        "--output": (PATHS, PATHS.replace("-o out", "--output other")),
+        "--times": (PATHS, PATHS.replace("--frames 3", "--times 0,0.5,2")),
+        "--frames": (PATHS, PATHS.replace("--frames 3", "--frames 4")),
+        "--from": (PATHS, "--from d1"),
+        "--population": (PATHS, "--population"),
+        "--cells": (PATHS, "--cells ids.txt"),
+        "--where": (PATHS, "--where \"branch == 'p'\""),
+        "--seed": (PATHS.replace("days", "normal"), "--seed 1"),
+        "--debug": (PATHS.replace("days", "none"), "--debug"),
+    },
+    "info": {"--debug": ("info none.csv", "--debug")},
+    "list": {"--debug": ("list nothing", "--debug")},
+}  # fmt: skip
+BASES = {"fit": FIT, "sample": SAMPLE, "transport": MOVE, "likelihood": SCORE}
+BASES |= {"interpolate": PATHS, "info": "info run", "list": "list solvers"}
+for _name, _line in BASES.items():
+    ROWS[_name] |= {
+        "--verbose": (_line, "--verbose"),
+        "--log-file": (_line, "--log-file log.txt"),
+        "--json": (_line, "--json"),
+    }
+    if _name not in ("info", "list"):
+        ROWS[_name] |= {
+            "--quiet": (_line, "--quiet"),
+            "--threads": (_line, "--threads 2"),
+            "--device": (_line, "--device cuda:9"),
+        }
+    if _name not in ("fit", "info", "list"):
+        ROWS[_name] |= {
+            "--solver": (_line, "--solver euler:steps=2"),
+            "--atol": (_line, "--atol 1"),
+            "--rtol": (_line, "--rtol 1e-9"),
+            "--dry-run": (_line, "--dry-run"),
+            "--force": (_line.replace("out.csv", "b.csv"), "--force"),
+        }
+
+# Common options that such a command takes, like every other, and has nothing to do with.
+IDLE = {
+    **dict.fromkeys(("sample", "transport", "likelihood", "interpolate"), ("--no-progress",)),
+    **dict.fromkeys(
+        ("info", "list"), ("--seed 1", "--device cpu", "--threads 2", "--quiet", "--no-progress")
+    ),
+    "fit": ("--objective velocity",) if len(catalog.names("objectives")) == 1 else (),
+}
+ANSWERS = [(name, option) for name, options in IDLE.items() for option in options]
+CASES = [(name, option) for name, options in ROWS.items() for option in options]
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a little of everything."""
+    folder = tmp_path_factory.mktemp("shelf")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        _stock()
+    finally:
+        os.chdir(before)
+    return folder
+
+
+def _stock() -> None:
+    """Make the files and runs that the rows speak of."""
+    rng = np.random.default_rng(0)
+    for name, shift in (("a", 0), ("b", 2)):
+        points = pd.DataFrame(rng.normal(shift, 1, (40, 2)).round(3), columns=["x", "y"])
+        points.to_csv(f"{name}.csv", index=False)
+    days = pd.DataFrame(rng.normal(0, 1, (60, 2)).round(3), columns=["x", "y"])
+    days["x"] += np.repeat([0.0, 2.0, 3.0], 20)
+    days.insert(0, "cell", [f"c{k}" for k in range(60)])
+    days = days.assign(day=np.repeat(["d0", "d1", "d2"], 20), branch=["p", "q"] * 30)
+    days = days.assign(weight=rng.random(60) + 0.1, stage=[1, 2, 3] * 20, number=range(100, 160))
+    days.to_csv("days.csv", index=False)
+    cells = ad.AnnData(rng.normal(size=(60, 3)), obs=days[["day"]].set_axis(days["cell"]))
+    cells.obsm["X_pca"], cells.layers["scaled"] = rng.normal(size=(60, 2)), 2 * cells.X**3
+    cells.write_h5ad("cells.h5ad")
+    Path("ids.txt").write_text("c3\nc1\n")
+    Path("slow.toml").write_text("lr = 0.5\n")
+    assert carry_out(f"fit a.csv b.csv -o run --steps 75 {TINY}") == 0
+    assert carry_out(DAYS.replace("new", "days")) == 0
+    assert carry_out(f"fit a.csv --source gaussian -o normal --steps 30 {TINY}") == 0
+    assert interrupted(STOPPED, signal.SIGINT)[0] == 130
+
+
+def _content(path: Path) -> Any:
+    """What a file holds, without what differs between equal runs or only repeats the request."""
+    if path.name in ("recipe.toml", "metrics.json", "provenance.json"):
+        return ""
+    if path.name == "losses.csv":
+        return pd.read_csv(path).drop(columns="seconds").to_csv()
+    if path.name == "log.txt":
+        return bool(path.read_text())
+    if path.name != "model.safetensors":
+        return digest(path)
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["cfm"])
+    return {key: value for key, value in facts.items() if key != "recipe"}, content[8 + length :]
+
+
+def _timeless(text: str) -> str:
+    """A text without its durations and speeds."""
+    return re.sub(r"\S+/s\b|\S+ s\b|seconds\S* \S+", "", text)
+
+
+Sight = dict[str, Any]
+Look = Callable[..., Sight]
+
+
+@pytest.fixture(scope="session")
+def seen() -> dict[str, Sight]:
+    """What was seen of the commands so far."""
+    return {}
+
+
+@pytest.fixture
+def look(
+    shelf: Path,
+    seen: dict[str, Sight],
+    tmp_path: Path,
+    cfm: Cfm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Look]:
+    """What a user sees of a command: code, streams, threads in use, and the files there are."""
+    monkeypatch.setenv("CFM_THREADS", "1")
+    monkeypatch.setattr(sys, "argv", ["cfm"])
+
+    def see(line: str) -> Sight:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        shutil.copytree(shelf, folder)
+        monkeypatch.chdir(folder)
+        torch.set_num_threads(1)
+        ran = cfm(*shlex.split(line))
+        out = sorted(json.loads(ran.out)) if ran.out.startswith("{") else ran.out
+        names = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+        return {
+            "code": ran.code,
+            "stdout": out,
+            "stderr": _timeless(ran.err),
+            "threads": torch.get_num_threads(),
+            "files": {str(p.relative_to(folder)): _content(p) for p in names},
+        }
+
+    def known(line: str, *, again: bool = False) -> Sight:
+        if again or line not in seen:
+            seen[line] = see(line)
+        return seen[line]
+
+    yield known
+    torch.set_num_threads(1)
+
+
+def _whole(line: str, more: str) -> str:
+    """A command with an option more, or the other command."""
+    return f"{line} {more}" if more.startswith("--") else more
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_option_is_forgotten(name: str) -> None:
+    """Every option of a command has a row here."""
+    there = {item.opts[0] for item in COMMANDS[name].params if item.param_type_name == "option"}
+    assert there == {*ROWS[name], *(option.split()[0] for option in IDLE.get(name, ()))}
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_the_same_command_looks_the_same(name: str, look: Look) -> None:
+    """Without another option there is no difference, or the rows would prove nothing."""
+    first = look(BASES[name])
+    assert look(BASES[name], again=True) == first
+    assert first["code"] == 0
+
+
+@pytest.mark.parametrize(("name", "option"), CASES)
+def test_every_option_changes_something(name: str, option: str, look: Look) -> None:
+    """With the option the command is answered otherwise than without."""
+    line, more = ROWS[name][option]
+    other = _whole(line, more)
+    assert option in shlex.split(other)
+    assert look(other) != look(line)
+
+
+@pytest.mark.parametrize(("name", "option"), ANSWERS)
+def test_idle_options_change_nothing(name: str, option: str, look: Look) -> None:
+    """What a command has nothing to do with is taken, as promised, and does nothing."""
+    answer = look(f"{BASES[name]} {option}")
+    assert answer["code"] == 0
+    assert answer == look(BASES[name])
