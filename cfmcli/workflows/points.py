@@ -139,7 +139,7 @@ def _listed(cloud: Cloud, path: str) -> Array:
     return np.asarray(rows)
 
 
-def _queried(cloud: Cloud, query: str) -> Array:
+def _queried(cloud: Cloud, query: str) -> npt.NDArray[np.intp]:
     """Rows for which a condition on the annotations holds."""
     numbered = cloud.obs.reset_index(drop=True)
     try:

@@ -51,8 +51,8 @@ class Run:
             ConfigError: if it is an input.
             ResourceError: if its folder cannot be written.
         """
-        io.claim(str(self.path / RECIPE), force=True, inputs=inputs, suffixes=())
         for name in NAMES:
+            io.claim(str(self.path / name), force=True, inputs=inputs, suffixes=())
             if (self.path / name).exists() and not (force or resume):
                 half = name == checkpoint.TRAINING
                 raise OutputExistsError(

@@ -271,7 +271,10 @@ def _asked_times(model: Model, request: InterpolateRequest) -> list[float]:
     if request.frames:
         first, last = model.timeline.times[0], model.timeline.times[-1]
         return [float(t) for t in np.linspace(first, last, request.frames)]
-    return [model.timeline.parse(text) for text in request.times]
+    times = [model.timeline.parse(text) for text in request.times]
+    if len(set(times)) < len(times):
+        raise ConfigError(f"--times {','.join(request.times)}: a time stands there twice.")
+    return times
 
 
 def _carried(

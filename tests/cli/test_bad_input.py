@@ -132,6 +132,7 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "interpolate unknown": ("interpolate run --times noon -o out.csv", 2, "'noon'|Known"),
     "interpolate outside": ("interpolate run --times 0.5,9 -o out.csv", 2, "Time 9|0 to 1"),
     "interpolate from": ("interpolate run --times 0.5 --from 7 -o out.csv", 2, "Time 7|0 to 1"),
+    "a time twice": ("interpolate days --times d1,1 -o out.csv", 2, "d1,1|twice"),
     "from where no cloud is": (
         "interpolate run --times 1 --from 0.5 -o out.csv", 2, "--from 0.5|DATA|0, 1"),
     # files
@@ -182,6 +183,8 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "output is start": ("interpolate run a.csv --frames 2 -o ./a.csv --force", 2, "same file"),
     "output is cells": (
         "interpolate days --frames 2 --cells ids.txt -o ids.txt --force", 2, "same file"),
+    "output in the run is input": (
+        "fit own/losses.csv b.csv -o own --force", 2, "own/losses.csv|same file"),
     "output below a file": ("sample run -o a.csv/out.csv", 7, "a.csv is not a folder"),
     "run below a file": ("fit a.csv b.csv -o b.csv/run", 7, "b.csv is not a folder"),
     "run is a file": ("fit a.csv b.csv -o c.csv --force", 7, "c.csv is not a folder"),
@@ -322,6 +325,8 @@ def _furnish() -> None:
     Path("binary.toml").write_bytes(b"\xff\xfe\x00")
     Path("link.csv").symlink_to("a.csv")
     Path("folder.csv").mkdir()
+    Path("own").mkdir()
+    shutil.copy("a.csv", "own/losses.csv")
     np.save("three.npy", np.ones((4, 3)))
     np.savez("pickled.npz", X=np.array([{}], dtype=object))
     _anndata(rng)
