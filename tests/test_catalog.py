@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cfmcli import catalog
 from cfmcli.errors import CfmError, ConfigError
+from cfmcli.presets import METHODS
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import assemble
 
@@ -51,7 +52,7 @@ def test_every_entry_says_what_it_is(family: str, name: str) -> None:
         assert option.kind in ("int", "float", "str", "bool")
 
 
-@pytest.mark.parametrize("name", catalog.METHODS)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_says_what_it_is(name: str) -> None:
     """A method shows its triple, its reference with an identifier, and its use."""
     card, preset = catalog.describe("methods", name), catalog.preset(name)
@@ -166,7 +167,7 @@ def test_an_object_finds_its_name(family: str, name: str) -> None:
     assert catalog.name_of(family, catalog.build(family, name)) == name
 
 
-@pytest.mark.parametrize("name", catalog.METHODS)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_builds_its_triple(name: str) -> None:
     """A preset is three specs of the catalogue that go together."""
     source = "gaussian" if name == "fm" else "data"

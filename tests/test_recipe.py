@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfmcli import catalog, recipe
+from cfmcli import recipe
 from cfmcli.errors import ConfigError
+from cfmcli.presets import METHODS
 from cfmcli.recipe import Recipe, from_layers, from_toml
 
 FIELDS = [item.name for item in dataclasses.fields(Recipe)]
@@ -22,7 +23,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "source": st.sampled_from(["data", "gaussian"]),
     "scope": st.sampled_from(["auto", "dataset", "minibatch"]),
     "precision": st.sampled_from(["f32", "bf16"]),
-    "method": st.sampled_from(list(catalog.METHODS)),
+    "method": st.sampled_from(list(METHODS)),
     "times": st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=3).map(tuple),
     "ot_batch": st.integers(0, 10**6),
     "steps": st.integers(1, 10**9),

@@ -1,59 +1,24 @@
-"""Transforms of features: fitted once, stored with the model, with inverse and log-determinant.
+"""Transforms of features: fitted once to points, and stored with the model as maps.
 
-A transform (its class is its configuration) is fitted to points and becomes a map. A map carries
-points forward to the coordinates where the flow lives, back to data units, and tells how it
-changes densities: log p_X(x) = log p_Y(f(x)) + log |det df/dx|.
+A transform's class is its configuration. A chain of fitted maps leads from data units to the
+coordinates where the flow lives.
 """
 
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cfmcli.catalog import build, parse_chain
+from cfmcli.data.maps import AffineMap, LogMap, Map, ProjectionMap, dense, moments
 from cfmcli.data.table import Array
-from cfmcli.errors import CfmWarning, ConfigError, DataError
+from cfmcli.errors import CfmWarning, ConfigError
 
 if TYPE_CHECKING:
     from cfmcli.data.table import Matrix
-
-
-class Map(ABC):
-    """A fitted transform y = f(x) of points with shape (n, d)."""
-
-    kind: ClassVar[str]
-
-    @abstractmethod
-    def forward(self, x: "Matrix") -> "Matrix":
-        """y = f(x), shape (n, d) -> (n, d')."""
-
-    @abstractmethod
-    def inverse(self, y: Array) -> Array:
-        """x = f^-1(y), shape (n, d') -> (n, d); the least-squares preimage where d' < d."""
-
-    @abstractmethod
-    def inverse_tangent(self, y: Array, v: Array) -> Array:
-        """(df^-1/dy) v: carries velocities at y back to data units, shape (n, d') -> (n, d)."""
-
-    @abstractmethod
-    def log_abs_det(self, x: Array) -> Array:
-        """log |det df/dx| at x, shape (n, d) -> (n,); only where no dimension is dropped."""
-
-    @property
-    @abstractmethod
-    def dropped(self) -> bool:
-        """Whether f loses dimensions, so that densities live in y and not in x."""
-
-    @abstractmethod
-    def arrays(self) -> dict[str, Array]:
-        """The fitted numbers, by name."""
-
-    @abstractmethod
-    def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
-        """Names of the d' outputs."""
 
 
 class Transform(ABC):
@@ -62,129 +27,6 @@ class Transform(ABC):
     @abstractmethod
     def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
         """Fit to points of shape (n, d) whose features have these names."""
-
-
-@dataclass(frozen=True)
-class AffineMap(Map):
-    """y = (x - shift) / scale, each of shape (1, d)."""
-
-    shift: Array
-    scale: Array
-    kind: ClassVar[str] = "standardize"
-
-    def forward(self, x: "Matrix") -> "Matrix":
-        """y = (x - shift) / scale."""
-        return (dense(x) - self.shift) / self.scale
-
-    def inverse(self, y: Array) -> Array:
-        """x = y scale + shift."""
-        return y * self.scale + self.shift
-
-    def inverse_tangent(self, y: Array, v: Array) -> Array:
-        """v scale."""
-        return v * self.scale
-
-    def log_abs_det(self, x: Array) -> Array:
-        """-sum log scale."""
-        return np.full(len(x), -np.log(self.scale).sum())
-
-    @property
-    def dropped(self) -> bool:
-        """Never."""
-        return False
-
-    def arrays(self) -> dict[str, Array]:
-        """shift and scale."""
-        return {"shift": self.shift, "scale": self.scale}
-
-    def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
-        """As they were."""
-        return features
-
-
-@dataclass(frozen=True)
-class LogMap(Map):
-    """y = log(1 + x)."""
-
-    kind: ClassVar[str] = "log1p"
-
-    def forward(self, x: "Matrix") -> "Matrix":
-        """log(1 + x); zeros of a sparse matrix stay zeros."""
-        low = x.min() if x.shape[0] else 0.0
-        if low <= -1:
-            raise DataError(
-                f"log1p needs values above -1, got {low:g}: the data look logged or centred "
-                "already; use --transform standardize."
-            )
-        return np.log1p(x) if isinstance(x, np.ndarray) else x.log1p()
-
-    def inverse(self, y: Array) -> Array:
-        """exp(y) - 1."""
-        return np.asarray(np.expm1(y))
-
-    def inverse_tangent(self, y: Array, v: Array) -> Array:
-        """exp(y) v."""
-        return np.exp(y) * v
-
-    def log_abs_det(self, x: Array) -> Array:
-        """-sum log(1 + x)."""
-        return np.asarray(-np.log1p(x).sum(axis=1))
-
-    @property
-    def dropped(self) -> bool:
-        """Never."""
-        return False
-
-    def arrays(self) -> dict[str, Array]:
-        """Nothing is fitted."""
-        return {}
-
-    def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
-        """As they were."""
-        return features
-
-
-@dataclass(frozen=True)
-class ProjectionMap(Map):
-    """y = (x - mean) components^T with orthonormal components of shape (d', d), mean (1, d).
-
-    Of each output also the variance over the fitted points, and its share of the whole, (d',).
-    """
-
-    mean: Array
-    components: Array
-    variance: Array
-    share: Array
-    kind: ClassVar[str] = "pca"
-
-    def forward(self, x: "Matrix") -> "Matrix":
-        """(x - mean) components^T, without a dense copy of a sparse x."""
-        return np.asarray(x @ self.components.T) - self.mean @ self.components.T
-
-    def inverse(self, y: Array) -> Array:
-        """y components + mean."""
-        return y @ self.components + self.mean
-
-    def inverse_tangent(self, y: Array, v: Array) -> Array:
-        """v components."""
-        return v @ self.components
-
-    def log_abs_det(self, x: Array) -> Array:
-        """Zero: a rotation."""
-        return np.zeros(len(x))
-
-    @property
-    def dropped(self) -> bool:
-        """True where fewer components than features are kept."""
-        return bool(self.components.shape[0] < self.components.shape[1])
-
-    def arrays(self) -> dict[str, Array]:
-        """mean, components, variance and share."""
-        return vars(self).copy()
-
-    def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
-        """pca1, pca2, ..."""
-        return tuple(f"pca{k + 1}" for k in range(self.components.shape[0]))
 
 
 @dataclass(frozen=True)
@@ -376,23 +218,6 @@ def load_chain(kinds: Sequence[str], arrays: Mapping[str, Array], features: Sequ
         own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
         maps.append(_KINDS[kind](own))
     return Chain(tuple(maps), tuple(features))
-
-
-def dense(x: "Matrix") -> Array:
-    """The points as a dense float64 array, shape (n, d)."""
-    found: Any = x if isinstance(x, np.ndarray) else x.toarray()
-    return np.asarray(found, dtype=np.float64)
-
-
-def moments(x: "Matrix") -> tuple[Array, Array]:
-    """Mean and variance of each feature, (d,) and (d,), without a dense copy of a sparse x."""
-    if isinstance(x, np.ndarray):
-        return x.mean(axis=0, dtype=np.float64), x.var(axis=0, dtype=np.float64)
-    (n, d), column, values = x.shape, x.indices, x.data.astype(np.float64)
-    mean = np.bincount(column, values, d) / n
-    square = np.bincount(column, (values - mean[column]) ** 2, d)
-    zeros = n - np.bincount(column, minlength=d)
-    return mean, (square + zeros * mean**2) / n
 
 
 def some(items: Sequence[str]) -> str:

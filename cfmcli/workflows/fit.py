@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from cfmcli import catalog, io, provenance
+from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Table
 from cfmcli.data.times import TimeMap
-from cfmcli.data.transforms import Chain, dense, fit_chain
+from cfmcli.data.transforms import Chain, fit_chain
 from cfmcli.errors import CheckpointError, ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training import Record, Schedule, Trainer

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array, Table
 from cfmcli.data.times import TimeMap, map_times
-from cfmcli.data.transforms import dense, some
+from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.io import Selection, require
 from cfmcli.recipe import Recipe

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import cfmcli
 from cfmcli import io
+from cfmcli.data.maps import ProjectionMap
 from cfmcli.data.table import Array, Table
-from cfmcli.data.transforms import ProjectionMap
 from cfmcli.model import Model
 from cfmcli.requests import Runtime
 

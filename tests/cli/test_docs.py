@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cfmcli.catalog import METHODS
+from cfmcli.presets import METHODS
 from tests.cli.harness import Cfm
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from cfmcli.data import transforms
+from cfmcli.data import maps
 from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.recipe import Recipe
@@ -71,7 +71,7 @@ def test_files_share_times() -> None:
     mixed = table(sparse.csr_matrix(other.values), {"day": [1, 1, 2, 2]})
     stacked, _ = prepare.snapshots(Recipe(time_key="day"), [one, mixed])
     for a, b in zip(found.clouds, stacked.clouds, strict=True):
-        np.testing.assert_array_equal(a.points, transforms.dense(b.points))
+        np.testing.assert_array_equal(a.points, maps.dense(b.points))
 
 
 def test_files_are_clouds_in_their_order() -> None:
