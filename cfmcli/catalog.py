@@ -70,7 +70,7 @@ CATALOG: dict[str, dict[str, Entry]] = {
             dopri5="Dormand-Prince 5(4), adaptive: the default.",
             dopri8="Dormand-Prince 8(7), adaptive: for tight tolerances.",
             bosh3="Bogacki-Shampine 3(2), adaptive: for loose tolerances.",
-            fehlberg2="Runge-Kutta-Fehlberg 2(1), adaptive.",
+            fehlberg2="Runge-Kutta-Fehlberg 2(1), adaptive; sees little of its own error.",
             adaptive_heun="Heun-Euler 2(1), adaptive.",
         ),
         **_torchdiffeq(
@@ -80,8 +80,8 @@ CATALOG: dict[str, dict[str, Entry]] = {
             heun2="Heun, order 2: two evaluations a step.",
             heun3="Heun, order 3: three evaluations a step.",
             rk4="Runge-Kutta 3/8 rule, order 4: four evaluations a step.",
-            explicit_adams="Adams-Bashforth, multistep.",
-            implicit_adams="Adams-Bashforth-Moulton, multistep with correction.",
+            explicit_adams="Adams-Bashforth, multistep, order 4.",
+            implicit_adams="Adams-Bashforth-Moulton, multistep with correction, order 4.",
         ),
     },
     "bases": _in(

@@ -103,8 +103,9 @@ class Recipe:
         preset = catalog.preset(self.method)
         interpolant = self.interpolant or preset.interpolant
         coupling = self.coupling or preset.coupling
-        if self.method == "sbcfm" and not self.coupling:
-            sigma = dict(catalog.parse_spec(interpolant).options).get("sigma", "1")
+        path = catalog.parse_spec(interpolant)
+        if self.method == "sbcfm" and path.name == "brownian" and not self.coupling:
+            sigma = dict(path.options).get("sigma", "1")
             coupling = f"sinkhorn:reg={2 * _number('sigma', sigma) ** 2:g}"
         return coupling, interpolant, self.objective or preset.objective
 

@@ -82,7 +82,7 @@ class Field(nn.Module):
 
 @dataclass(frozen=True)
 class MLP:
-    """Multilayer perceptron of time and state, one for each head, smooth so that it differentiates.
+    """Multilayer perceptron of time and state, one for each head.
 
     Reference: Tong et al. (2024), arXiv 2302.00482, app. E (three hidden layers)
 
@@ -91,7 +91,7 @@ class MLP:
     Args:
         width: units of each hidden layer, at least 1.
         depth: number of hidden layers, at least 1.
-        activation: silu, gelu, selu, tanh or softplus.
+        activation: silu, gelu, tanh or softplus, which are smooth, or selu, which has a kink.
 
     Raises:
         ConfigError: if an option is out of its range.

@@ -1,6 +1,7 @@
 """Solvers: torchdiffeq's integrators, with evaluations counted and failures explained."""
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from cfmcli.errors import ConfigError, NumericsError
+from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 
 State = tuple[Tensor, ...]
 Derivative = Callable[[Tensor, State], State]
@@ -180,13 +181,18 @@ def _solve(
     counted = Counted(f)
     grid = torch.tensor(times, dtype=torch.float64, device=state[0].device)
     try:
-        found = odeint(counted, state, grid, method=method, atol=atol, rtol=rtol, options=options)
+        with warnings.catch_warnings(record=True) as said:
+            found = odeint(
+                counted, state, grid, method=method, atol=atol, rtol=rtol, options=options
+            )
     except AssertionError as error:
         reason = str(error).partition(":")[0]  # the rest is the whole state
         raise NumericsError(
             f"The solver {method} failed ({reason}): the field is too stiff for the tolerance; "
             "raise --atol and --rtol, or use a fixed-step solver such as --solver rk4:steps=50."
         ) from None
+    for text in {str(item.message) for item in said}:
+        warnings.warn(f"The solver {method}: {text}", CfmWarning, stacklevel=2)
     if not all(bool(part.isfinite().all()) for part in found):
         raise NumericsError(
             f"The solver {method} left the finite numbers: use more steps or a tighter tolerance, "

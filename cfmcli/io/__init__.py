@@ -2,10 +2,11 @@
 
 from cfmcli.io.anndata import write_anndata
 from cfmcli.io.annotation import Annotation, annotate
+from cfmcli.io.checks import numbered
 from cfmcli.io.describe import describe
 from cfmcli.io.formats import FORMATS, read_table, write_table
 from cfmcli.io.memory import from_object, is_anndata, is_named, like
-from cfmcli.io.output import atomic, blaming_disk, claim, sha256, write_json, write_text
+from cfmcli.io.output import as_json, atomic, blaming_disk, claim, sha256
 from cfmcli.io.selection import Selection, require
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Annotation",
     "Selection",
     "annotate",
+    "as_json",
     "atomic",
     "blaming_disk",
     "claim",
@@ -21,11 +23,10 @@ __all__ = [
     "is_anndata",
     "is_named",
     "like",
+    "numbered",
     "read_table",
     "require",
     "sha256",
     "write_anndata",
-    "write_json",
     "write_table",
-    "write_text",
 ]

@@ -61,28 +61,12 @@ def distinct_ids(ids: "pd.Index", origin: str, where: Where, *, asked: bool = Fa
     )
     if asked:
         raise DataError(f"{fact} Make the ids unique, or choose another --id-key.")
-    distinct = _numbered(ids)
+    distinct = numbered(ids)
     warnings.warn(
         f"{fact} Repeats got a number behind them: {distinct[row]!r} there.",
         CfmWarning,
         stacklevel=2,
     )
-    return distinct
-
-
-def _numbered(ids: "pd.Index") -> "pd.Index":
-    """The ids, repeats with -1, -2, ... behind them, none of which was an id before."""
-    taken = set(ids)
-    seen: Counter[str] = Counter()
-    names = []
-    for name in ids:
-        fresh = name
-        while seen[name] and fresh in taken:
-            fresh, seen[name] = f"{name}-{seen[name]}", seen[name] + 1
-        seen[name] += not seen[name]
-        taken.add(fresh)
-        names.append(fresh)
-    distinct: pd.Index = type(ids)(names, name=ids.name, dtype=object)
     return distinct
 
 
@@ -129,3 +113,13 @@ def as_float(values: npt.NDArray[Any], origin: str) -> npt.NDArray[Any]:
 def dense(values: "Matrix") -> npt.NDArray[Any]:
     """Values as an ordinary array, (n, d)."""
     return values if isinstance(values, np.ndarray) else np.asarray(values.toarray())
+
+
+def numbered(ids: "pd.Index") -> "pd.Index":
+    """Ids with a number behind each repeat, as AnnData makes names unique."""
+    from anndata.utils import make_index_unique
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        distinct: pd.Index = make_index_unique(ids.astype(str)).astype(object).rename(ids.name)
+    return distinct

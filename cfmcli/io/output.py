@@ -100,15 +100,9 @@ def blaming_disk(path: str | Path) -> Iterator[None]:
         raise
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write text as UTF-8, all or nothing."""
-    with atomic(path) as part:
-        part.write_bytes(text.encode())
-
-
-def write_json(path: str | Path, mapping: Mapping[str, Any]) -> None:
-    """Write a mapping as indented JSON in its own order, all or nothing."""
-    write_text(path, json.dumps(mapping, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def as_json(mapping: Mapping[str, Any]) -> str:
+    """A mapping as indented JSON in its own order; NaN and infinities are refused."""
+    return json.dumps(mapping, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def sha256(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli import io
 from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array, Table
@@ -215,7 +216,8 @@ def _joined(tables: Sequence[Table]) -> Table:
         if all(isinstance(part, np.ndarray) for part in values)
         else sparse.vstack(values, format="csr")
     )
-    return replace(tables[0], values=stacked, obs=pd.concat([table.obs for table in tables]))
+    obs = pd.concat([table.obs for table in tables])
+    return replace(tables[0], values=stacked, obs=obs.set_axis(io.numbered(obs.index), axis=0))
 
 
 def _cloud(table: Table, mass: Array, name: str, time: float) -> Cloud:

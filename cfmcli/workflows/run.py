@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,17 +102,28 @@ class Run:
     def write(
         self, model: Model, losses: str, metrics: Mapping[str, Any], provenance: Mapping[str, Any]
     ) -> None:
-        """Write everything, the checkpoint last: a run with a checkpoint is whole."""
-        io.write_text(str(self.path / RECIPE), model.recipe.to_toml())
-        if losses:
-            io.write_text(str(self.path / LOSSES), losses)
-        io.write_json(str(self.path / METRICS), metrics)
-        io.write_json(str(self.path / PROVENANCE), provenance)
-        for name, picture in plots.of_run(model, losses).items():
-            with io.atomic(str(self.path / FIGURES / name)) as part:
-                part.write_bytes(picture)
-        with io.atomic(str(self.model)) as part:
-            part.write_bytes(model.pack())
+        """Write everything or nothing: files take their names only when all are written.
+
+        Args:
+            model: the trained model.
+            losses: the content of losses.csv, empty where there is no history.
+            metrics: the content of metrics.json.
+            provenance: the content of provenance.json.
+        """
+        pictures = plots.of_run(model, losses)
+        # The checkpoint stands first, so it takes its name last: a run with one is whole.
+        content = {
+            checkpoint.MODEL: model.pack(),
+            RECIPE: model.recipe.to_toml().encode(),
+            METRICS: io.as_json(metrics).encode(),
+            PROVENANCE: io.as_json(provenance).encode(),
+            **({LOSSES: losses.encode()} if losses else {}),
+            **{f"{FIGURES}/{name}": picture for name, picture in pictures.items()},
+        }
+        with ExitStack() as whole:
+            for name, data in content.items():
+                part = whole.enter_context(io.atomic(str(self.path / name)))
+                part.write_bytes(data)
         self.state.unlink(missing_ok=True)
 
     def outputs(self) -> dict[str, str]:

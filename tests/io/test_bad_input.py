@@ -115,7 +115,6 @@ ARCHIVES: dict[str, tuple[dict[str, object], Selection, tuple[str, ...]]] = {
     "no table": ({"a": np.ones(2)}, Selection(), ("'a'", "2-D of them: none")),
     "wrong key": ({"pcs": np.eye(2)}, Selection(use_rep="pca"), ("Did you mean 'pcs'",)),
     "ids too short": ({"X": np.eye(2), "ids": np.array(["a"])}, Selection(), ("ids", "(1,)")),
-    "ids repeat": ({"X": np.eye(2), "ids": np.array(["a", "a"])}, Selection(), ("'a'", "row 2")),
     "names too few": ({"X": np.eye(2), "features": np.array(["a"])}, Selection(), ("1 features",)),
     "names repeat": (
         {"X": np.eye(2), "features": np.array(["a", "a"])}, Selection(), ("more than once",)),
@@ -142,10 +141,6 @@ def _nan_in_x(data: ad.AnnData) -> None:
     data.X[1, 1] = np.nan
 
 
-def _repeat_ids(data: ad.AnnData) -> None:
-    data.obs_names = ["a", "b", "a"]
-
-
 def _repeat_genes(data: ad.AnnData) -> None:
     data.var_names = ["g", "g"]
 
@@ -163,7 +158,6 @@ ANNDATAS: dict[
     str, tuple[Callable[[ad.AnnData], None], Selection, int, tuple[str, ...]]
 ] = {
     "nan": (_nan_in_x, Selection(), 3, ("row 2", "'b'", "'h'")),
-    "repeated ids": (_repeat_ids, Selection(), 3, ("'a'", "row 3")),
     "repeated genes": (_repeat_genes, Selection(), 3, ("'g'", "var_names_make_unique")),
     "no X": (_no_x, Selection(), 3, ("X is empty", "'X_pca'")),
     "unknown obsm": (_as_is, Selection(use_rep="X_pcaa"), 3, ("Did you mean 'X_pca'", "obsm")),

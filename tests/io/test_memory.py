@@ -1,6 +1,9 @@
 """Points in memory become tables, and come back as what the user gave."""
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -8,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from cfmcli.errors import DataError
+from cfmcli.errors import CfmWarning, DataError
 from cfmcli.io import Annotation, Selection, from_object, like, read_table
 
 VALUES = np.array([[0.5, 1.0], [2.0, 3.5], [4.0, 5.0]])
@@ -104,7 +107,6 @@ def test_anndata_is_the_table_of_its_file(
         (np.array([["a"]]), "real numbers"),
         (np.zeros((0, 2)), "no points"),
         (pd.DataFrame({"x": [1.0, np.inf]}), "row 2, column 'x'"),
-        (pd.DataFrame({"x": [1.0, 2.0]}, index=["a", "a"]), "'a'"),
         (pd.DataFrame([[1.0, 2.0]], columns=["x", "x"]), "more than once"),
         (pd.DataFrame({"n": ["a"]}), "no numeric column"),
     ],
@@ -158,3 +160,19 @@ def test_like_anndata() -> None:
     assert not data.uns
     with pytest.raises(DataError, match="shape"):
         like(data, table, Annotation(obsm={"X_new": VALUES[:2]}))
+
+
+@pytest.mark.parametrize("make", [lambda f: f, lambda f: ad.AnnData(f.copy())])
+def test_repeated_names_get_numbers_and_are_told(
+    make: Callable[[pd.DataFrame], Any],
+) -> None:
+    """Names of a frame and of an AnnData become distinct, the first of each as it was."""
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]}, index=["a", "b", "a"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        data = make(frame)
+    with pytest.warns(CfmWarning, match="'a'"):
+        table = from_object(data)
+    ids = list(table.obs.index)
+    assert ids[:2] == ["a", "b"]
+    assert len(set(ids)) == 3

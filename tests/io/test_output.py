@@ -14,7 +14,7 @@ import pytest
 
 from cfmcli.data.table import Table
 from cfmcli.errors import CfmError, ConfigError, OutputExistsError, ResourceError
-from cfmcli.io import atomic, claim, sha256, write_json, write_table, write_text
+from cfmcli.io import as_json, atomic, claim, sha256, write_table
 
 POINTS = Table(np.eye(2), ("x", "y"), pd.DataFrame(index=["0", "1"]))
 
@@ -42,12 +42,18 @@ def test_failure_leaves_nothing(stop: type[BaseException], folder: bool, tmp_pat
     assert (tmp_path / "a.csv").read_text() == "old"
 
 
+def _write(path: Path, text: str) -> None:
+    """Write a text all or nothing."""
+    with atomic(path) as part:
+        part.write_text(text)
+
+
 def test_success_replaces(tmp_path: Path) -> None:
     """A file, a folder and a link's target are replaced; parents are made."""
-    write_text(tmp_path / "deep" / "a.txt", "é\n")
+    _write(tmp_path / "deep" / "a.txt", "é\n")
     assert (tmp_path / "deep" / "a.txt").read_bytes() == "é\n".encode()
     (tmp_path / "link.txt").symlink_to(tmp_path / "deep" / "a.txt")
-    write_text(tmp_path / "link.txt", "new")
+    _write(tmp_path / "link.txt", "new")
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "deep" / "a.txt").read_text() == "new"
     for text in ("one", "two"):
@@ -136,15 +142,13 @@ def test_folders_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     _claimed(tmp_path / "a.csv", ResourceError.exit_code, "not writable")
 
 
-def test_json_is_strict(tmp_path: Path) -> None:
+def test_json_is_strict() -> None:
     """JSON keeps its order, is valid for any reader, and refuses NaN rather than write it."""
-    write_json(tmp_path / "a.json", {"b": 1, "a": "é"})
-    text = (tmp_path / "a.json").read_text()
+    text = as_json({"b": 1, "a": "é"})
     assert list(json.loads(text).items()) == [("b", 1), ("a", "é")]
     assert text.endswith("}\n")
     with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "b.json", {"a": float("nan")})
-    assert _names(tmp_path) == ["a.json"]
+        as_json({"a": float("nan")})
 
 
 def test_hashes(tmp_path: Path) -> None:
