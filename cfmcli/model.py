@@ -287,7 +287,8 @@ class Model:
             return _assemble(arrays, facts)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(
-                f"{path} does not hold what its header promises ({error}): fit again."
+                f"{path} does not hold what its header promises ({' '.join(str(error).split())}): "
+                "fit again, or use the version of cfm that wrote it."
             ) from None
 
 

@@ -123,7 +123,7 @@ class Flow:
     ) -> LogChange:
         """Carry points at a clock time back to the source with the integral of the divergence.
 
-        Computed in float64.
+        Computed in float64 where the tolerance asks for it.
 
         Args:
             x: points at that time, shape (n, D).
@@ -137,13 +137,16 @@ class Flow:
             NumericsError: if the integration fails.
         """
         times = (self.timeline.inner(time), 0.0)
+        if times[0] == 0:
+            return LogChange(x, np.zeros(len(x)), np.zeros(len(x)), 0)
         origin, change, error = np.empty(x.shape), np.empty(len(x)), np.empty(len(x))
         most = 0
-        velocity = self._double.heads["velocity"]
+        field = self._double if solver.double else self.field
+        velocity = field.heads["velocity"]
         for rows in _chunks(len(x), max(64, min(CHUNK, TANGENTS // (128 * x.shape[1])))):
             with torch.no_grad():
                 found = density_change(
-                    velocity, self._tensor(x[rows], True), times, divergence, solver, generator
+                    velocity, self._tensor(x[rows], solver.double), times, divergence, solver, generator
                 )
             origin[rows] = found.x.cpu().numpy()
             change[rows] = found.loss.cpu().numpy()

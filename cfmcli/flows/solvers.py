@@ -191,7 +191,7 @@ def _solve(
             f"The solver {method} failed ({reason}): the field is too stiff for the tolerance; "
             "raise --atol and --rtol, or use a fixed-step solver such as --solver rk4:steps=50."
         ) from None
-    for text in {str(item.message) for item in said}:
+    for text in {str(item.message) for item in said if item.category is UserWarning}:
         warnings.warn(f"The solver {method}: {text}", CfmWarning, stacklevel=2)
     if not all(bool(part.isfinite().all()) for part in found):
         raise NumericsError(
