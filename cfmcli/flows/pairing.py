@@ -18,7 +18,7 @@ from cfmcli.flows.plans import Plan, systematic
 from cfmcli.flows.streams import Streams
 
 Points = npt.NDArray[np.float32]
-PLAN_LIFE = 40
+PLAN_LIFE = 12
 
 
 class PointSource(ABC):
