@@ -146,7 +146,12 @@ class Flow:
         for rows in _chunks(len(x), max(64, min(CHUNK, TANGENTS // (128 * x.shape[1])))):
             with torch.no_grad():
                 found = density_change(
-                    velocity, self._tensor(x[rows], solver.double), times, divergence, solver, generator
+                    velocity,
+                    self._tensor(x[rows], solver.double),
+                    times,
+                    divergence,
+                    solver,
+                    generator,
                 )
             origin[rows] = found.x.cpu().numpy()
             change[rows] = found.loss.cpu().numpy()

@@ -136,6 +136,7 @@ def _header(data: bytes, delimiter: str, origin: str) -> tuple[list[str], int]:
         raise _diagnosis(data, delimiter, 0, origin, str(error)) from error
     except csv.Error as error:
         raise DataError(f"{origin}: the line of names cannot be read: {error}.") from error
+    _separated(names, delimiter, origin)
     distinct_names(names, "column names", origin, "Rename them so that each is its own.")
     if all(_measured(name) for name in names):
         raise DataError(
@@ -144,6 +145,16 @@ def _header(data: bytes, delimiter: str, origin: str) -> tuple[list[str], int]:
         )
     lines = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="")
     return names, sum(len(next(lines).encode("utf-8", "surrogateescape")) for _ in range(last))
+
+
+def _separated(names: list[str], delimiter: str, origin: str) -> None:
+    """Refuse a single name that another delimiter would split, as in a spreadsheet's export."""
+    other = next((mark for mark in (";", "\t", ",") if mark in names[0] and mark != delimiter), "")
+    if len(names) == 1 and other:
+        raise DataError(
+            f"{origin}: the columns seem to be separated by {other!r}, expected {delimiter!r}. Save "
+            "the file with commas (.csv) or tabs (.tsv), and with points in decimal numbers."
+        )
 
 
 def _measured(name: str) -> bool:
