@@ -76,10 +76,12 @@ def finite(values: "Matrix", features: Sequence[str], origin: str, where: Where)
     if not bad.size:
         return
     name, what = features[int(columns[0])], "infinite" if np.isinf(bad[0]) else "missing or NaN"
+    bare = [features[k] for k in sorted(set(columns.tolist()))]
+    spared = ",".join(bare) if len(bare) <= 5 else name
     raise DataError(
         f"{origin}: {where(int(rows[0]))}, column {name!r}: the value is {what}"
-        f" ({bad.size} such values in {len(set(columns.tolist()))} columns)."
-        f" Every feature needs a finite number: fill or remove these, or --drop {name}."
+        f" ({bad.size} such values in {len(bare)} columns)."
+        f" Every feature needs a finite number: fill or remove these, or --drop {spared}."
     )
 
 

@@ -24,6 +24,7 @@ _REMEDIES = {
     errno.ENOTDIR: "A part of that path is a file, not a folder: choose another folder.",
     errno.EEXIST: "A part of that path is a file, not a folder: choose another folder.",
     errno.ENAMETOOLONG: "The name is too long for this file system: choose a shorter one.",
+    errno.EIO: "The disk failed: write elsewhere.",
 }
 
 

@@ -152,8 +152,9 @@ def _separated(names: list[str], delimiter: str, origin: str) -> None:
     other = next((mark for mark in (";", "\t", ",") if mark in names[0] and mark != delimiter), "")
     if len(names) == 1 and other:
         raise DataError(
-            f"{origin}: the columns seem to be separated by {other!r}, expected {delimiter!r}. Save "
-            "the file with commas (.csv) or tabs (.tsv), and with points in decimal numbers."
+            f"{origin}: there is no numeric column: line 1 is one name, {names[0]!r}. The columns"
+            f" seem to be separated by {other!r}, expected {delimiter!r}: save the file with commas"
+            " (.csv) or tabs (.tsv), and with points in decimal numbers."
         )
 
 
