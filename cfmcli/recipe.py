@@ -62,7 +62,7 @@ class Recipe:
     )
     steps: int = _setting("training", "optimiser steps", 3000, 1)
     batch_size: int = _setting("training", "pairs per step", 256, 1)
-    lr: float = _setting("training", "peak learning rate", 1e-2, 0)
+    lr: float = _setting("training", "peak learning rate", 1e-2)
     ema: float = _setting("training", "decay of the averaged weights; 0 turns it off", 0.99, 0)
     validation: float = _setting(
         "training", "fraction of points kept for a validation loss; 0 turns it off", 0.0, 0

@@ -131,6 +131,7 @@ class Brownian(Interpolant):
     """Brownian bridge: x_t = (1 - t) x0 + t x1 + sigma sqrt(t (1 - t)) z.
 
     Its target velocity has variance of order 1 / (t (1 - t)), so t keeps a margin from the ends.
+    Time t is that of the gap between two snapshots, so sigma belongs to a gap, however long.
 
     Reference: Tong et al. (2024), arXiv 2302.00482, eq. 19
 

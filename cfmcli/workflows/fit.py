@@ -1,13 +1,10 @@
 """Fit: from tables to a run folder, stoppable and resumable at any block of steps."""
 
-import csv
-import io as text_io
 import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +15,17 @@ from cfmcli import catalog, io, provenance
 from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Table
-from cfmcli.data.times import TimeMap
-from cfmcli.data.transforms import Chain, fit_chain
 from cfmcli.errors import CheckpointError, ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training import Record, Schedule, Trainer
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import FitRequest, Interrupted, Listener, Outcome, Progress, Runtime
-from cfmcli.workflows import assemble, prepare, runtime, score
+from cfmcli.workflows import assemble, prepare, runtime, summary
 from cfmcli.workflows.run import Run
 
 SAVE_EVERY = 5.0
-WIDE = 500
 DECAY, MOST_DECAY = 100.0, 0.3
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that training needs.
-
-    Args:
-        recipe: with its triple resolved.
-        snapshots: clouds in flow coordinates.
-        chain: the fitted transform.
-        times: how times were found.
-    """
-
-    recipe: Recipe
-    snapshots: Snapshots
-    chain: Chain
-    times: TimeMap
 
 
 def ignore(progress: Progress) -> None:
@@ -70,7 +47,7 @@ def learn(
         CfmError: see `fit`.
     """
     device = runtime.prepare(where)
-    prepared = prepare_all(recipe, tables)
+    prepared = prepare.prepared(recipe, tables)
     parts = assemble.triple(prepared.recipe)
     streams = Streams(recipe.seed)
     trainer, _ = _trainer(prepared, parts, streams, device)
@@ -114,36 +91,12 @@ def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -
     if request.resume and run.finished():
         return _already(run, recipe)
     tables = [io.read_table(path, prepare.selection(recipe)) for path in recipe.inputs]
-    prepared = prepare_all(recipe, tables)
-    notes = _describe(prepared)
+    prepared = prepare.prepared(recipe, tables)
+    notes = summary.described(prepared)
     if request.dry_run:
-        return Outcome({}, _plan(prepared, device), notes)
+        return Outcome({}, summary.planned(prepared, device), notes)
     with run.writing():
         return _train(prepared, parts, run, (request, where, listen), device)
-
-
-def prepare_all(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
-    """Order the clouds, fit the transform to those that are kept, and encode them all.
-
-    Raises:
-        DataError: unusable points.
-        ConfigError: options that do not suit them.
-    """
-    raw, times = prepare.snapshots(recipe, tables)
-    _not_too_wide(recipe, tables[0])
-    chain = fit_chain(recipe.transform, raw.stacked(), tables[0].features)
-    coupling, interpolant, objective = recipe.triple()
-    resolved = replace(recipe, coupling=coupling, interpolant=interpolant, objective=objective)
-    return Prepared(resolved, raw.encoded(chain.forward), chain, times)
-
-
-def _not_too_wide(recipe: Recipe, table: Table) -> None:
-    """Warn where a flow would live in very many dimensions."""
-    if len(table.features) > WIDE and "pca" not in recipe.transform:
-        runtime.warn(
-            f"A flow in {len(table.features)} dimensions is slow and hard to learn: reduce them "
-            'with --transform "log1p,pca:n=50", or use a representation (--use-rep X_pca).'
-        )
 
 
 def _check_specs(recipe: Recipe) -> None:
@@ -154,7 +107,7 @@ def _check_specs(recipe: Recipe) -> None:
 
 
 def _train(
-    prepared: Prepared,
+    prepared: prepare.Prepared,
     parts: assemble.Triple,
     run: Run,
     asked: tuple[FitRequest, Runtime, Listener],
@@ -168,7 +121,7 @@ def _train(
     facts = {"recipe": recipe.to_mapping(), "inputs": inputs}
     trainer, plans = _trainer(prepared, parts, streams, device)
     records: list[Record] = _restore(run, trainer, facts) if request.resume else []
-    saved = time.monotonic()
+    saved = -math.inf  # the first block is saved at once
     with runtime.stoppable() as stop:
         for record in trainer.run():
             records.append(record)
@@ -182,19 +135,21 @@ def _train(
                 )
             if time.monotonic() - saved > SAVE_EVERY:
                 _save(run, trainer, facts, records)
-                saved = time.monotonic()
+                saved = (
+                    -math.inf
+                )  # the first block is saved, so that a kill loses no more than that
     model = _model(prepared, trainer)
-    metrics = _metrics(model, records, plans, streams)
+    metrics = summary.metrics_of(model, records, plans, streams)
     heads = parts.objective.heads
     triple = catalog.preset(recipe.method).reference
     origin = provenance.record(where.command, recipe.seed, inputs, [triple])
-    run.write(model, _losses(records, heads), metrics, origin)
-    notes = (*_describe(prepared), *map(str, plans), *_verdicts(metrics))
+    run.write(model, summary.losses_csv(records, heads), metrics, origin)
+    notes = (*summary.described(prepared), *map(str, plans), *summary.verdicts(metrics))
     return Outcome(run.outputs(), {"run": str(run.path), **metrics}, notes)
 
 
 def _trainer(
-    prepared: Prepared, parts: assemble.Triple, streams: Streams, device: torch.device
+    prepared: prepare.Prepared, parts: assemble.Triple, streams: Streams, device: torch.device
 ) -> tuple[Trainer, list[assemble.PlanNote]]:
     """A trainer on the prepared clouds, with its plans solved."""
     recipe = prepared.recipe
@@ -260,7 +215,7 @@ def _split(
     return Snapshots(tuple(train), gaussian), Snapshots(tuple(aside), gaussian)
 
 
-def _model(prepared: Prepared, trainer: Trainer) -> Model:
+def _model(prepared: prepare.Prepared, trainer: Trainer) -> Model:
     """The trained model, on the CPU."""
     trainer.finish()
     return Model(
@@ -307,72 +262,6 @@ def _difference(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     ]
     changed = found["inputs"] != wanted["inputs"]
     return ", ".join(parts) or ("the content of the inputs" if changed else "")
-
-
-def _losses(records: Sequence[Record], heads: Sequence[str]) -> str:
-    """losses.csv: a row a block of steps."""
-    out = text_io.StringIO()
-    write = csv.writer(out, lineterminator="\n").writerow
-    write(["step", "loss", "grad_norm", "seconds", *heads, "validation"])
-    for r in records:
-        own = [repr(r.heads[name]) for name in heads]
-        last = "" if math.isnan(r.validation) else repr(r.validation)
-        write([r.step, repr(r.loss), repr(r.grad_norm), f"{r.seconds:.3f}", *own, last])
-    return out.getvalue()
-
-
-def _metrics(
-    model: Model, records: Sequence[Record], plans: Sequence[assemble.PlanNote], streams: Streams
-) -> dict[str, Any]:
-    """What the fit came to."""
-    last = records[-1]
-    return {
-        "steps": last.step,
-        "loss": float(np.mean([r.loss for r in records[-10:]])),
-        "validation": None if math.isnan(last.validation) else last.validation,
-        "training_seconds": last.seconds,
-        "points": {c.label: len(c) for c in model.clouds},
-        "dimension": model.dim,
-        "plans": [plan.figures() for plan in plans],
-        "holdout": [score.held_out(model, c, streams) for c in model.clouds if c.held_out],
-    }
-
-
-def _describe(prepared: Prepared) -> tuple[str, ...]:
-    """What was understood of the data."""
-    clouds = prepared.snapshots.clouds
-    sizes = ", ".join(f"{c.label}: {len(c)}{' (held out)' * c.held_out}" for c in clouds)
-    return (
-        f"times: {prepared.times}",
-        f"points: {sizes}",
-        f"features: {len(prepared.chain.features)}, flow in {len(prepared.chain.outputs)} "
-        f"dimensions after {prepared.recipe.transform}",
-    )
-
-
-def _plan(prepared: Prepared, device: torch.device) -> dict[str, Any]:
-    """What a fit would do and cost."""
-    recipe = prepared.recipe
-    clouds = prepared.snapshots.kept
-    sizes = [len(cloud) for cloud in clouds]
-    return {
-        "recipe": recipe.to_mapping(),
-        "device": str(device),
-        "points": {cloud.label: len(cloud) for cloud in prepared.snapshots.clouds},
-        "dimension": len(prepared.chain.outputs),
-        "pairs_drawn": recipe.steps * recipe.batch_size,
-        "epochs": recipe.steps * recipe.batch_size / max(sizes),
-        "largest_plan": max((a * b for a, b in pairwise(sizes)), default=0),
-    }
-
-
-def _verdicts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """A line for each held-out time."""
-    return tuple(
-        f"held out {s['label']}: W1 {s['model_w1']:.4f} (static OT {s['static_ot_w1']:.4f}, "
-        f"previous {s['previous_w1']:.4f}, next {s['next_w1']:.4f})"
-        for s in metrics["holdout"]
-    )
 
 
 def _progress(record: Record, steps: int) -> Progress:

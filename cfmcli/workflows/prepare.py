@@ -1,7 +1,7 @@
 """Prepare: from input tables to snapshots in time order."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,34 @@ from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array, Table
 from cfmcli.data.times import TimeMap, map_times
-from cfmcli.data.transforms import some
+from cfmcli.data.transforms import Chain, fit_chain, some
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.io import Selection, require
 from cfmcli.recipe import Recipe
+from cfmcli.workflows import runtime
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+WIDE = 500
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that training needs.
+
+    Args:
+        recipe: with its triple resolved.
+        snapshots: clouds in flow coordinates.
+        chain: the fitted transform.
+        times: how times were found.
+    """
+
+    recipe: Recipe
+    snapshots: Snapshots
+    chain: Chain
+    times: TimeMap
 
 
 def selection(recipe: Recipe) -> Selection:
@@ -33,6 +54,21 @@ def selection(recipe: Recipe) -> Selection:
         layer=recipe.layer,
         use_rep=recipe.use_rep,
     )
+
+
+def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
+    """Order the clouds, fit the transform to those that are kept, and encode them all.
+
+    Raises:
+        DataError: unusable points.
+        ConfigError: options that do not suit them.
+    """
+    raw, times = snapshots(recipe, tables)
+    _not_too_wide(recipe, tables[0])
+    chain = fit_chain(recipe.transform, raw.stacked(), tables[0].features)
+    coupling, interpolant, objective = recipe.triple()
+    resolved = replace(recipe, coupling=coupling, interpolant=interpolant, objective=objective)
+    return Prepared(resolved, raw.encoded(chain.forward), chain, times)
 
 
 def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeMap]:
@@ -253,3 +289,12 @@ def _same(text: str, time: float) -> bool:
         return float(text) == time
     except ValueError:
         return False
+
+
+def _not_too_wide(recipe: Recipe, table: Table) -> None:
+    """Warn where a flow would live in very many dimensions."""
+    if len(table.features) > WIDE and "pca" not in recipe.transform:
+        runtime.warn(
+            f"A flow in {len(table.features)} dimensions is slow and hard to learn: reduce them "
+            'with --transform "log1p,pca:n=50", or use a representation (--use-rep X_pca).'
+        )

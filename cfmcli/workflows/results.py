@@ -99,21 +99,39 @@ def clock(times: Array) -> "pd.Categorical":
     return pd.Categorical(times, categories=sorted(set(times.tolist())), ordered=True)
 
 
-def loadings(model: Model) -> dict[str, Array]:
-    """PCA of the model, scanpy-shaped, where the flow's last transform is one: PCs and X_mean."""
-    last = model.chain.maps[-1]
-    if not isinstance(last, ProjectionMap):
+def loadings(model: Model, *, own: bool = True) -> dict[str, Array]:
+    """The PCA of the model, if it has one, as varm entries.
+
+    Args:
+        model: whose transform is meant.
+        own: the names that scanpy uses are free; they are taken where the PCA is what comes last
+            before the flow, so that they belong to the coordinates written beside them.
+    """
+    found = _pca(model)
+    if found is None:
         return {}
-    return {"PCs": last.components.T, "X_mean": last.mean.T}
+    names = ("PCs", "X_mean") if own and _ends_in_pca(model) else ("cfm_PCs", "cfm_X_mean")
+    return dict(zip(names, (found.components.T, found.mean.T), strict=True))
 
 
 def explained(model: Model) -> dict[str, Any]:
-    """What that PCA explains, as scanpy writes it to `uns`."""
-    last = model.chain.maps[-1]
-    if not isinstance(last, ProjectionMap):
+    """What that PCA explains, as scanpy writes it to `uns`, where it comes last."""
+    found = _pca(model)
+    if found is None or not _ends_in_pca(model):
         return {}
     params = {"zero_center": True, "use_highly_variable": False}
-    return {"pca": {"params": params, "variance": last.variance, "variance_ratio": last.share}}
+    return {"pca": {"params": params, "variance": found.variance, "variance_ratio": found.share}}
+
+
+def _pca(model: Model) -> ProjectionMap | None:
+    """The last PCA of the model's transform."""
+    found = [item for item in model.chain.maps if isinstance(item, ProjectionMap)]
+    return found[-1] if found else None
+
+
+def _ends_in_pca(model: Model) -> bool:
+    """Whether the flow lives in the coordinates of a PCA."""
+    return isinstance(model.chain.maps[-1], ProjectionMap)
 
 
 @dataclass(frozen=True)
@@ -193,7 +211,7 @@ def additions(
     if basis.startswith("obsm:"):
         name = basis.removeprefix("obsm:").removeprefix("X_")
         return io.Annotation(obsm={"X_cfm": values, f"velocity_{name}": tangent}, uns=uns)
-    own = bool(loadings(model)) and "X_pca" not in holder.obsm
+    own = _ends_in_pca(model) and "X_pca" not in holder.obsm
     name = "pca" if own else "cfm_start"
     obsm = {
         "X_cfm": moved.end,
@@ -203,10 +221,9 @@ def additions(
     if holder.width != len(model.features):
         return io.Annotation(obsm=obsm, uns=uns)
     layers = {"cfm": values, "velocity": tangent}
-    if not own:
-        return io.Annotation(obsm=obsm, layers=layers, uns=uns)
-    uns |= explained(model)
-    return io.Annotation(obsm=obsm, layers=layers, varm=loadings(model), uns=uns)
+    varm = loadings(model, own=own)
+    more = explained(model) if own else {}
+    return io.Annotation(obsm=obsm, layers=layers, varm=varm, uns=uns | more)
 
 
 def facts(verb: str, run: str, where: Runtime, **more: str | float | int) -> dict[str, Any]:

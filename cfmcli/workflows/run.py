@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cfmcli import checkpoint, io, plots
-from cfmcli.errors import OutputExistsError
+from cfmcli.errors import OutputExistsError, ResourceError
 from cfmcli.model import Model
 from cfmcli.requests import Interrupted
 
@@ -65,8 +65,13 @@ class Run:
     def writing(self) -> Iterator[None]:
         """The folder, there for as long as it is written; gone if nothing worth keeping came."""
         created = not self.path.exists()
-        with io.blaming_disk(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with io.blaming_disk(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:
+            raise ResourceError(
+                f"{self.path}: this file system lets no folder be made there: choose another -o."
+            ) from None
         try:
             yield
         except BaseException as error:

@@ -1,8 +1,9 @@
 """Verbs: sample, transport, likelihood and interpolate, from files to files."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from cfmcli import catalog, io
 from cfmcli.data.snapshots import Cloud
@@ -21,7 +22,7 @@ from cfmcli.requests import (
     SampleRequest,
     TransportRequest,
 )
-from cfmcli.workflows import points, results, runtime, score
+from cfmcli.workflows import points, prepare, results, runtime, score
 
 
 def load(run: str, where: Runtime) -> Model:
@@ -91,13 +92,15 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
         solver=request.integration.solver,
     )
     results.write_moved(request.output, request.data, model, table, moved, said)
+    rows = _rows(model, table, start)
     figures |= {
         "nfe": paths.nfe,
-        "mean_cost": float(((moved.end - x) ** 2).sum(axis=1).mean()),
-        "path_energy": float(paths.energy.mean()),
+        "mean_cost": float(((moved.end - x) ** 2).sum(axis=1)[rows].mean()),
+        "path_energy": float(paths.energy[rows].mean()),
     }
     if observed is not None:
-        figures |= _scores(moved.end, observed, request.max_points, Streams(where.seed))
+        carried = Weighted(moved.end[rows], _weights(model, table)[rows])
+        figures |= _scores(carried, observed, request.max_points, Streams(where.seed))
     return Outcome({"points": request.output}, figures)
 
 
@@ -214,25 +217,47 @@ def _warn_of_other_times(model: Model, table: Table, start: float) -> None:
         )
 
 
-def _observed(model: Model, against: str, time: float) -> Array | None:
-    """Observed points at a time, in flow coordinates: of a file, or stored with the run."""
+class Weighted(NamedTuple):
+    """Points in flow coordinates, shape (n, D), with weights of shape (n,)."""
+
+    points: Array
+    weights: Array
+
+    def some(self, most: int, rng: np.random.Generator) -> "Weighted":
+        """At most so many of them, at random."""
+        rows = np.sort(rng.permutation(len(self.points))[:most])
+        return Weighted(self.points[rows], self.weights[rows])
+
+
+def _observed(model: Model, against: str, time: float) -> Weighted | None:
+    """Observed points at a time: of a file, or stored with the run."""
     if not against:
         cloud = model.cloud(time, held_out=True)
-        return None if cloud is None else np.asarray(cloud.points)
+        return None if cloud is None else Weighted(np.asarray(cloud.points), cloud.weights)
     table = points.read_points(model, against)
+    table = table.rows(_rows(model, table, time))
+    return Weighted(model.encode(table.values), _weights(model, table))
+
+
+def _rows(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_]:
+    """The rows of a table that were observed at a time; all where it does not say, or none was."""
     there = points.at_time(model, table, time)
-    if there is not None and there.sum() >= 2:
-        table = table.rows(there)
-    return model.encode(table.values)
+    return there if there is not None and there.any() else np.ones(len(table), dtype=np.bool_)
 
 
-def _scores(x: Array, y: Array, most: int, streams: Streams) -> dict[str, Any]:
+def _weights(model: Model, table: Table) -> Array:
+    """The weights of a table's points, equal where it has no such column."""
+    key = model.recipe.weight_key
+    return prepare.weights(table, key if key in table.obs.columns else "")
+
+
+def _scores(x: Weighted, y: Weighted, most: int, streams: Streams) -> dict[str, Any]:
     """Distances between carried and observed points, on at most so many of each."""
     rng = streams.numpy("scores")
-    parts = [p[np.sort(rng.permutation(len(p))[:most])] for p in (x, y)]
+    ours, theirs = x.some(most, rng), y.some(most, rng)
     return {
-        **score.distances(*parts),
-        "scored_points": [len(part) for part in parts],
+        **score.distances(ours.points, theirs.points, ours.weights, theirs.weights),
+        "scored_points": [len(ours.points), len(theirs.points)],
         "scored_in": "flow coordinates",
     }
 

@@ -1,0 +1,83 @@
+"""Summary: what a fit understood, would do, and came to."""
+
+import csv
+import io as text_io
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from cfmcli.flows.streams import Streams
+from cfmcli.flows.training import Record
+from cfmcli.model import Model
+from cfmcli.workflows import assemble, score
+from cfmcli.workflows.prepare import Prepared
+
+
+def losses_csv(records: Sequence[Record], heads: Sequence[str]) -> str:
+    """losses.csv: a row a block of steps."""
+    out = text_io.StringIO()
+    write = csv.writer(out, lineterminator="\n").writerow
+    write(["step", "loss", "grad_norm", "seconds", *heads, "validation"])
+    for r in records:
+        own = [repr(r.heads[name]) for name in heads]
+        last = "" if math.isnan(r.validation) else repr(r.validation)
+        write([r.step, repr(r.loss), repr(r.grad_norm), f"{r.seconds:.3f}", *own, last])
+    return out.getvalue()
+
+
+def metrics_of(
+    model: Model, records: Sequence[Record], plans: Sequence[assemble.PlanNote], streams: Streams
+) -> dict[str, Any]:
+    """What the fit came to."""
+    last = records[-1]
+    return {
+        "steps": last.step,
+        "loss": float(np.mean([r.loss for r in records[-10:]])),
+        "validation": None if math.isnan(last.validation) else last.validation,
+        "training_seconds": last.seconds,
+        "points": {c.label: len(c) for c in model.clouds},
+        "dimension": model.dim,
+        "plans": [plan.figures() for plan in plans],
+        "holdout": [score.held_out(model, c, streams) for c in model.clouds if c.held_out],
+    }
+
+
+def described(prepared: Prepared) -> tuple[str, ...]:
+    """What was understood of the data."""
+    clouds = prepared.snapshots.clouds
+    sizes = ", ".join(f"{c.label}: {len(c)}{' (held out)' * c.held_out}" for c in clouds)
+    return (
+        f"times: {prepared.times}",
+        f"points: {sizes}",
+        f"features: {len(prepared.chain.features)}, flow in {len(prepared.chain.outputs)} "
+        f"dimensions after {prepared.recipe.transform}",
+    )
+
+
+def planned(prepared: Prepared, device: torch.device) -> dict[str, Any]:
+    """What a fit would do and cost."""
+    recipe = prepared.recipe
+    clouds = prepared.snapshots.kept
+    sizes = [len(cloud) for cloud in clouds]
+    return {
+        "recipe": recipe.to_mapping(),
+        "device": str(device),
+        "points": {cloud.label: len(cloud) for cloud in prepared.snapshots.clouds},
+        "dimension": len(prepared.chain.outputs),
+        "pairs_drawn": recipe.steps * recipe.batch_size,
+        "epochs": recipe.steps * recipe.batch_size / max(sizes),
+        "largest_plan": max((a * b for a, b in pairwise(sizes)), default=0),
+    }
+
+
+def verdicts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """A line for each held-out time."""
+    return tuple(
+        f"held out {s['label']}: W1 {s['model_w1']:.4f} (static OT {s['static_ot_w1']:.4f}, "
+        f"previous {s['previous_w1']:.4f}, next {s['next_w1']:.4f})"
+        for s in metrics["holdout"]
+    )
