@@ -8,6 +8,7 @@ import pytest
 from cfmcli.model import Model
 from cfmcli.requests import Runtime
 from cfmcli.workflows import results
+from tests.conftest import Fit
 
 
 def test_the_clock_is_an_ordered_categorical_of_numbers(tmp_path: Path) -> None:
@@ -59,3 +60,22 @@ def test_loadings_rebuild_the_coordinates(cells_run: Path, toy_run: Path) -> Non
 def test_anndata_is_known_by_its_suffix(path: str, is_one: bool) -> None:
     """In any case of letters."""
     assert results.is_anndata(path) is is_one
+
+
+def test_a_pca_that_is_not_last_is_written_under_names_of_its_own(
+    samples: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """Its loadings are there, and do not pass for those of other coordinates."""
+    fit_run(
+        tmp_path / "run",
+        samples / "timecourse.h5ad",
+        time_key="day",
+        transform="log1p,pca:n=3,standardize",
+    )
+    model = Model.load(tmp_path / "run")
+    found = results.loadings(model)
+    assert set(found) == {"cfm_PCs", "cfm_X_mean"}
+    assert results.explained(model) == {}
+    counts = np.random.default_rng(0).poisson(3, size=(5, 30))
+    projected = (np.log1p(counts) - found["cfm_X_mean"].ravel()) @ found["cfm_PCs"]
+    np.testing.assert_allclose(model.chain.maps[-1].forward(projected), model.encode(counts))

@@ -724,3 +724,51 @@ def test_stochastic_or_not_rows_stay_in_order(
         do(request)
         outs.append(frame(out).set_index("id"))
     pd.testing.assert_frame_equal(outs[0].loc[mixed["id"]], outs[1], rtol=1e-4, atol=1e-4)
+
+
+# Scores of transport
+
+
+def test_only_points_of_the_start_are_scored(
+    cells_run: Path, samples: Path, tmp_path: Path
+) -> None:
+    """A file of all days is carried whole and gives the figures of the first day's file."""
+    data = anndata.read_h5ad(samples / "timecourse.h5ad")
+    first = tmp_path / "first.h5ad"
+    data[data.obs["day"] == 0].copy().write_h5ad(first)
+    run = str(cells_run)
+    own = do(TransportRequest(run, str(first), str(tmp_path / "a.h5ad"), integration=STEPS))
+    source = str(samples / "timecourse.h5ad")
+    with pytest.warns(CfmWarning, match="other times"):
+        whole = do(TransportRequest(run, source, str(tmp_path / "b.h5ad"), integration=STEPS))
+    assert whole.figures["points"] == len(data)
+    for name in ("w1", "w2", "mean_cost", "path_energy"):
+        assert whole.figures[name] == pytest.approx(own.figures[name], rel=1e-6)
+    assert whole.figures["scored_points"] == own.figures["scored_points"]
+
+
+def test_scores_weigh_both_sides(
+    samples: Path, tmp_path: Path, fit_run: Callable[..., Any]
+) -> None:
+    """Weights of w on a point score as w copies of it, in the file and in the stored snapshot."""
+    rng = np.random.default_rng(0)
+    heavy = rng.integers(1, 4, size=30)
+    for name in ("source", "target"):
+        cloud = pd.read_csv(samples / f"{name}.csv").head(30).assign(w=heavy.astype(float))
+        cloud.to_csv(tmp_path / f"{name}.csv", index=False)
+        cloud.loc[np.repeat(np.arange(30), heavy)].assign(w=1.0).to_csv(
+            tmp_path / f"{name}_copies.csv", index=False
+        )
+    fit_run(tmp_path / "run", tmp_path / "source.csv", tmp_path / "target.csv", weight_key="w")
+    run = str(tmp_path / "run")
+    weighed = do(TransportRequest(run, str(tmp_path / "source.csv"), str(tmp_path / "a.csv")))
+    copied = do(
+        TransportRequest(
+            run,
+            str(tmp_path / "source_copies.csv"),
+            str(tmp_path / "b.csv"),
+            against=str(tmp_path / "target_copies.csv"),
+        )
+    )
+    for name in ("w1", "w2"):
+        assert weighed.figures[name] == pytest.approx(copied.figures[name], rel=1e-5)
