@@ -13,7 +13,7 @@ class Runtime:
 
     Args:
         device: auto, cpu, cuda, cuda:I or mps.
-        threads: CPU threads; 0 takes what the machine allows, at most 4.
+        threads: CPU threads; 0 takes what the machine allows, at most 4, or 1 for small networks.
         force: whether existing outputs may be overwritten.
         seed: seed of all randomness.
         command: the command line, for provenance.

@@ -211,7 +211,7 @@ class Common:
             panel=COMMON,
             min=0,
             metavar="INT",
-            unset="what the machine allows, at most 4",
+            unset="what the machine allows, at most 4; 1 for small networks",
         ),
     ] = Runtime.threads
     quiet: Annotated[

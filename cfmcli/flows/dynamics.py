@@ -16,7 +16,7 @@ from cfmcli.flows.likelihood import Divergence, density_change
 from cfmcli.flows.solvers import Solver, State
 
 CHUNK = 4096
-TANGENTS = 2**21
+TANGENTS = 2**14
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Flow:
         most = 0
         field = self._double if solver.double else self.field
         velocity = field.heads["velocity"]
-        for rows in _chunks(len(x), max(64, min(CHUNK, TANGENTS // (128 * x.shape[1])))):
+        for rows in _chunks(len(x), max(64, min(CHUNK, TANGENTS // x.shape[1]))):
             with torch.no_grad():
                 found = density_change(
                     velocity,

@@ -46,7 +46,7 @@ def learn(
     Raises:
         CfmError: see `fit`.
     """
-    device = runtime.prepare(where)
+    device = _device(recipe, where)
     prepared = prepare.prepared(recipe, tables)
     parts = assemble.triple(prepared.recipe)
     streams = Streams(recipe.seed)
@@ -86,7 +86,7 @@ def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -
     parts = assemble.triple(recipe)
     _check_specs(recipe)
     run = Run(Path(request.run))
-    device = runtime.prepare(where)
+    device = _device(recipe, where)
     run.claim(recipe.inputs, force=where.force, resume=request.resume)
     if request.resume and run.finished():
         return _already(run, recipe)
@@ -97,6 +97,12 @@ def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -
         return Outcome({}, summary.planned(prepared, device), notes)
     with run.writing():
         return _train(prepared, parts, run, (request, where, listen), device)
+
+
+def _device(recipe: Recipe, where: Runtime) -> torch.device:
+    """The device, and threads that suit the network and the batch."""
+    width = catalog.build("fields", recipe.field).width
+    return runtime.prepare(where, width, recipe.batch_size)
 
 
 def _check_specs(recipe: Recipe) -> None:

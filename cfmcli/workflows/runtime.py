@@ -18,10 +18,19 @@ if TYPE_CHECKING:
     import torch
 
 MOST_THREADS = 4
+WORTH_SHARING = 2**20
 
 
-def prepare(runtime: Runtime) -> "torch.device":
+def prepare(runtime: Runtime, width: int, rows: int) -> "torch.device":
     """Set threads and determinism, and find the device.
+
+    Unless the user says otherwise, one thread does work whose layers have less than a million
+    numbers: there, waking a second one costs more than it gains.
+
+    Args:
+        runtime: what the user asked for.
+        width: units of a layer of the network.
+        rows: points that pass through it at once.
 
     Raises:
         ConfigError: if the device is no device's name.
@@ -29,7 +38,8 @@ def prepare(runtime: Runtime) -> "torch.device":
     """
     import torch
 
-    torch.set_num_threads(runtime.threads or allowed_threads())
+    fitting = allowed_threads() if width * rows >= WORTH_SHARING else 1
+    torch.set_num_threads(runtime.threads or fitting)
     torch.use_deterministic_algorithms(True, warn_only=True)
     return find_device(runtime.device)
 

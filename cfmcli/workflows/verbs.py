@@ -9,6 +9,7 @@ from cfmcli import catalog, io
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics import CHUNK, TANGENTS
 from cfmcli.flows.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, with_tolerances
@@ -25,10 +26,17 @@ from cfmcli.requests import (
 from cfmcli.workflows import points, prepare, results, runtime, score
 
 
-def load(run: str, where: Runtime) -> Model:
-    """The model of a run, on the device asked for."""
+def load(run: str, where: Runtime, rows: int = CHUNK) -> Model:
+    """The model of a run, on the device asked for.
+
+    Args:
+        run: run folder.
+        where: device and threads.
+        rows: points, or tangents of points, that pass through the network at once.
+    """
     model = Model.load(run)
-    return model.on(runtime.prepare(where))
+    width = catalog.build("fields", model.recipe.field).width
+    return model.on(runtime.prepare(where, width, rows))
 
 
 def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -114,7 +122,7 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
     catalog.build("divergences", request.divergence)
     catalog.build("bases", request.base)
     io.claim(request.output, force=where.force, inputs=_given(request.data))
-    model = load(request.run, where)
+    model = load(request.run, where, TANGENTS)
     time = _time(model, request.time, last=True)
     table = points.read_points(model, request.data)
     figures: dict[str, Any] = {"points": len(table), "time": time}

@@ -12,13 +12,15 @@ from cfmcli.workflows import runtime
 
 
 def test_threads_are_those_asked_for() -> None:
-    """An explicit number is taken as it is; none means what the machine allows."""
+    """An explicit number is taken as it is; else large layers take what the machine allows."""
     before = torch.get_num_threads()
     try:
-        runtime.prepare(Runtime(device="cpu", threads=2))
+        runtime.prepare(Runtime(device="cpu", threads=2), 128, 256)
         assert torch.get_num_threads() == 2
-        runtime.prepare(Runtime(device="cpu"))
+        runtime.prepare(Runtime(device="cpu"), 1024, 1024)
         assert torch.get_num_threads() == runtime.allowed_threads()
+        runtime.prepare(Runtime(device="cpu"), 128, 256)
+        assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
 
