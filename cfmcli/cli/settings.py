@@ -21,7 +21,7 @@ _FAMILIES = {
     "field": "fields",
     "transform": "transforms",
 }
-_PLACEHOLDERS = {str: "TEXT", int: "INT", float: "FLOAT"}
+_METAVARS = {str: "TEXT", int: "INT", float: "FLOAT"}
 _UNSET = {
     "id_key": "cell, barcode, id, obs_names, or a column without a name",
     "features": "all numeric columns",
@@ -84,10 +84,10 @@ def _annotation(name: str, section: str, kind: Any) -> Any:
         return Annotated[str | None, spec(flag, family=_FAMILIES[name], **common)]
     if name in _REPEATABLE:
         return Annotated[list[str] | None, option(flag, metavar="TIME", **common)]
-    if kind not in _PLACEHOLDERS:
+    if kind not in _METAVARS:
         return Annotated[str | None, option(flag, metavar="LIST", **common)]
-    placeholder = "COLUMN" if name.endswith("_key") else _PLACEHOLDERS[kind]
-    return Annotated[kind | None, option(flag, metavar=placeholder, **common)]
+    shown = "COLUMN" if name.endswith("_key") else _METAVARS[kind]
+    return Annotated[kind | None, option(flag, metavar=shown, **common)]
 
 
 def _sentence(meaning: str, is_spec: bool) -> str:
