@@ -1,20 +1,23 @@
 """The Python API: the command line's verbs on arrays, DataFrames and AnnData."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
 from cfmcli import io, model, recipe
+from cfmcli.data.conditions import word
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.motion import motion
 from cfmcli.flows.solvers import Solver
-from cfmcli.model import LogProb, as_solver
-from cfmcli.requests import Runtime
+from cfmcli.flows.streams import Streams
+from cfmcli.model import AnySolver, LogProb
+from cfmcli.requests import Condition, Runtime, Scoring
 from cfmcli.workflows import fit as fitting
 from cfmcli.workflows import points, prepare, results
 from cfmcli.workflows.run import Run
@@ -25,6 +28,53 @@ if TYPE_CHECKING:
 __all__ = ["Model", "fit"]
 
 Points = Any
+
+
+class Chosen(TypedDict, total=False):
+    """Keywords that choose the condition of points of a conditional flow.
+
+    Without them each point comes under its own: the columns of a DataFrame or of an AnnData's obs,
+    or what was drawn with it.
+
+    Args:
+        label: a class, for all points.
+        covariates: column -> number, for all points.
+    """
+
+    label: Any
+    covariates: Mapping[str, float]
+
+
+class Guided(Chosen, total=False):
+    """The same, with the weight of the condition.
+
+    Args:
+        guidance: w of classifier-free guidance: 0 leaves the condition out, 1 is the conditional
+            flow itself, more exaggerates it.
+    """
+
+    guidance: float
+
+
+class Scored(Chosen, total=False):
+    """The same, with how densities are obtained.
+
+    Args:
+        base: spec of the density that is known.
+        divergence: spec of the divergence.
+        estimator: spec of the estimator.
+        sde: diffusion of stochastic dynamics, a number or a spec.
+        known: where the density is known: "source" or "target".
+    """
+
+    base: str
+    divergence: str
+    estimator: str
+    sde: str | float
+    known: str
+
+
+CHOSEN = ("label", "covariates", "guidance")
 
 
 @dataclass(frozen=True)
@@ -76,10 +126,27 @@ class Model:
         return self.core.clouds
 
     def sample(
-        self, n: int, time: float | None = None, *, solver: Solver | str = "dopri5", seed: int = 0
+        self,
+        n: int,
+        time: float | None = None,
+        *,
+        solver: AnySolver = "",
+        sde: str | float = "",
+        seed: int = 0,
+        **condition: Unpack[Guided],
     ) -> Array:
-        """Draw n source points and carry them to a time (default: the last), shape (n, d)."""
-        return self.core.sample(n, time, solver=solver, seed=seed)
+        """Draw n source points and carry them to a time (default: the last), shape (n, d).
+
+        Args:
+            n: how many points.
+            time: clock time.
+            solver: integrator or its spec.
+            sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
+            seed: seed of the draw, and of the noise.
+            condition: label, covariates and guidance, where the flow is conditional.
+        """
+        given = _given(condition)
+        return self.core.sample(n, time, given=given, solver=solver, sde=str(sde), seed=seed)
 
     def transport(
         self,
@@ -87,25 +154,40 @@ class Model:
         start: float | None = None,
         end: float | None = None,
         *,
-        solver: Solver | str = "dopri5",
+        solver: AnySolver = "",
+        sde: str | float = "",
+        seed: int = 0,
+        **condition: Unpack[Guided],
     ) -> Points:
         """Carry points from one time (default: the first) to another (default: the last).
+
+        Args:
+            data: points, with their conditions where the flow is conditional.
+            start: clock time of the points.
+            end: where they go.
+            solver: integrator or its spec.
+            sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
+            seed: seed of the noise.
+            condition: label, covariates and guidance, instead of the points' own.
 
         Returns:
             An array for an array; a DataFrame with its features moved; a copy of an AnnData with
             `obsm["X_cfm"]`, velocities and, where the transform has an inverse, layers added.
         """
-        table = self._table(data)
+        table, given = self._table(data), _given(condition)
         times = self.timeline.times
         begin, stop = times[0] if start is None else start, times[-1] if end is None else end
         x = self.core.encode(table.values)
-        paths = self.core.flow.paths(x, (begin, stop), as_solver(solver))
-        velocity = self.core.flow.velocity(x, begin, forward=stop >= begin)
+        guide = self.core.guide(table.obs, given, table.origin)
+        moves = motion(solver, str(sde), Streams(seed))
+        paths = moves.paths(self.core.flow, x, (begin, stop), guide)
+        velocity = self.core.flow.velocity(x, begin, forward=stop >= begin, guide=guide)
         moved = results.Moved(x, paths.points[-1], velocity)
         result = table.with_values(self.core.chain.inverse(moved.end))
         if not io.is_anndata(data):
             return io.like(data, result)
-        facts = results.facts("transport", "", Runtime(), start=begin, end=stop, nfe=paths.nfe)
+        span, how = {"start": begin, "end": stop}, results.chosen(given)
+        facts = results.facts("transport", "", Runtime(), **span, nfe=paths.nfe, **how)
         holder = results.Holder(list(data.obsm), data.n_vars)
         added = results.additions(self.core, table.basis, holder, moved, facts)
         return io.like(data, result, added)
@@ -116,16 +198,31 @@ class Model:
         times: Sequence[float],
         start: float | None = None,
         *,
-        solver: Solver | str = "dopri5",
+        solver: AnySolver = "",
+        sde: str | float = "",
+        seed: int = 0,
+        **condition: Unpack[Guided],
     ) -> Points:
         """Positions of points at some times, in any order.
+
+        Args:
+            data: points, with their conditions where the flow is conditional.
+            times: clock times.
+            start: clock time of the points (default: the first).
+            solver: integrator or its spec.
+            sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
+            seed: seed of the noise.
+            condition: label, covariates and guidance, instead of the points' own.
 
         Returns:
             For an array, positions of shape (T, n, d). Else a tidy DataFrame with `trajectory`,
             `time`, the features and the annotations of the starting points.
         """
         table = self._table(data)
-        frames = self.core.interpolate(table.values, times, start, solver=solver)
+        guide = self.core.guide(table.obs, _given(condition), table.origin)
+        frames = self.core.interpolate(
+            table.values, times, start, guide=guide, solver=solver, sde=str(sde), seed=seed
+        )
         return self._tidy(table, times, frames) if io.is_named(data) else frames
 
     def log_prob(
@@ -133,19 +230,26 @@ class Model:
         data: Points,
         time: float | None = None,
         *,
-        base: str = "auto",
-        divergence: str = "auto",
         solver: Solver | str = "dopri5",
         seed: int = 0,
+        **how: Unpack[Scored],
     ) -> LogProb:
-        """Log densities of points at a time (default: the last), in nats."""
+        """Log densities of points at a time (default: the last), in nats.
+
+        Args:
+            data: points, with their conditions where the flow is conditional.
+            time: clock time of the points.
+            solver: integrator of the flow or its spec.
+            seed: seed of probes, of noise and of fitting the base.
+            how: base, divergence, estimator, sde and known, as `cfm likelihood` has them; label
+                and covariates, instead of the points' own.
+        """
+        table = self._table(data)
+        given = _given({k: v for k, v in how.items() if k in CHOSEN}).unguided()
+        scoring = Scoring(**{k: str(v) for k, v in how.items() if k not in CHOSEN})
+        told = self.core.conditions.told(table.obs, given, table.origin)
         return self.core.log_prob(
-            self._table(data).values,
-            time,
-            base=base,
-            divergence=divergence,
-            solver=solver,
-            seed=seed,
+            table.values, time, obs=told, scoring=scoring, solver=solver, seed=seed
         )
 
     def _table(self, data: Points) -> Table:
@@ -176,6 +280,12 @@ class Model:
         return pd.concat([found, repeated], axis=1)
 
 
+def _given(condition: Mapping[str, Any]) -> Condition:
+    """Keywords as a condition; a label may be a number."""
+    label = condition.get("label")
+    return Condition(**{**condition, "label": "" if label is None else word(label)})
+
+
 def fit(*data: Points, device: str = "auto", threads: int = 0, **settings: Any) -> Model:
     """Fit a flow between clouds in memory.
 
@@ -192,7 +302,9 @@ def fit(*data: Points, device: str = "auto", threads: int = 0, **settings: Any) 
     Raises:
         CfmError: the same errors as the command line's.
     """
-    if not data:
+    if data and settings.get("from_run"):
+        raise ConfigError("from_run takes the points of that run: give no data beside it.")
+    if not (data or settings.get("from_run")):
         raise ConfigError("There is nothing to fit: give one or more clouds.")
     names = tuple(f"data[{k}]" for k in range(len(data)))
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

@@ -48,21 +48,56 @@ def _torchdiffeq(target: str, **names: str) -> dict[str, Entry]:
 
 
 CATALOG: dict[str, dict[str, Entry]] = {
-    "couplings": _in(
-        "flows.couplings",
-        independent="Independent",
-        exact="Exact",
-        sinkhorn="Sinkhorn",
-        blocks="Blocks",
-    ),
-    "interpolants": _in(
-        "flows.interpolants",
-        linear="Linear",
-        trigonometric="Trigonometric",
-        brownian="Brownian",
-        onesided_linear="OneSidedLinear",
-    ),
-    "objectives": _in("flows.objectives", velocity="Velocity"),
+    "couplings": {
+        **_in(
+            "flows.couplings",
+            independent="Independent",
+            exact="Exact",
+            sinkhorn="Sinkhorn",
+            blocks="Blocks",
+            paired="Paired",
+        ),
+        **_in("flows.relaxed", unbalanced="Unbalanced", partial="Partial"),
+        **_in("flows.matching", stable="Stable", heuristic="Heuristic"),
+        **_in("flows.bijection", bsp="BinaryPartition"),
+        **_in("flows.semidiscrete", semidiscrete="SemiDiscrete"),
+    },
+    "interpolants": {
+        **_in(
+            "flows.interpolants",
+            linear="Linear",
+            trigonometric="Trigonometric",
+            brownian="Brownian",
+        ),
+        **_in(
+            "flows.curves",
+            spline="Spline",
+            encdec="EncoderDecoder",
+            vp="VariancePreserving",
+        ),
+        **_in(
+            "flows.onesided",
+            onesided_linear="OneSidedLinear",
+            onesided_trigonometric="OneSidedTrigonometric",
+            onesided_sbdm="OneSidedDiffusion",
+            mirror="Mirror",
+        ),
+        **_in("flows.learned", learned="Learned", learned_bridge="LearnedBridge"),
+    },
+    "objectives": {
+        **_in("flows.objectives", velocity="Velocity"),
+        "velocity+score": Entry("cfmcli.flows.latent_objectives:VelocityScore"),
+        "velocity+denoiser": Entry("cfmcli.flows.latent_objectives:VelocityDenoiser"),
+        "v+score": Entry("cfmcli.flows.latent_objectives:MeanVelocityScore"),
+        "v+denoiser": Entry("cfmcli.flows.latent_objectives:MeanVelocityDenoiser"),
+        **_in("flows.latent_objectives", denoiser="Denoiser"),
+        **_in("flows.objectives", static="Static"),
+        "sf2m": Entry(
+            "cfmcli.flows.latent_objectives:VelocityScore",
+            {"weighted": True},
+            "Velocity and score of a bridge, the score weighted to unit variance: [SF]2M.",
+        ),
+    },
     "fields": _in("flows.fields", mlp="MLP"),
     "solvers": {
         **_torchdiffeq(
@@ -83,18 +118,30 @@ CATALOG: dict[str, dict[str, Entry]] = {
             explicit_adams="Adams-Bashforth, multistep, order 4.",
             implicit_adams="Adams-Bashforth-Moulton, multistep with correction, order 4.",
         ),
+        **_in("flows.sde", euler_maruyama="EulerMaruyama", stochastic_heun="StochasticHeun"),
     },
-    "bases": _in(
-        "flows.densities",
-        auto="Auto",
-        gaussian="Gaussian",
-        gmm="GaussianMixture",
-        kde="KernelDensity",
+    "diffusions": _in(
+        "flows.diffusions",
+        constant="Constant",
+        bridge="Bridge",
+        decreasing="Decreasing",
+        gamma="Gamma",
     ),
+    "bases": {
+        **_in(
+            "flows.densities",
+            auto="Auto",
+            gaussian="Gaussian",
+            gmm="GaussianMixture",
+            kde="KernelDensity",
+        ),
+        **_in("flows.flow_density", flow="FlowBase"),
+    },
     "transforms": _in(
         "data.transforms", none="Identity", standardize="Standardize", log1p="Log1p", pca="PCA"
     ),
     "divergences": _in("flows.likelihood", auto="Auto", exact="Exact", hutchinson="Hutchinson"),
+    "estimators": _in("flows.estimators", ode="Ode", sde="Controlled", feynman_kac="FeynmanKac"),
     "metrics": _in(
         "metrics",
         w1="w1",
@@ -102,6 +149,11 @@ CATALOG: dict[str, dict[str, Entry]] = {
         sliced_w2="sliced_w2",
         energy="energy_distance",
         mmd="mmd",
+        sinkhorn_divergence="sinkhorn_divergence",
+        path_energy="path_energy",
+        npe="normalized_path_energy",
+        straightness="straightness",
+        curvature="curvature",
     ),
 }
 

@@ -1,19 +1,30 @@
 """Checkpoints: tensors and one JSON text in a safetensors file; nothing in it can execute."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli.data.snapshots import Cloud
 from cfmcli.headers import FORMAT, MODEL, TRAINING, damaged, read_facts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MODEL", "TRAINING", "pack", "pack_frame", "read_facts", "unpack", "unpack_frame"]
+__all__ = [
+    "MODEL",
+    "TRAINING",
+    "pack",
+    "pack_clouds",
+    "pack_frame",
+    "read_facts",
+    "unpack",
+    "unpack_clouds",
+    "unpack_frame",
+]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -46,6 +57,39 @@ def unpack(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         return load(path.read_bytes()), facts
     except (SafetensorError, ValueError, KeyError) as error:
         raise damaged(path, str(error)) from None
+
+
+def pack_clouds(clouds: Sequence[Cloud]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Clouds as arrays and facts, the points in float32.
+
+    Returns:
+        Arrays by name, and what `unpack_clouds` needs besides.
+    """
+    arrays: dict[str, Any] = {}
+    stored = []
+    for k, cloud in enumerate(clouds):
+        frame, facts = pack_frame(cloud.obs, f"cloud.{k}")
+        arrays |= frame
+        arrays[f"cloud.{k}.points"] = np.asarray(cloud.points, dtype=np.float32)
+        arrays[f"cloud.{k}.weights"] = cloud.weights
+        facts |= {"label": cloud.label, "time": cloud.time, "held_out": cloud.held_out}
+        stored.append(facts)
+    return arrays, stored
+
+
+def unpack_clouds(arrays: Arrays, stored: Sequence[Mapping[str, Any]]) -> tuple[Cloud, ...]:
+    """The clouds that `pack_clouds` packed."""
+    return tuple(
+        Cloud(
+            arrays[f"cloud.{k}.points"].astype(np.float64),
+            arrays[f"cloud.{k}.weights"],
+            unpack_frame(arrays, facts, f"cloud.{k}"),
+            facts["label"],
+            facts["time"],
+            facts["held_out"],
+        )
+        for k, facts in enumerate(stored)
+    )
 
 
 def pack_frame(frame: "pd.DataFrame", prefix: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,28 +2,39 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as member
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from cfmcli import catalog, checkpoint
+from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
-from cfmcli.data.transforms import Chain, load_chain
-from cfmcli.errors import CheckpointError, ConfigError, DataError
-from cfmcli.flows.densities import Base, Density, standard_normal
+from cfmcli.data.transforms import Chain
+from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.displacement import Displacement, Gap
 from cfmcli.flows.dynamics import Flow, Paths
-from cfmcli.flows.fields import MLP, Field
-from cfmcli.flows.plans import systematic
+from cfmcli.flows.fields import Field
+from cfmcli.flows.motion import Motion, motion
+from cfmcli.flows.plans import IntArray
+from cfmcli.flows.reading import Guide, Reading
+from cfmcli.flows.sde import StochasticSolver, deterministic
 from cfmcli.flows.solvers import Adaptive, Solver
+from cfmcli.flows.stochastic import LogDensity, dynamics, estimate, joined
 from cfmcli.flows.streams import Streams
-from cfmcli.recipe import Recipe, from_layers
+from cfmcli.flows.triple import Triple
+from cfmcli.recipe import Recipe
+from cfmcli.requests import OWN, PLAIN, Condition, Scoring
+from cfmcli.source import Source
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cfmcli.data.table import Matrix
 
 
@@ -32,20 +43,34 @@ class LogProb:
     """Log densities of points.
 
     Args:
-        values: log p in nats, in the stated coordinates, shape (n,).
-        error: standard error of each, shape (n,); zero where exact.
-        stochastic: whether the divergence was estimated.
-        base: name of the source density.
+        found: log p in nats, in the stated coordinates, with errors and bounds.
+        stochastic: whether they were estimated.
+        base: name of the density that was known.
         coordinates: what the density is a density of.
-        nfe: evaluations of the field, at most for a chunk.
     """
 
-    values: Array
-    error: Array
+    found: LogDensity
     stochastic: bool
     base: str
     coordinates: str
-    nfe: int
+
+    @property
+    def values(self) -> Array:
+        """log p of each point, shape (n,)."""
+        return self.found.values
+
+    @property
+    def error(self) -> Array:
+        """Standard error of each, shape (n,); zero where exact."""
+        return self.found.error
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations of the field, at most for a chunk."""
+        return self.found.nfe
+
+
+AnySolver = Solver | StochasticSolver | str
 
 
 @dataclass(frozen=True)
@@ -62,6 +87,8 @@ class Model:
         field: trained heads.
         clouds: the snapshots, encoded, the held-out ones too.
         gaussian_source: the source is N(0, I) in flow coordinates.
+        reading: what the heads mean.
+        conditions: what the flow is conditional on, if anything.
     """
 
     recipe: Recipe
@@ -70,6 +97,8 @@ class Model:
     field: Field
     clouds: tuple[Cloud, ...]
     gaussian_source: bool = False
+    reading: Reading = member(default_factory=Reading)
+    conditions: Conditions = member(default_factory=Conditions)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -82,9 +111,65 @@ class Model:
         return len(self.chain.outputs)
 
     @cached_property
-    def flow(self) -> Flow:
-        """The flow in flow coordinates."""
-        return Flow(self.field, self.timeline)
+    def flow(self) -> Flow | Displacement:
+        """The flow in flow coordinates; of a method without heads, its pairs."""
+        if self.reading.objective.heads:
+            return Flow(self.field, self.timeline, self.reading)
+        how = Triple.of(*self.recipe.triple()).coupling
+        rng = Streams(self.recipe.seed).numpy("plan")
+        gaps = []
+        for before, after in pairwise(self.kept):
+            stored = (np.asarray(c.points, dtype=np.float32) for c in (before, after))
+            x0, x1 = (points.astype(np.float64) for points in stored)
+            whole = how.whole(len(x0), len(x1)) or how
+            plan = whole.plan(x0, x1, before.weights, after.weights, rng)
+            gaps.append(Gap(x0, x1, plan))
+        return Displacement(tuple(gaps), self.timeline)
+
+    @property
+    def learnt(self) -> Flow:
+        """The flow of a method that learns one.
+
+        Raises:
+            ConfigError: if nothing was learnt.
+        """
+        if isinstance(self.flow, Displacement):
+            raise ConfigError(
+                "static-ot moves the observed points and has no density: fit with --method otcfm "
+                "for likelihoods."
+            )
+        return self.flow
+
+    @property
+    def source(self) -> Source:
+        """What t = 0 is."""
+        first, second = (None, self.kept[0]) if self.gaussian_source else self.kept[:2]
+        return Source(first, second, self.conditions, self.timeline.times[0], self.dim)
+
+    def guide(
+        self, obs: "pd.DataFrame", given: Condition = OWN, origin: str = "the points"
+    ) -> Guide | None:
+        """The conditions that points are carried under; None where the flow has none.
+
+        Args:
+            obs: annotations.
+            given: what is chosen of the conditions, and the guidance.
+            origin: where the points are from, for messages.
+
+        Raises:
+            ConfigError: if something is given that the model does not know.
+            DataError: if a condition is missing or unknown.
+        """
+        told = self.conditions.told(obs, given, origin)
+        if not self.conditions.width:
+            return None
+        if given.guidance != 1 and not self.recipe.condition_dropout:
+            raise ConfigError(
+                f"--guidance {given.guidance:g}: the run was fitted with --condition-dropout 0 and "
+                "has not learnt to leave the condition out: fit it with --condition-dropout 0.1."
+            )
+        values = torch.as_tensor(self.conditions.encode(told, origin), dtype=torch.float32)
+        return Guide(values, given.guidance)
 
     def encode(self, points: "Matrix") -> Array:
         """Data units -> flow coordinates.
@@ -104,21 +189,20 @@ class Model:
         found = [c for c in self.clouds if c.time == time and (held_out or not c.held_out)]
         return found[0] if found else None
 
-    def source(self, n: int, streams: Streams) -> Array:
-        """n points of the source in flow coordinates: normal, or resampled from its cloud."""
-        rng = streams.numpy("source")
-        if self.gaussian_source:
-            return rng.standard_normal((n, self.dim))
-        cloud = self.kept[0]
-        return np.asarray(cloud.points[systematic(cloud.weights, n, rng)], dtype=np.float64)
-
     @property
     def kept(self) -> tuple[Cloud, ...]:
         """The stored snapshots that the model learnt from."""
         return tuple(c for c in self.clouds if not c.held_out)
 
     def sample(
-        self, n: int, time: float | None = None, *, solver: Solver | str = "dopri5", seed: int = 0
+        self,
+        n: int,
+        time: float | None = None,
+        *,
+        given: Condition = OWN,
+        solver: AnySolver = "",
+        sde: str = "",
+        seed: int = 0,
     ) -> Array:
         """Draw n source points and carry them to a clock time (default: the last), (n, d).
 
@@ -127,10 +211,11 @@ class Model:
         """
         if n < 1:
             raise ConfigError(f"Cannot draw {n} samples: expected at least 1.")
-        start = self.source(n, Streams(seed))
-        end = self.timeline.times[-1] if time is None else time
-        paths = self.flow.paths(start, (self.timeline.times[0], end), as_solver(solver))
-        return self.chain.inverse(paths.points[-1])
+        cloud = self.source.draw(n, Streams(seed), given)
+        times = cloud.time, self.timeline.times[-1] if time is None else time
+        guide = self.guide(cloud.obs, given)
+        how = motion(solver, sde, Streams(seed))
+        return self._carried(cloud.points, times, how, guide)
 
     def transport(
         self,
@@ -138,15 +223,24 @@ class Model:
         start: float | None = None,
         end: float | None = None,
         *,
-        solver: Solver | str = "dopri5",
+        guide: Guide | None = None,
+        solver: AnySolver = "",
+        sde: str = "",
+        seed: int = 0,
     ) -> Array:
         """Carry points from one clock time (default: the first) to another (the last), (n, d)."""
         times = (
             self.timeline.times[0] if start is None else start,
             self.timeline.times[-1] if end is None else end,
         )
-        paths = self.flow.paths(self.encode(points), times, as_solver(solver))
-        return self.chain.inverse(paths.points[-1])
+        how = motion(solver, sde, Streams(seed))
+        return self._carried(self.encode(points), times, how, guide)
+
+    def _carried(
+        self, x: Array, times: tuple[float, float], how: Motion, guide: Guide | None
+    ) -> Array:
+        """Points in flow coordinates at the second time, in data units."""
+        return self.chain.inverse(how.paths(self.flow, x, times, guide).points[-1])
 
     def interpolate(
         self,
@@ -154,7 +248,10 @@ class Model:
         times: Sequence[float],
         start: float | None = None,
         *,
-        solver: Solver | str = "dopri5",
+        guide: Guide | None = None,
+        solver: AnySolver = "",
+        sde: str = "",
+        seed: int = 0,
     ) -> Array:
         """Positions of points at clock times, shape (T, n, d).
 
@@ -162,18 +259,29 @@ class Model:
             points: positions at the start time, shape (n, d), data units.
             times: clock times asked for, in any order.
             start: clock time of the points (default: the first).
+            guide: the condition of each point, where the flow is conditional.
             solver: integrator or its spec.
+            sde: diffusion of stochastic paths, a number or a spec; empty for the flow itself.
+            seed: seed of the noise.
         """
         begin = self.timeline.times[0] if start is None else start
-        paths = self.trajectories(self.encode(points), times, begin, as_solver(solver))
+        how = motion(solver, sde, Streams(seed))
+        paths = self.trajectories(self.encode(points), times, begin, how, guide)
         return np.stack([self.chain.inverse(frame) for frame in paths.points])
 
-    def trajectories(self, x: Array, times: Sequence[float], start: float, solver: Solver) -> Paths:
+    def trajectories(
+        self,
+        x: Array,
+        times: Sequence[float],
+        start: float,
+        how: Motion,
+        guide: Guide | None = None,
+    ) -> Paths:
         """Positions in flow coordinates at clock times in any order, before or after the start."""
         after = sorted({t for t in times if t >= start})
         before = sorted({t for t in times if t < start}, reverse=True)
-        forward = self.flow.paths(x, [start, *after], solver)
-        backward = self.flow.paths(x, [start, *before], solver)
+        forward = how.paths(self.flow, x, [start, *after], guide)
+        backward = how.paths(self.flow, x, [start, *before], guide)
         place = {t: forward.points[k + 1] for k, t in enumerate(after)}
         place |= {t: backward.points[k + 1] for k, t in enumerate(before)}
         points = np.stack([place[t] for t in times])
@@ -184,14 +292,16 @@ class Model:
         points: "Matrix",
         time: float | None = None,
         *,
-        base: str = "auto",
-        divergence: str = "auto",
+        obs: "pd.DataFrame | None" = None,
+        scoring: Scoring = PLAIN,
         solver: Solver | str = "dopri5",
         seed: int = 0,
     ) -> LogProb:
         """Log densities of points at a clock time (default: the last), in nats.
 
-        log p(x) = log p_0(x_0) - integral of div b + log |det of the transform|.
+        log p(x | c) = log p_0(x_0 | c) - integral of div b + log |det of the transform|, from the
+        source; from the target with the opposite sign; of stochastic dynamics as their estimator
+        says.
 
         Reference: Chen et al. (2018), arXiv 1806.07366, eq. 8; Albergo et al. (2023),
             arXiv 2303.08797, sec. 2.6
@@ -199,49 +309,38 @@ class Model:
         Args:
             points: positions, shape (n, d), data units.
             time: clock time.
-            base: spec of the source density, where the source is a cloud.
-            divergence: spec of the divergence.
-            solver: integrator or its spec.
-            seed: seed of probes and of fitting the base.
+            obs: conditions of the points, where the flow is conditional.
+            scoring: where a density is known, and how it is carried from there.
+            solver: integrator of the flow or its spec.
+            seed: seed of probes, of noise and of fitting the base.
 
         Raises:
             ConfigError: for a spec that does not fit, or a time outside the snapshots.
+            DataError: if a condition is missing or unknown.
         """
-        streams = Streams(seed)
-        when = self.timeline.times[-1] if time is None else time
-        density = self.base_density(base, streams)
-        how = catalog.build("divergences", divergence)
-        moved = self.flow.log_change(
-            self.encode(points), when, how, as_solver(solver), streams.torch("probes")
-        )
-        values = density.log_prob(moved.origin) + moved.change + self.chain.log_abs_det(points)
-        return LogProb(
-            values,
-            moved.error,
-            how.stochastic(self.dim),
-            density.name,
-            self.chain.coordinates,
-            moved.nfe,
-        )
+        import pandas as pd
 
-    def base_density(self, spec: str, streams: Streams) -> Density:
-        """The density of the source: N(0, I) where it is Gaussian, else fitted to its cloud.
-
-        Raises:
-            ConfigError: if a density is asked for where the source is exactly N(0, I).
-        """
-        base: Base = catalog.build("bases", spec)
-        if self.gaussian_source:
-            if spec != "auto":
-                raise ConfigError(
-                    f"--base {spec}: the source is exactly N(0, I) here, its density needs no "
-                    "fit; leave --base out."
-                )
-            return standard_normal(self.dim)
-        cloud = self.kept[0]
-        return base.fit(
-            np.asarray(cloud.points, dtype=np.float64), cloud.weights, streams.numpy("base")
-        )
+        flow, streams = self.learnt, Streams(seed)
+        x, told = self.encode(points), pd.DataFrame(index=range(points.shape[0]))
+        told = self.conditions.told(told if obs is None else obs)
+        times = self.timeline.times
+        known, end = self.source, times[0]
+        if scoring.known == "target":
+            known, end = replace(known, cloud=self.kept[-1]), times[-1]
+        how = dynamics(scoring, as_solver(solver), streams.torch("probes"))
+        when = times[-1] if time is None else time
+        parts: list[tuple[IntArray, LogDensity]] = []
+        names: list[str] = []
+        for rows, density in known.densities(scoring.base, told, streams):
+            guide = self.guide(told.iloc[rows])
+            parts.append((rows, estimate(flow, x[rows], (when, end), how, density, guide)))
+            names.append(density.name)
+        stochastic = how[0].paths > 1 or how[2].divergence.stochastic(self.dim)
+        found = joined(parts)
+        values, bound = (v + self.chain.log_abs_det(points) for v in (found.values, found.bound))
+        told_of = ", ".join(dict.fromkeys(names))
+        whole = replace(found, values=values, bound=bound)
+        return LogProb(whole, stochastic, told_of, self.chain.coordinates)
 
     def on(self, device: torch.device) -> "Model":
         """The same model with its field on a device."""
@@ -249,30 +348,9 @@ class Model:
 
     def pack(self) -> bytes:
         """The checkpoint's bytes."""
-        arrays: dict[str, Any] = {
-            f"field.{name}": value.detach().cpu().numpy()
-            for name, value in self.field.state_dict().items()
-        }
-        arrays |= {f"transform.{name}": value for name, value in self.chain.arrays().items()}
-        stored = []
-        for k, cloud in enumerate(self.clouds):
-            frame, facts = checkpoint.pack_frame(cloud.obs, f"cloud.{k}")
-            arrays |= frame
-            arrays[f"cloud.{k}.points"] = np.asarray(cloud.points, dtype=np.float32)
-            arrays[f"cloud.{k}.weights"] = cloud.weights
-            facts |= {"label": cloud.label, "time": cloud.time, "held_out": cloud.held_out}
-            stored.append(facts)
-        facts = {
-            "recipe": self.recipe.to_mapping(),
-            "times": self.timeline.times,
-            "labels": self.timeline.labels,
-            "features": self.features,
-            "transforms": self.chain.kinds,
-            "heads": list(self.field.heads),
-            "clouds": stored,
-            "gaussian_source": self.gaussian_source,
-        }
-        return checkpoint.pack(arrays, facts)
+        from cfmcli.stored import pack
+
+        return pack(self)
 
     @staticmethod
     def load(run: str | Path) -> "Model":
@@ -281,21 +359,18 @@ class Model:
         Raises:
             CheckpointError: if it is missing, unfinished, damaged or of another format.
         """
-        path = Path(run) / checkpoint.MODEL
-        arrays, facts = checkpoint.unpack(path)
-        try:
-            return _assemble(arrays, facts)
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{path} does not hold what its header promises ({' '.join(str(error).split())}): "
-                "fit again, or use the version of cfm that wrote it."
-            ) from None
+        from cfmcli.stored import load
+
+        return load(run)
 
 
 def as_solver(solver: Solver | str) -> Solver:
-    """A solver from its spec."""
-    found: Solver = catalog.build("solvers", solver) if isinstance(solver, str) else solver
-    return found
+    """A solver of the flow from its spec.
+
+    Raises:
+        ConfigError: if the spec is wrong, or names a solver of stochastic dynamics.
+    """
+    return deterministic(solver)
 
 
 def with_tolerances(spec: str, atol: float | None, rtol: float | None) -> Solver:
@@ -317,34 +392,3 @@ def with_tolerances(spec: str, atol: float | None, rtol: float | None) -> Solver
             "use dopri5."
         )
     return solver
-
-
-def _assemble(arrays: dict[str, Any], facts: dict[str, Any]) -> Model:
-    """A model from a checkpoint's content."""
-    layers = [section.items() for section in facts["recipe"].values()]
-    recipe = from_layers({name: value for items in layers for name, value in items})
-    chain = load_chain(facts["transforms"], _under(arrays, "transform."), facts["features"])
-    timeline = Timeline(tuple(facts["times"]), tuple(facts["labels"]))
-    network: MLP = catalog.build("fields", recipe.field)
-    field = network.build(
-        tuple(facts["heads"]), len(chain.outputs), timeline.segments, torch.Generator()
-    )
-    state = _under(arrays, "field.")
-    field.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
-    clouds = tuple(
-        Cloud(
-            arrays[f"cloud.{k}.points"].astype(np.float64),
-            arrays[f"cloud.{k}.weights"],
-            checkpoint.unpack_frame(arrays, item, f"cloud.{k}"),
-            item["label"],
-            item["time"],
-            item["held_out"],
-        )
-        for k, item in enumerate(facts["clouds"])
-    )
-    return Model(recipe, timeline, chain, field.eval(), clouds, facts["gaussian_source"])
-
-
-def _under(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The arrays below a prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

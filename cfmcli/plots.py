@@ -51,7 +51,8 @@ def loss_figure(losses: str) -> "Figure":
     if checked:
         axes.plot(*zip(*checked, strict=True), color="#D55E00", lw=1, label="validation")
         axes.legend(frameon=False)
-    axes.set(xlabel="step", ylabel="loss", yscale="log", title="Regression loss")
+    scale = "log" if all(float(row["loss"]) > 0 for row in rows) else "linear"
+    axes.set(xlabel="step", ylabel="loss", yscale=scale, title="Regression loss")
     return figure
 
 
@@ -68,7 +69,7 @@ def cloud_figure(model: Model) -> "Figure":
         note = f"{cloud.label} (held out)" if cloud.held_out else cloud.label
         axes.scatter(x, y, s=7, marker=mark, color=shade, alpha=0.55, lw=0.5, label=note)
     _trajectories(axes, model, project)
-    if model.dim == 2:
+    if model.dim == 2 and not model.conditions.width:
         _field(axes, model, project)
     axes.set(xlabel=names[0], ylabel=names[1], title="Snapshots and trajectories")
     legend = axes.legend(title="time", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -112,10 +113,11 @@ def _plane(model: Model) -> tuple[Any, tuple[str, str]]:
 
 
 def _trajectories(axes: "Axes", model: Model, project: Any) -> None:
-    """A few points carried from the first time to the last."""
-    start = model.source(LINES, Streams(0))
+    """A few points carried from the first time to the last, under their own conditions."""
+    start = model.source.draw(LINES, Streams(0))
     times = np.linspace(model.timeline.times[0], model.timeline.times[-1], FRAMES).tolist()
-    paths = model.flow.paths(start, times, as_solver("dopri5")).points
+    solver, guide = as_solver("dopri5"), model.guide(start.obs)
+    paths = model.flow.paths(start.points, times, solver, guide).points
     plane = np.stack([project(frame) for frame in paths])
     axes.plot(plane[:, :, 0], plane[:, :, 1], color="#444444", lw=0.6, alpha=0.6)
 

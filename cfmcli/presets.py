@@ -26,6 +26,11 @@ class Preset:
 
 _LIPMAN = "Lipman et al. (2023), arXiv 2210.02747"
 _TONG = "Tong et al. (2024), arXiv 2302.00482"
+_SI = "Albergo, Boffi & Vanden-Eijnden (2023), arXiv 2303.08797"
+_POOLADIAN = "Pooladian et al. (2023), arXiv 2304.14772"
+
+BRIDGE_SHARES = {"constant": 1.0, "linear": 1 / 3, "cosine": 1 / 2}
+"""Integral of sigma^2(t) over a gap for each schedule of a bridge, in units of sigma^2."""
 
 METHODS: dict[str, Preset] = {
     "otcfm": Preset(
@@ -75,5 +80,69 @@ METHODS: dict[str, Preset] = {
         "InterFlow: trigonometric interpolant between random pairs, no latent noise.",
         "Albergo & Vanden-Eijnden (2022), arXiv 2209.15571, eq. 5",
         "two densities of equal scale, likelihoods along a variance-preserving path",
+    ),
+    "si": Preset(
+        "independent",
+        "linear:gamma=sqrt",
+        "velocity+denoiser",
+        "Stochastic interpolant: a latent between random pairs, velocity and denoiser learnt.",
+        _SI,
+        "dynamics from deterministic to any diffusion, chosen after training (--sde)",
+    ),
+    "sf2m": Preset(
+        "exact",
+        "brownian:sigma=1",
+        "sf2m",
+        "[SF]2M: Brownian bridges between optimal pairs, velocity and score learnt together.",
+        "Tong et al. (2024), arXiv 2307.03672",
+        "stochastic dynamics between snapshots; with --coupling sinkhorn:reg=2 the exact bridge",
+    ),
+    "batcheot": Preset(
+        "sinkhorn:entropy=0.2",
+        "linear",
+        "velocity",
+        "Multisample flow matching with entropic pairs (BatchEOT).",
+        _POOLADIAN,
+        "pairs between optimal and random; smoother fields than optimal pairs of few points",
+    ),
+    "stable": Preset(
+        "stable",
+        "linear",
+        "velocity",
+        "Multisample flow matching with stable pairs: no two points would both rather swap.",
+        _POOLADIAN,
+        "distances whose size means little: only their ranks count",
+    ),
+    "heuristic": Preset(
+        "heuristic",
+        "linear",
+        "velocity",
+        "Multisample flow matching with stable pairs ranked by what swapping costs.",
+        _POOLADIAN,
+        "nearly optimal pairs in O(k^2 log k)",
+    ),
+    "uotcfm": Preset(
+        "unbalanced",
+        "linear",
+        "velocity",
+        "Flow matching between unbalanced pairs: far or excess mass may stay out.",
+        "Chizat et al. (2018), arXiv 1607.05816; Tong et al. (2024), arXiv 2302.00482",
+        "outliers, or populations whose composition changes between snapshots",
+    ),
+    "rf": Preset(
+        "paired",
+        "linear",
+        "velocity",
+        "Rectified flow: straight paths between points and where a trained flow took them.",
+        "Liu et al. (2022), arXiv 2209.03003",
+        "one-step sampling: straighten a trained run (--from-run RUN)",
+    ),
+    "static-ot": Preset(
+        "exact",
+        "linear",
+        "static",
+        "Displacement interpolation of the optimal plan: no network, no training.",
+        "McCann (1997), doi 10.1006/aima.1997.1634",
+        "the baseline that every trained flow has to beat",
     ),
 }

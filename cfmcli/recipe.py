@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from cfmcli import catalog
 from cfmcli.errors import ConfigError
+from cfmcli.presets import BRIDGE_SHARES
 
 SECTIONS = ("data", "method", "training")
 PARTS = ("coupling", "interpolant", "objective")
@@ -35,7 +36,10 @@ class Recipe:
     inputs: tuple[str, ...] = _setting("data", "data files, in time order", ())
     source: str = _setting("data", "what t = 0 is: data (the first cloud) or gaussian", "data")
     time_key: str = _setting("data", "column that holds the time of each point", "")
-    label_key: str = _setting("data", "column of class labels, kept as an annotation", "")
+    label_key: str = _setting("data", "column of classes that the flow is conditional on", "")
+    covariates: tuple[str, ...] = _setting(
+        "data", "columns of numbers that the flow is conditional on: dose,age", ()
+    )
     weight_key: str = _setting("data", "column of positive sample weights", "")
     id_key: str = _setting("data", "column of point ids", "")
     features: str = _setting("data", "features to use, as globs: a,b,pc*", "")
@@ -60,6 +64,13 @@ class Recipe:
     ot_batch: int = _setting(
         "method", "points per minibatch coupling; 0 means the batch size", 0, 0
     )
+    condition_cost: float = _setting(
+        "method", "what a covariate weighs in the coupling, one deviation against one", 10.0, 0
+    )
+    condition_dropout: float = _setting(
+        "method", "share of draws that leave the condition out, for --guidance", 0.1, 0
+    )
+    from_run: str = _setting("method", "run whose flow makes the pairs, for --method rf", "")
     steps: int = _setting("training", "optimiser steps", 3000, 1)
     batch_size: int = _setting("training", "pairs per step", 256, 1)
     lr: float = _setting("training", "peak learning rate", 1e-2)
@@ -83,6 +94,7 @@ class Recipe:
         _one_of("precision", self.precision, ("f32", "bf16"))
         _below_one("ema", self.ema)
         _below_one("validation", self.validation)
+        _below_one("condition_dropout", self.condition_dropout)
         if not all(map(math.isfinite, self.times)):
             raise ConfigError(f"--times {self.times}: expected finite numbers.")
         if not 0 < self.lr < math.inf:
@@ -92,11 +104,14 @@ class Recipe:
         if self.time_map and self.time_order:
             raise ConfigError("--time-map and --time-order both set the times: give one of them.")
         catalog.preset(self.method)
+        if self.method == "rf" and not self.from_run:
+            raise ConfigError("--method rf straightens a trained run: name it with --from-run RUN.")
 
     def triple(self) -> tuple[str, str, str]:
         """The specs of coupling, interpolant and objective, the preset's where none is given.
 
-        With sbcfm the coupling's regularisation follows the bridge: reg = 2 sigma^2.
+        With sbcfm the coupling's regularisation follows the bridge: reg = 2 F(1), twice the
+        integral of sigma^2(t), which is 2 sigma^2 where sigma is constant.
 
         Reference: Tong et al. (2024), arXiv 2302.00482, Prop. 3.5
         """
@@ -105,8 +120,10 @@ class Recipe:
         coupling = self.coupling or preset.coupling
         path = catalog.parse_spec(interpolant)
         if self.method == "sbcfm" and path.name == "brownian" and not self.coupling:
-            sigma = dict(path.options).get("sigma", "1")
-            coupling = f"sinkhorn:reg={2 * _number('sigma', sigma) ** 2:g}"
+            options = dict(path.options)
+            share = BRIDGE_SHARES.get(options.get("schedule", "constant"), 1.0)
+            sigma = _number("sigma", options.get("sigma", "1"))
+            coupling = f"sinkhorn:reg={2 * share * sigma**2:.12g}"
         return coupling, interpolant, self.objective or preset.objective
 
     def to_mapping(self) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,11 @@
 """Requests: what each verb is asked for, as the command line and scripts hand it over."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cfmcli.errors import CfmError
+from cfmcli.errors import CfmError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,102 @@ class Integration:
     """How a flow is integrated.
 
     Args:
-        solver: spec of the solver.
+        solver: spec of the solver; empty for dopri5, or stochastic-heun where there is noise.
         atol: absolute tolerance, None for the solver's own.
         rtol: relative tolerance, None for the solver's own.
+        sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
     """
 
-    solver: str = "dopri5"
+    solver: str = ""
     atol: float | None = None
     rtol: float | None = None
+    sde: str = ""
+
+    @property
+    def chosen(self) -> str:
+        """Spec of the solver in use."""
+        return self.solver or ("stochastic-heun" if self.sde else "dopri5")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The condition that points are put under, as far as it is chosen rather than their own.
+
+    Args:
+        label: a class, empty for each point's own.
+        covariates: column -> number; of columns that are not named, each point's own.
+        guidance: weight w of classifier-free guidance: 0 leaves the condition out, 1 is the
+            conditional flow itself, more exaggerates it.
+
+    Raises:
+        ConfigError: if a number is not finite, or the guidance is negative.
+    """
+
+    label: str = ""
+    covariates: Mapping[str, float] = field(default_factory=dict)
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.guidance < math.inf:
+            raise ConfigError(
+                f"--guidance {self.guidance:g}: expected 0 (leave the condition out), 1 (as it "
+                "was learnt) or another positive number."
+            )
+        for name, value in self.covariates.items():
+            if not math.isfinite(value):
+                raise ConfigError(f"--covariates {name}={value:g}: expected a finite number.")
+
+    @property
+    def chosen(self) -> bool:
+        """Whether anything is asked of the condition."""
+        return bool(self.label or self.covariates or self.guidance != 1)
+
+    def unguided(self) -> "Condition":
+        """The same, where no guidance is asked for.
+
+        Raises:
+            ConfigError: if there is one: a guided flow has no density that anything was fitted to.
+        """
+        if self.guidance != 1:
+            raise ConfigError(
+                f"guidance {self.guidance:g}: likelihoods are those of the conditional flow "
+                "itself, so leave the guidance out."
+            )
+        return self
+
+
+OWN = Condition()
+"""Every point's own condition."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How densities are obtained.
+
+    Args:
+        base: spec of the density that is known.
+        divergence: spec of the divergence of the velocity.
+        estimator: spec of the estimator; empty for ode, or sde where there is noise.
+        sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
+        known: where the density is known: source (the first time) or target (the last).
+
+    Raises:
+        ConfigError: if `known` is another word.
+    """
+
+    base: str = "auto"
+    divergence: str = "auto"
+    estimator: str = ""
+    sde: str = ""
+    known: str = "source"
+
+    def __post_init__(self) -> None:
+        if self.known not in ("source", "target"):
+            raise ConfigError(f"--known {self.known}: expected source or target.")
+
+
+PLAIN = Scoring()
+"""The density of the flow itself, from its source."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +155,7 @@ class SampleRequest:
         count: how many points.
         time: clock time or snapshot label, empty for the last.
         dry_run: say what would be done, and do nothing.
+        condition: what is chosen of the points' condition.
     """
 
     run: str
@@ -74,6 +164,7 @@ class SampleRequest:
     time: str = ""
     integration: Integration = Integration()
     dry_run: bool = False
+    condition: Condition = OWN
 
 
 @dataclass(frozen=True)
@@ -89,6 +180,7 @@ class TransportRequest:
         against: file of observed points at the end, for scores.
         max_points: most points on a side when scores are computed.
         dry_run: say what would be done, and do nothing.
+        condition: what is chosen of the points' condition.
     """
 
     run: str
@@ -100,6 +192,7 @@ class TransportRequest:
     max_points: int = 3000
     integration: Integration = Integration()
     dry_run: bool = False
+    condition: Condition = OWN
 
 
 @dataclass(frozen=True)
@@ -111,19 +204,19 @@ class LikelihoodRequest:
         data: file of points.
         output: file to write.
         time: clock time or label of the points, empty for the last.
-        base: spec of the source density.
-        divergence: spec of the divergence.
+        scoring: how densities are obtained.
         dry_run: say what would be done, and do nothing.
+        condition: what is chosen of the points' condition; there is no guidance.
     """
 
     run: str
     data: str
     output: str
     time: str = ""
-    base: str = "auto"
-    divergence: str = "auto"
+    scoring: Scoring = PLAIN
     integration: Integration = Integration()
     dry_run: bool = False
+    condition: Condition = OWN
 
 
 @dataclass(frozen=True)
@@ -141,6 +234,7 @@ class InterpolateRequest:
         cells: file of ids of starting points, one a line.
         where: pandas query on the annotations of starting points.
         dry_run: say what would be done, and do nothing.
+        condition: what is chosen of the points' condition.
     """
 
     run: str
@@ -152,6 +246,30 @@ class InterpolateRequest:
     population: bool = False
     cells: str = ""
     where: str = ""
+    integration: Integration = Integration()
+    dry_run: bool = False
+    condition: Condition = OWN
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """Scores of a run against what was observed.
+
+    Args:
+        run: run folder.
+        output: file of scores to write, empty for none.
+        against: file of observed points, empty for the stored snapshots.
+        time: clock time or label to score; empty for every snapshot after the first, or for the
+            last time where points are given.
+        max_points: most points on a side.
+        dry_run: say what would be done, and do nothing.
+    """
+
+    run: str
+    output: str = ""
+    against: str = ""
+    time: str = ""
+    max_points: int = 3000
     integration: Integration = Integration()
     dry_run: bool = False
 

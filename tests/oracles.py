@@ -5,12 +5,13 @@ An oracle knows the path's coefficients and the moments of both ends, nothing of
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from scipy.integrate import quad
 from torch import Tensor
 
-from cfmcli.flows.interpolants import Interpolant
+from cfmcli.flows.interpolants import Ends, Interpolant
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,161 @@ def onesided(sigma: float) -> Path:
     return lambda t: Coefficients(0.0, t, (1 - k * t) ** 2, 0.0, 1.0, -2 * k * (1 - k * t))
 
 
+def onesided_trigonometric(_: float) -> Path:
+    """Reference: Albergo et al. (2023), arXiv 2303.08797 (one-sided interpolants)."""
+    q = math.pi / 2
+
+    def at(t: float) -> Coefficients:
+        c, s = math.cos(q * t), math.sin(q * t)
+        return Coefficients(0.0, s, c * c, 0.0, q * c, -2 * q * s * c)
+
+    return at
+
+
+def onesided_sbdm(_: float) -> Path:
+    """Reference: Albergo et al. (2023), arXiv 2303.08797 (score-based diffusion)."""
+    return lambda t: Coefficients(0.0, t, 1 - t * t, 0.0, 1.0, -2 * t)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _bump(t: float) -> float:
+    """sigmoid(f (t - 1/2) + 1) - sigmoid(f (t - 1/2) - 1), f = 10."""
+    return _sigmoid(10 * t - 4) - _sigmoid(10 * t - 6)
+
+
+def _bump_rate(t: float) -> float:
+    high, low = _sigmoid(10 * t - 4), _sigmoid(10 * t - 6)
+    return 10 * (high * (1 - high) - low * (1 - low))
+
+
+LATENTS: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
+    "none": (lambda t: 0.0, lambda t: 0.0),
+    "sqrt": (
+        lambda t: math.sqrt(t * (1 - t)),
+        lambda t: (1 - 2 * t) / (2 * math.sqrt(t * (1 - t))),
+    ),
+    "quadratic": (lambda t: t * (1 - t), lambda t: 1 - 2 * t),
+    "sine": (
+        lambda t: math.sin(math.pi * t) ** 2,
+        lambda t: 2 * math.pi * math.sin(math.pi * t) * math.cos(math.pi * t),
+    ),
+    "sigmoid": (lambda t: _bump(t) - _bump(0.0), _bump_rate),
+}
+"""g and dg/dt, as published in Albergo et al. (2023), arXiv 2303.08797, and its code."""
+
+
+def with_latent(path: Path, gamma: str, a: float) -> Path:
+    """The path with a g(t)^2 more latent variance."""
+    g, rate = LATENTS[gamma]
+
+    def at(t: float) -> Coefficients:
+        c = path(t)
+        inside = 0 < t < 1
+        slope = 2 * g(t) * rate(t) if inside else {"sqrt": 1 - 2 * t}.get(gamma, 0.0)
+        return replace(c, v=c.v + a * g(t) ** 2, dv=c.dv + a * slope)
+
+    return at
+
+
+def preserving(gamma: str, a: float) -> Path:
+    """sqrt(1 - gamma^2) times the quarter circle, plus gamma z, from the rates of gamma^2.
+
+    Reference: Albergo et al. (2023), arXiv 2303.08797 (trigonometric interpolant).
+    """
+    circle = trigonometric(0.0)
+
+    def at(t: float) -> Coefficients:
+        c, noise = circle(t), with_latent(linear(0.0), gamma, a)(t)
+        r = math.sqrt(1 - noise.v)
+        dr = -noise.dv / (2 * r)
+        return Coefficients(
+            r * c.a, r * c.b, noise.v, dr * c.a + r * c.da, dr * c.b + r * c.db, noise.dv
+        )
+
+    return at
+
+
+def through_noise(gamma: str, a: float) -> Path:
+    """Reference: Albergo et al. (2023), arXiv 2303.08797 (encoding-decoding)."""
+
+    def at(t: float) -> Coefficients:
+        weight, rate = math.cos(math.pi * t) ** 2, -math.pi * math.sin(2 * math.pi * t)
+        first = t < 0.5
+        plain = Coefficients(
+            weight * first, weight * (not first), 0.0, rate * first, rate * (not first), 0.0
+        )
+        return with_latent(lambda _: plain, gamma, a)(t)
+
+    return at
+
+
+def mirror(gamma: str, a: float) -> Path:
+    """Reference: Albergo et al. (2023), arXiv 2303.08797 (mirror interpolants)."""
+    return with_latent(lambda _: Coefficients(0.0, 1.0, 0.0, 0.0, 0.0, 0.0), gamma, a)
+
+
+DIFFUSIONS: dict[str, Callable[[float], float]] = {
+    "constant": lambda t: 1.0,
+    "linear": lambda t: 1 - t,
+    "cosine": lambda t: math.cos(math.pi * t / 2),
+}
+"""sigma(t) / sigma(0) of the Brownian bridges."""
+
+
+def spread(schedule: str, sigma: float, t: float) -> float:
+    """F(t) = integral of sigma(t)^2 from 0 to t, by quadrature."""
+    found: float = quad(lambda s: (sigma * DIFFUSIONS[schedule](s)) ** 2, 0, t, epsabs=1e-13)[0]
+    return found
+
+
+def bridge(schedule: str, sigma: float) -> Path:
+    """Mean weights and variance F - F^2 / F(1) of a Brownian motion pinned at both ends.
+
+    Reference: Tong et al. (2024), arXiv 2307.03672 (time-varying sigma).
+    """
+    total = spread(schedule, sigma, 1.0)
+
+    def at(t: float) -> Coefficients:
+        f, rate = spread(schedule, sigma, t), (sigma * DIFFUSIONS[schedule](t)) ** 2
+        b, db = f / total, rate / total
+        return Coefficients(1 - b, b, f - f * f / total, -db, db, rate - 2 * f * rate / total)
+
+    return at
+
+
 PUBLISHED: dict[str, Callable[[float], Path]] = {
     "linear": linear,
     "trigonometric": trigonometric,
     "brownian": brownian,
+    "spline": linear,
+    "encdec": lambda a: through_noise("sine", a),
+    "vp": lambda a: preserving("sigmoid", a),
     "onesided-linear": onesided,
+    "onesided-trigonometric": onesided_trigonometric,
+    "onesided-sbdm": onesided_sbdm,
+    "mirror": lambda a: mirror("sqrt", a),
+    "learned": lambda _: trigonometric(0.0),
+    "learned-bridge": lambda eps: with_latent(trigonometric(0.0), "sqrt", 2 * eps),
 }
+"""The path of each interpolant's name, given its noise; a spline's with its chords as tangents."""
+
+_NOISE = dict.fromkeys(
+    ("linear", "trigonometric", "brownian", "spline", "onesided-linear"), "sigma"
+)
+_NOISE |= {"encdec": "a", "vp": "a", "mirror": "a", "learned-bridge": "epsilon"}
+
+
+def spec(name: str, noise: float) -> str:
+    """The spec whose path is PUBLISHED[name](noise)."""
+    return f"{name}:{_NOISE[name]}={noise}" if name in _NOISE else name
+
+
+def joined(x0: Tensor, x1: Tensor) -> Ends:
+    """Ends with their chord as tangents, for the paths that ask for them."""
+    return Ends(x0, x1, x1 - x0, x1 - x0)
 
 
 def read_off(interpolant: Interpolant, step: float = 1e-5) -> Path:
@@ -78,8 +228,7 @@ def read_off(interpolant: Interpolant, step: float = 1e-5) -> Path:
 
     def values(t: float) -> Tensor:
         clock = torch.full_like(one, t)
-        ends = ((one, zero), (zero, one))
-        means = [interpolant.mean(clock, x0, x1) for x0, x1 in ends]
+        means = [interpolant.mean(clock, joined(*ends)) for ends in ((one, zero), (zero, one))]
         return torch.cat([*means, interpolant.variance(clock)]).ravel()
 
     def at(t: float) -> Coefficients:

@@ -11,6 +11,7 @@ from cfmcli.data.table import Array
 from cfmcli.errors import CheckpointError, ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, with_tolerances
+from cfmcli.requests import Scoring
 
 TIGHT = with_tolerances("dopri5", 1e-9, 1e-9)
 
@@ -137,7 +138,7 @@ def test_densities_integrate_to_one(transform: str) -> None:
     grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
     cell = np.prod((high - low) / 60)
     for time in (0.6, 1.0):
-        found = model.log_prob(grid, time, base="gaussian", solver="rk4:steps=10")
+        found = model.log_prob(grid, time, scoring=Scoring(base="gaussian"), solver="rk4:steps=10")
         assert np.exp(found.values).sum() * cell == pytest.approx(1, abs=0.02)
         assert found.coordinates == "data units"
 
@@ -147,8 +148,8 @@ def test_densities_do_not_depend_on_units() -> None:
     x, y = gaussians()
     scale, shift = np.array([100.0, 0.03]), np.array([5.0, -2.0])
     one, other = learn(x, y), learn(x * scale + shift, y * scale + shift)
-    a = one.log_prob(y[:50], base="gaussian").values
-    b = other.log_prob(y[:50] * scale + shift, base="gaussian").values
+    a = one.log_prob(y[:50], scoring=Scoring(base="gaussian")).values
+    b = other.log_prob(y[:50] * scale + shift, scoring=Scoring(base="gaussian")).values
     np.testing.assert_allclose(b, a - np.log(scale).sum(), atol=0.02)
 
 
@@ -160,7 +161,7 @@ def test_standardised_and_plain_agree_on_the_density() -> None:
         learn(x, y, transform=t, steps=400, field="mlp:width=32,depth=2")
         for t in ("standardize", "none")
     ]
-    a, b = (m.log_prob(y, base="gaussian").values for m in both)
+    a, b = (m.log_prob(y, scoring=Scoring(base="gaussian")).values for m in both)
     assert abs(a.mean() - b.mean()) < 0.1
     assert np.abs(a - b).mean() < 0.25
     truth = -0.5 * (((y - 1) / 1.5) ** 2).sum(axis=1) - np.log(2 * np.pi * 1.5**2)
@@ -175,7 +176,9 @@ def test_the_sample_has_the_density_it_says() -> None:
     drawn = model.sample(4000, seed=1)
 
     def density(points: Array) -> Array:
-        return model.log_prob(points, base="gaussian", solver="rk4:steps=15").values
+        return model.log_prob(
+            points, scoring=Scoring(base="gaussian"), solver="rk4:steps=15"
+        ).values
 
     low, high = drawn.min(axis=0) - 2, drawn.max(axis=0) + 2
     axes = [np.linspace(a, b, 61) for a, b in zip(low, high, strict=True)]
@@ -191,7 +194,7 @@ def test_sources_follow_their_weights(toy: Model) -> None:
     weights = np.linspace(1, 3, len(cloud))
     weights /= weights.sum()
     weighted = replace(toy, clouds=(replace(cloud, weights=weights), *toy.clouds[1:]))
-    drawn = weighted.source(5000, Streams(0))
+    drawn = np.asarray(weighted.source.draw(5000, Streams(0)).points)
     near = ((drawn[:, None] - np.asarray(cloud.points)[None]) ** 2).sum(axis=2).argmin(axis=1)
     counts = np.bincount(near, minlength=len(cloud))
     assert np.abs(counts - 5000 * weights).max() < 1
@@ -209,7 +212,7 @@ def test_wrong_questions_are_refused(toy: Model, normal_run: Path) -> None:
     with pytest.raises(ConfigError, match="dopri5"):
         toy.sample(2, solver="dorpi5")
     with pytest.raises(ConfigError, match="leave --base out"):
-        Model.load(normal_run).log_prob(x, base="kde")
+        Model.load(normal_run).log_prob(x, scoring=Scoring(base="kde"))
     with pytest.raises(ConfigError, match="fixed steps"):
         with_tolerances("rk4", 1e-3, None)
 

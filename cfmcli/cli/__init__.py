@@ -10,6 +10,7 @@ import typer
 import cfmcli
 from cfmcli.cli.boundary import UsageError, hush, usage
 from cfmcli.cli.command import command
+from cfmcli.cli.evaluate import evaluate, told
 from cfmcli.cli.fit import fit
 from cfmcli.cli.info import info
 from cfmcli.cli.interpolate import interpolate
@@ -65,6 +66,7 @@ _COMMANDS = {
     "transport": command("transport", transport),
     "likelihood": command("likelihood", likelihood),
     "interpolate": command("interpolate", interpolate),
+    "evaluate": command("evaluate", evaluate, told=told),
     "info": command("info", info, answers=True),
     "list": command("list", list_names, answers=True),
 }

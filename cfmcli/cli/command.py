@@ -4,7 +4,7 @@ import inspect
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ def command(
     more: Sequence[inspect.Parameter] = (),
     *,
     answers: bool = False,
+    told: Callable[[Mapping[str, Any]], str] = as_text,
 ) -> Callable[..., None]:
     """The Typer command of an action: its own options, then the common ones.
 
@@ -72,12 +73,13 @@ def command(
         action: takes a session and its own options by name.
         more: options that the action takes as keywords beside those it declares.
         answers: whether it prints its figures on stdout itself.
+        told: its figures as a person reads them on stderr.
     """
 
     def run(**values: Any) -> None:
         common = Common(**{key: values.pop(key) for key in _COMMON})
         console = Console(quiet=common.quiet, verbose=common.verbose, log_file=common.log_file)
-        work = _Work(name, action, common, console, answers)
+        work = _Work(name, action, common, console, told=None if answers else told)
         raise typer.Exit(guarded(lambda: work(values), console, debug=common.debug))
 
     named = inspect.Parameter.KEYWORD_ONLY
@@ -98,7 +100,7 @@ class _Work:
     action: Callable[..., Outcome]
     common: Common
     console: Console
-    answers: bool
+    told: Callable[[Mapping[str, Any]], str] | None
 
     def __call__(self, values: dict[str, Any]) -> None:
         """Carry it out with the values of its own options."""
@@ -120,8 +122,8 @@ class _Work:
             self.console.note(note)
         if self.common.json:
             sys.stdout.write(self._report(outcome, seconds) + "\n")
-        elif outcome.figures and not self.answers:
-            self.console.note(as_text(outcome.figures))
+        elif outcome.figures and self.told:
+            self.console.note(self.told(outcome.figures))
         for what, path in outcome.outputs.items():
             self.console.detail(f"{what}: {path}")
         self.console.detail(f"{seconds:.1f} s")

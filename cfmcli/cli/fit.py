@@ -31,11 +31,15 @@ def fit(
     Example:
     cfm fit source.csv target.csv --steps 2000 -o run
     cfm fit timecourse.h5ad --time-key day --transform pca:n=50,standardize -o run
+    cfm fit cells.csv --source gaussian --label-key kind --covariates dose -o run
+    cfm fit --from-run run --method rf -o straight
     """
     given = layer({**settings, "inputs": tuple(data or ()) or None, "seed": session.common.seed})
     chosen = recipe.from_layers(_stored(config), given)
-    if not chosen.inputs:
-        raise ConfigError("No data: name the files to fit, or a --config that names them.")
+    if not (chosen.inputs or chosen.from_run):
+        raise ConfigError(
+            "No data: name the files to fit, a --config that names them, or a --from-run."
+        )
     runtime = session.runtime(force=force, seed=chosen.seed)
     request = FitRequest(run=output, resume=resume, dry_run=dry_run)
     from cfmcli.workflows.fit import fit as carry_out

@@ -2,9 +2,9 @@
 
 from cfmcli.cli import options
 from cfmcli.cli.command import Session
-from cfmcli.cli.settings import words
+from cfmcli.cli.settings import condition, words
 from cfmcli.errors import ConfigError
-from cfmcli.requests import Integration, InterpolateRequest, Outcome
+from cfmcli.requests import OWN, Integration, InterpolateRequest, Outcome
 
 
 def interpolate(
@@ -18,6 +18,10 @@ def interpolate(
     population: options.Population = False,
     cells: options.Cells = "",
     where: options.Where = "",
+    label: options.Label = "",
+    covariates: options.Covariates = "",
+    guidance: options.Guidance = OWN.guidance,
+    sde: options.Sde = Integration.sde,
     solver: options.Solver = Integration.solver,
     atol: options.Atol = None,
     rtol: options.Rtol = None,
@@ -25,6 +29,9 @@ def interpolate(
     dry_run: options.DryRun = False,
 ) -> Outcome:
     """Follow points through time, and write each at each of the chosen times.
+
+    A conditional flow carries each point under its own condition, or under the
+    one given here.
 
     Example:
     cfm interpolate run --frames 20 -o paths.csv
@@ -42,8 +49,9 @@ def interpolate(
         population=population,
         cells=cells,
         where=where,
-        integration=Integration(solver, atol, rtol),
+        integration=Integration(solver, atol, rtol, sde),
         dry_run=dry_run,
+        condition=condition(label, covariates, guidance),
     )
     from cfmcli.workflows.verbs import interpolate as carry_out
 

@@ -2,7 +2,8 @@
 
 from cfmcli.cli import options
 from cfmcli.cli.command import Session
-from cfmcli.requests import Integration, LikelihoodRequest, Outcome
+from cfmcli.cli.settings import condition
+from cfmcli.requests import Integration, LikelihoodRequest, Outcome, Scoring
 
 
 def likelihood(
@@ -11,9 +12,14 @@ def likelihood(
     data: options.Data,
     output: options.Output,
     time: options.Time = "",
-    base: options.Base = LikelihoodRequest.base,
-    divergence: options.Divergence = LikelihoodRequest.divergence,
-    solver: options.Solver = Integration.solver,
+    label: options.Label = "",
+    covariates: options.Covariates = "",
+    base: options.Base = Scoring.base,
+    known: options.Known = Scoring.known,
+    divergence: options.Divergence = Scoring.divergence,
+    estimator: options.Estimator = Scoring.estimator,
+    sde: options.Sde = Scoring.sde,
+    solver: options.OdeSolver = Integration.solver,
     atol: options.Atol = None,
     rtol: options.Rtol = None,
     force: options.Force = False,
@@ -21,19 +27,24 @@ def likelihood(
 ) -> Outcome:
     """Compute the log density, in nats, of given points at a time.
 
+    A conditional flow gives each row's density under the condition in its own
+    columns, or under the one given here. With --sde it is the density of the
+    stochastic dynamics, by importance-weighted paths, with its error and a bound.
+
     Example:
     cfm likelihood run target.csv -o scores.csv
     cfm likelihood run target.csv --base gmm:k=5 --divergence exact -o scores.csv
+    cfm likelihood run target.csv --sde 0.5 --estimator sde:paths=64 -o scores.csv
     """
     request = LikelihoodRequest(
         run=run,
         data=data,
         output=output,
         time=time,
-        base=base,
-        divergence=divergence,
+        scoring=Scoring(base, divergence, estimator, sde, known),
         integration=Integration(solver, atol, rtol),
         dry_run=dry_run,
+        condition=condition(label, covariates),
     )
     from cfmcli.workflows.verbs import likelihood as carry_out
 

@@ -36,6 +36,17 @@ Output = Annotated[
 RunOutput = Annotated[
     str, option("--output", "-o", meaning="Run folder to write.", panel=OUTPUT, metavar="RUN")
 ]
+Scores = Annotated[
+    str | None,
+    option(
+        "--output",
+        "-o",
+        meaning="Table of scores to write, its format by suffix; - is CSV on stdout.",
+        panel=OUTPUT,
+        metavar="FILE",
+        unset="none",
+    ),
+]
 Force = Annotated[bool, flag("--force", meaning="Overwrite an existing output.", panel=OUTPUT)]
 DryRun = Annotated[
     bool,
@@ -108,6 +119,36 @@ MaxPoints = Annotated[
         metavar="INT",
     ),
 ]
+Observed = Annotated[
+    str,
+    option(
+        "--against",
+        meaning="File of points observed at --time.",
+        panel=POINTS,
+        metavar="FILE",
+        unset="the run's own snapshots",
+    ),
+]
+ScoredTime = Annotated[
+    str,
+    option(
+        "--time",
+        meaning="Clock time or snapshot label to score.",
+        panel=POINTS,
+        metavar="TIME",
+        unset="each snapshot after the first; the last with --against",
+    ),
+]
+ScoredPoints = Annotated[
+    int,
+    option(
+        "--max-points",
+        meaning="Most points on a side; more are subsampled by the seed.",
+        panel=POINTS,
+        min=2,
+        metavar="INT",
+    ),
+]
 Times = Annotated[
     str,
     option(
@@ -158,8 +199,81 @@ Where = Annotated[
     ),
 ]
 
+Label = Annotated[
+    str,
+    option(
+        "--label",
+        meaning="Class of all points, for a run fitted with --label-key.",
+        panel=POINTS,
+        metavar="CLASS",
+        unset="each point's own",
+    ),
+]
+Covariates = Annotated[
+    str,
+    option(
+        "--covariates",
+        meaning="Covariates of all points, for a run fitted with --covariates: dose=0.5,age=3.",
+        panel=POINTS,
+        metavar="LIST",
+        unset="each point's own",
+    ),
+]
+Guidance = Annotated[
+    float,
+    option(
+        "--guidance",
+        meaning="Weight of the condition: 0 leaves it out, 1 is as learnt, more exaggerates it.",
+        panel=FLOW,
+        metavar="FLOAT",
+    ),
+]
+
 Solver = Annotated[
-    str, spec("--solver", family="solvers", meaning="Integrator of the flow", panel=FLOW)
+    str,
+    spec(
+        "--solver",
+        family="solvers",
+        meaning="Integrator",
+        panel=FLOW,
+        unset="dopri5; with --sde stochastic-heun",
+    ),
+]
+OdeSolver = Annotated[
+    str,
+    spec(
+        "--solver", family="solvers", meaning="Integrator of the flow", panel=FLOW, unset="dopri5"
+    ),
+]
+Sde = Annotated[
+    str,
+    option(
+        "--sde",
+        meaning="Diffusion epsilon of stochastic dynamics, a number or a spec; "
+        "see cfm list diffusions. Needs a run with a score.",
+        panel=FLOW,
+        metavar="EPS",
+        unset="none: the flow itself",
+    ),
+]
+Estimator = Annotated[
+    str,
+    spec(
+        "--estimator",
+        family="estimators",
+        meaning="How densities are obtained",
+        panel=FLOW,
+        unset="ode; with --sde sde",
+    ),
+]
+Known = Annotated[
+    str,
+    option(
+        "--known",
+        meaning="Where the density is known: source (the first time) or target (the last).",
+        panel=FLOW,
+        metavar="END",
+    ),
 ]
 Atol = Annotated[
     float | None,
@@ -177,7 +291,9 @@ Rtol = Annotated[
         "--rtol", meaning="Relative tolerance.", panel=FLOW, metavar="FLOAT", unset="the solver's"
     ),
 ]
-Base = Annotated[str, spec("--base", family="bases", meaning="Density of the source", panel=FLOW)]
+Base = Annotated[
+    str, spec("--base", family="bases", meaning="Density at the end that is known", panel=FLOW)
+]
 Divergence = Annotated[
     str,
     spec("--divergence", family="divergences", meaning="Divergence of the velocity", panel=FLOW),

@@ -2,13 +2,33 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
 from typing import Any
+
+_WIDE = 1000
 
 
 def as_text(figures: Mapping[str, Any]) -> str:
     """Figures as indented lines, those without content left out."""
     return "\n".join(_lines(figures, ""))
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys as aligned columns; numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        return ""
+    table = Table(box=None, pad_edge=False)
+    for name, value in rows[0].items():
+        table.add_column(name, justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*(_word(value) for value in row.values()))
+    page = StringIO()
+    Console(file=page, width=_WIDE, color_system=None, markup=False).print(table)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
 def as_json(figures: Mapping[str, Any]) -> str:

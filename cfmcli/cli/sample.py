@@ -2,7 +2,8 @@
 
 from cfmcli.cli import options
 from cfmcli.cli.command import Session
-from cfmcli.requests import Integration, Outcome, SampleRequest
+from cfmcli.cli.settings import condition
+from cfmcli.requests import OWN, Integration, Outcome, SampleRequest
 
 
 def sample(
@@ -11,6 +12,10 @@ def sample(
     output: options.Output,
     count: options.Count = SampleRequest.count,
     time: options.Time = "",
+    label: options.Label = "",
+    covariates: options.Covariates = "",
+    guidance: options.Guidance = OWN.guidance,
+    sde: options.Sde = Integration.sde,
     solver: options.Solver = Integration.solver,
     atol: options.Atol = None,
     rtol: options.Rtol = None,
@@ -20,12 +25,22 @@ def sample(
     """Draw points of the source and carry them to a time.
 
     The source is the stored first snapshot, with its weights, or N(0, I).
+    Conditions are those of the points drawn, or are drawn with them; the output tells them.
 
     Example:
     cfm sample run -n 1000 -o points.csv
+    cfm sample run -n 1000 --sde 0.5 -o noisy.csv
+    cfm sample run --label Tcell --covariates dose=0.5 -o treated.csv
     """
-    integration = Integration(solver, atol, rtol)
-    request = SampleRequest(run, output, count, time, integration, dry_run)
+    request = SampleRequest(
+        run=run,
+        output=output,
+        count=count,
+        time=time,
+        integration=Integration(solver, atol, rtol, sde),
+        dry_run=dry_run,
+        condition=condition(label, covariates, guidance),
+    )
     from cfmcli.workflows.verbs import sample as carry_out
 
     return carry_out(request, session.runtime(force=force), session.listen)

@@ -3,11 +3,13 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, get_type_hints
 
 from cfmcli import recipe
 from cfmcli.cli.declare import option, spec
 from cfmcli.errors import ConfigError
+from cfmcli.requests import OWN, Condition
 
 # The files are positional, and the seed is an option of every command.
 _ELSEWHERE = ("inputs", "seed")
@@ -21,6 +23,7 @@ _FAMILIES = {
     "field": "fields",
     "transform": "transforms",
 }
+_NAMED = {"from_run": "RUN"}
 _METAVARS = {str: "TEXT", int: "INT", float: "FLOAT"}
 _UNSET = {
     "id_key": "cell, barcode, id, obs_names, or a column without a name",
@@ -71,6 +74,32 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def condition(label: str, covariates: str, guidance: float = OWN.guidance) -> Condition:
+    """What was typed of a condition.
+
+    Args:
+        label: a class, or empty.
+        covariates: `dose=0.5,age=3`, or empty.
+        guidance: weight of classifier-free guidance.
+
+    Raises:
+        ConfigError: if the covariates cannot be read, or a number is out of its range.
+    """
+    pairs = [_assigned(item) for item in words(covariates)]
+    if len(dict(pairs)) < len(pairs):
+        raise ConfigError(f"--covariates {covariates}: a column stands there twice.")
+    return Condition(label, dict(pairs), guidance)
+
+
+def _assigned(item: str) -> tuple[str, float]:
+    """Read `dose=0.5`."""
+    name, _, number = item.rpartition("=")
+    with suppress(ValueError):
+        if name.strip():
+            return name.strip(), float(number)
+    raise ConfigError(f"--covariates '{item}': expected a column and a number, such as dose=0.5.")
+
+
 def _annotation(name: str, section: str, kind: Any) -> Any:
     """The annotation of a recipe field's option."""
     default = recipe.default(name)
@@ -86,7 +115,7 @@ def _annotation(name: str, section: str, kind: Any) -> Any:
         return Annotated[list[str] | None, option(flag, metavar="TIME", **common)]
     if kind not in _METAVARS:
         return Annotated[str | None, option(flag, metavar="LIST", **common)]
-    shown = "COLUMN" if name.endswith("_key") else _METAVARS[kind]
+    shown = "COLUMN" if name.endswith("_key") else _NAMED.get(name, _METAVARS[kind])
     return Annotated[kind | None, option(flag, metavar=shown, **common)]
 
 
@@ -126,4 +155,5 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "time_order": _words,
     "time_map": _words,
     "holdout": _repeated,
+    "covariates": _words,
 }

@@ -2,7 +2,8 @@
 
 from cfmcli.cli import options
 from cfmcli.cli.command import Session
-from cfmcli.requests import Integration, Outcome, TransportRequest
+from cfmcli.cli.settings import condition
+from cfmcli.requests import OWN, Integration, Outcome, TransportRequest
 
 
 def transport(
@@ -14,6 +15,10 @@ def transport(
     end: options.To = "",
     against: options.Against = "",
     max_points: options.MaxPoints = TransportRequest.max_points,
+    label: options.Label = "",
+    covariates: options.Covariates = "",
+    guidance: options.Guidance = OWN.guidance,
+    sde: options.Sde = Integration.sde,
     solver: options.Solver = Integration.solver,
     atol: options.Atol = None,
     rtol: options.Rtol = None,
@@ -22,7 +27,8 @@ def transport(
 ) -> Outcome:
     """Carry given points from one time to another, forward or backward.
 
-    Rows keep their order, ids and annotations.
+    Rows keep their order, ids and annotations. A conditional flow carries each
+    row under the condition in its own columns, or under the one given here.
 
     Example:
     cfm transport run source.csv -o moved.csv
@@ -36,8 +42,9 @@ def transport(
         end=end,
         against=against,
         max_points=max_points,
-        integration=Integration(solver, atol, rtol),
+        integration=Integration(solver, atol, rtol, sde),
         dry_run=dry_run,
+        condition=condition(label, covariates, guidance),
     )
     from cfmcli.workflows.verbs import transport as carry_out
 

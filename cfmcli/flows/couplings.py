@@ -8,13 +8,16 @@ import numpy as np
 
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
-from cfmcli.flows import blocks, simplex, sinkhorn
-from cfmcli.flows.plans import DensePlan, PairPlan, Plan, ProductPlan, squared_distances
+from cfmcli.flows import blocks, costs, simplex, sinkhorn
+from cfmcli.flows.plans import DensePlan, PairPlan, Plan, ProductPlan
 
 MAX_EXACT_PAIRS = 4_000 * 4_000
 """Largest n0 n1 at which one exact plan takes seconds and less than 1 GiB."""
 
 _TOLERANCE, _ITERATIONS = 1e-4, 10_000
+
+_ENTROPY_ERROR = 5e-3
+"""Distance from the wanted entropy that is worth a warning."""
 
 
 def fits_exact(n0: int, n1: int) -> bool:
@@ -30,8 +33,14 @@ def fits_exact(n0: int, n1: int) -> bool:
     return n0 * n1 <= MAX_EXACT_PAIRS
 
 
+def normalised(w: Array) -> Array:
+    """Weights of sum one in float64, shape (n,)."""
+    weights = np.asarray(w, np.float64)
+    return np.asarray(weights / weights.sum())
+
+
 class Coupling(ABC):
-    """A rule that turns two weighted clouds into a plan, for the cost |x0 - x1|²."""
+    """A rule that turns two weighted clouds into a plan."""
 
     @abstractmethod
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
@@ -73,7 +82,7 @@ class Independent(Coupling):
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
         """The product of the weights; the points do not matter."""
-        return ProductPlan(_normalised(w0), _normalised(w1))
+        return ProductPlan(normalised(w0), normalised(w1))
 
     def whole(self, n0: int, n1: int) -> Coupling:
         """Itself, at any size."""
@@ -82,74 +91,120 @@ class Independent(Coupling):
 
 @dataclass(frozen=True)
 class Exact(Coupling):
-    """Optimal pairs: the plan of least mean squared distance.
+    """Optimal pairs: the plan of least mean cost.
 
-    π = argmin over plans with marginals q0, q1 of Σ π_ij |x0_i - x1_j|²
+    π = argmin over plans with marginals q0, q1 of Σ π_ij c(x0_i, x1_j)
 
     Reference: Tong et al. (2023), arXiv 2302.00482; Pooladian et al. (2023),
     arXiv 2304.14772
     Use: by default, for batches and for clouds of up to about 4,000 points.
+
+    Args:
+        cost: cost c of a pair: sqeuclidean, euclidean, cosine, or another distance of SciPy.
     """
+
+    cost: str = costs.SQUARED
+
+    def __post_init__(self) -> None:
+        costs.check_metric("exact", self.cost)
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
         """A vertex of the polytope; a permutation where the sizes and all weights are equal."""
-        q0, q1 = simplex.quantised(_normalised(w0), _normalised(w1))
-        i, j, mass = simplex.solve(q0, q1, squared_distances(x0, x1))
+        q0, q1 = simplex.quantised(normalised(w0), normalised(w1))
+        i, j, mass = simplex.solve(q0, q1, costs.cost_matrix(x0, x1, self.cost))
         return PairPlan(i, j, mass / q0.sum(), (len(x0), len(x1)))
 
-    def whole(self, n0: int, n1: int) -> Coupling:
-        """Itself up to 4,000 x 4,000 points, block refinement beyond."""
-        return self if fits_exact(n0, n1) else Blocks()
+    def whole(self, n0: int, n1: int) -> Coupling | None:
+        """Itself up to 4,000 x 4,000 points; beyond, block refinement, which knows one cost."""
+        if fits_exact(n0, n1):
+            return self
+        return Blocks() if self.cost == costs.SQUARED else None
 
 
 @dataclass(frozen=True)
 class Sinkhorn(Coupling):
     """Entropic pairs: optimal ones, blurred by a regularisation.
 
-    π = argmin over plans with marginals q0, q1 of Σ π_ij |x0_i - x1_j|² + reg Σ π_ij log π_ij
+    π = argmin over plans with marginals q0, q1 of Σ π_ij c(x0_i, x1_j) + reg Σ π_ij log π_ij
 
     reg → 0 gives `Exact`, reg → ∞ gives `Independent`; reg = 2 sigma² makes a Brownian bridge
     of scale sigma between the pairs a Schrödinger bridge.
 
     Reference: Cuturi (2013), arXiv 1306.0895, eq. 2; Tong et al. (2023), arXiv 2302.00482
-    Use: for Schrödinger bridges, with reg = 2 sigma².
+    Use: for Schrödinger bridges, with reg = 2 sigma²; for large batches, with entropy = 0.2.
 
     Args:
-        reg: regularisation, > 0, in the unit of the squared distance.
+        reg: regularisation, > 0, in the unit of the cost, for instance squared distance.
+        entropy: finds reg instead: blur of the plan, from 0 for a permutation to 1 for random
+            pairs, below 1; 0 means that reg decides.
+        cost: cost c of a pair: sqeuclidean, euclidean, cosine, or another distance of SciPy.
     """
 
     reg: float = 0.05
+    entropy: float = 0.0
+    cost: str = costs.SQUARED
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.reg) and self.reg > 0):
             raise ConfigError(
                 f"sinkhorn: reg is {self.reg}, expected a positive number; for reg = 0 use exact."
             )
+        if not 0 <= self.entropy < 1:
+            raise ConfigError(
+                f"sinkhorn: entropy is {self.entropy}, expected a number from 0 to below 1; for "
+                "entropy = 1 use independent."
+            )
+        if self.entropy and self.reg != type(self).reg:
+            raise ConfigError(
+                f"sinkhorn: entropy = {self.entropy:g} finds reg, and reg = {self.reg:g} is given "
+                "too: leave one of them out."
+            )
+        costs.check_metric("sinkhorn", self.cost)
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """A dense plan with exact marginals; warns where it is not quite the entropic one."""
-        cost = squared_distances(x0, x1)
-        problem = sinkhorn.Entropic(cost, _normalised(w0), _normalised(w1))
+        """A dense plan with exact marginals; warns where it is not quite the one asked for."""
+        cost = costs.cost_matrix(x0, x1, self.cost)
+        problem = sinkhorn.Entropic(cost, normalised(w0), normalised(w1))
         with np.errstate(all="ignore"):
-            matrix, error = sinkhorn.solve(problem, self.reg, _TOLERANCE, _ITERATIONS)
+            reg, solution = self._solution(problem)
+            matrix = sinkhorn.rounded(solution.plan, problem.w0, problem.w1)
         if not np.isfinite(matrix).all():
             raise NumericsError(
-                f"sinkhorn: the plan is not finite with reg = {self.reg:g} and squared distances "
-                f"from {cost.min():g} to {cost.max():g}; raise reg or use exact."
+                f"sinkhorn: the plan is not finite with reg = {reg:g} and costs from "
+                f"{cost.min():g} to {cost.max():g}; raise reg or use exact."
             )
-        if error > _TOLERANCE:
-            warnings.warn(
-                f"sinkhorn: not converged after {_ITERATIONS} iterations with reg = "
-                f"{self.reg:g}; the marginals were off by {error:.1e} in total and have been "
-                "put right. Raise reg or use exact.",
-                CfmWarning,
-                stacklevel=2,
-            )
+        self._warn(solution.error, matrix, reg)
         return DensePlan(matrix)
 
     def whole(self, n0: int, n1: int) -> Coupling | None:
         """Itself up to 4,000 x 4,000 points, minibatches beyond."""
         return self if fits_exact(n0, n1) else None
+
+    def _solution(self, problem: sinkhorn.Entropic) -> tuple[float, sinkhorn.Solution]:
+        """The regularisation and its plan."""
+        if self.entropy:
+            return sinkhorn.solve_to_entropy(problem, self.entropy, _TOLERANCE, _ITERATIONS)
+        return self.reg, sinkhorn.solve(problem, self.reg, _TOLERANCE, _ITERATIONS)
+
+    def _warn(self, error: float, matrix: Array, reg: float) -> None:
+        """Say where the plan is not converged, or not of the entropy wanted."""
+        if error > _TOLERANCE:
+            warnings.warn(
+                f"sinkhorn: not converged after {_ITERATIONS} iterations with reg = "
+                f"{reg:g}; the marginals were off by {error:.1e} in total and have been "
+                "put right. Raise reg or use exact.",
+                CfmWarning,
+                stacklevel=3,
+            )
+        found = sinkhorn.renormalised_entropy(matrix) if self.entropy else 0.0
+        if self.entropy and abs(found - self.entropy) > _ENTROPY_ERROR:
+            warnings.warn(
+                f"sinkhorn: the plan has entropy {found:.3f} with reg = {reg:g}, not "
+                f"{self.entropy:g}: unequal weights, ties and points that coincide leave no plan "
+                "of less, or none that can be found. Raise entropy or use exact.",
+                CfmWarning,
+                stacklevel=3,
+            )
 
 
 @dataclass(frozen=True)
@@ -179,7 +234,7 @@ class Blocks(Coupling):
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
         """A sparse plan of one to three times n0 + n1 pairs."""
-        weights = _normalised(w0), _normalised(w1)
+        weights = normalised(w0), normalised(w1)
         points = np.asarray(x0, np.float64), np.asarray(x1, np.float64)
         return blocks.refined_plan(*points, weights, self.size, self.rounds, rng)
 
@@ -188,7 +243,24 @@ class Blocks(Coupling):
         return self
 
 
-def _normalised(w: Array) -> Array:
-    """Weights of sum one in float64."""
-    weights = np.asarray(w, np.float64)
-    return np.asarray(weights / weights.sum())
+@dataclass(frozen=True)
+class Paired(Coupling):
+    """Pairs as they stand: row i of the source with row i of the target.
+
+    Reference: Liu et al. (2022), arXiv 2209.03003 (pairs made by a trained flow)
+    Use: data whose rows belong together, and pairs that a trained flow makes.
+    """
+
+    def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
+        """The diagonal, with the masses of the source."""
+        if len(x0) != len(x1):
+            raise ConfigError(
+                f"paired: {len(x0)} source and {len(x1)} target rows; rows can only be paired "
+                "where there are as many of both. Use exact."
+            )
+        rows = np.arange(len(x0))
+        return PairPlan(rows, rows, normalised(w0), (len(x0), len(x1)))
+
+    def whole(self, n0: int, n1: int) -> Coupling:
+        """Itself, at any size."""
+        return self

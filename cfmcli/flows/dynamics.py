@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from dataclasses import field as member
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.flows.fields import Field
-from cfmcli.flows.likelihood import Divergence, density_change
+from cfmcli.flows.reading import Drift, Guide, Reading
 from cfmcli.flows.solvers import Solver, State
 
 CHUNK = 4096
@@ -35,161 +37,166 @@ class Paths:
 
 
 @dataclass(frozen=True)
-class LogChange:
-    """Points carried back to the source, and what their log-density changes on the way.
+class Leg:
+    """A stretch of a journey inside one gap.
 
     Args:
-        origin: the points at the source, shape (n, D).
-        change: log p_tau(x_tau) - log p_0(x_0), shape (n,).
-        error: its standard error, shape (n,).
-        nfe: evaluations of the field for each chunk of points, at most.
+        segment: the gap.
+        times: inner times, at least two, strictly monotone.
     """
 
-    origin: Array
-    change: Array
-    error: Array
-    nfe: int
+    segment: int
+    times: list[float]
 
 
 @dataclass(frozen=True)
 class Flow:
-    """The flow of a field's velocity head, in flow coordinates.
+    """The flow of a field, in flow coordinates.
 
     Args:
-        field: the trained heads, functions of inner time s and x.
+        field: the trained heads, functions of inner time s, x and a condition.
         timeline: the clock tau of the snapshots.
+        reading: what the heads mean.
     """
 
     field: Field
     timeline: Timeline
+    reading: Reading = member(default_factory=Reading)
 
-    def paths(self, x: Array, times: Sequence[float], solver: Solver) -> Paths:
+    def paths(
+        self, x: Array, times: Sequence[float], solver: Solver, guide: Guide | None = None
+    ) -> Paths:
         """Carry points through clock times, forward or backward: dx/ds = b(s, x).
 
         Args:
             x: points at the first time, shape (n, D).
             times: clock times, at least one, in either direction, repeats allowed.
             solver: integrator.
+            guide: the condition of each point, where the flow has conditions.
 
         Raises:
             ConfigError: if a time lies outside the snapshots.
             NumericsError: if the integration fails.
         """
         inner = [self.timeline.inner(time) for time in times]
-        distinct = [s for k, s in enumerate(inner) if k == 0 or s != inner[k - 1]]
-        place = np.cumsum([k > 0 and s != inner[k - 1] for k, s in enumerate(inner)])
-        if len(distinct) == 1:
+        legs = journey(inner, self.timeline.segments)
+        if not legs:
             return Paths(np.repeat(x[None], len(inner), axis=0), np.zeros(len(x)), 0)
-        points = np.empty((len(distinct), *x.shape))
-        energy = np.empty(len(x))
+        found = {s: np.empty(x.shape) for s in inner}
+        energy = np.zeros(len(x))
         most = 0
-        for rows in _chunks(len(x), CHUNK):
-            start = self._tensor(x[rows], solver.double)
+        for rows in chunks(len(x), CHUNK):
+            start = self.tensor(x[rows], solver.double)
             zero = torch.zeros(len(start), dtype=start.dtype, device=start.device)
-            with torch.no_grad():
-                states, nfe = solver.solve(self._derivative(start), (start, zero), distinct)
-            points[:, rows] = torch.stack([state[0] for state in states]).double().cpu().numpy()
-            energy[rows] = states[-1][1].abs().double().cpu().numpy()
-            most = max(most, nfe)
-        return Paths(points[place], energy, most)
+            found[inner[0]][rows], spent = x[rows], 0
+            for leg in legs:
+                drift = self.drift(leg.segment, guide, rows, solver.double)
+                with torch.no_grad():
+                    states, nfe = solver.solve(_Derivative(drift), (start, zero), leg.times)
+                for s, (place, _) in zip(leg.times, states, strict=True):
+                    if s in found:
+                        found[s][rows] = place.double().cpu().numpy()
+                start, spent = states[-1][0], spent + nfe
+                energy[rows] += states[-1][1].abs().double().cpu().numpy()
+            most = max(most, spent)
+        return Paths(np.stack([found[s] for s in inner]), energy, most)
 
-    def velocity(self, x: Array, time: float, *, forward: bool = True) -> Array:
+    def velocity(
+        self, x: Array, time: float, *, forward: bool = True, guide: Guide | None = None
+    ) -> Array:
         """Velocity dx/dtau in flow coordinates per unit of the clock, shape (n, D).
 
         Args:
             x: points, shape (n, D).
             time: clock time; at a snapshot the gap after it counts, or the one before.
             forward: which gap counts at a snapshot.
+            guide: the condition of each point, where the flow has conditions.
         """
         s = self.timeline.inner(time)
         segment = min(int(s), self.timeline.segments - 1)
         if not forward and s == segment and segment > 0:
             segment -= 1
         found = np.empty(x.shape)
-        for rows in _chunks(len(x), CHUNK):
-            part = self._tensor(x[rows], False)
+        for rows in chunks(len(x), CHUNK):
+            part = self.tensor(x[rows], False)
             with torch.no_grad():
                 clock = torch.full((len(part), 1), s, dtype=part.dtype, device=part.device)
-                found[rows] = self.field.heads["velocity"](clock, part).double().cpu().numpy()
+                value = self.drift(segment, guide, rows).velocity(clock, part)
+                found[rows] = value.double().cpu().numpy()
         return found / self.timeline.span(segment)
 
-    def log_change(
+    def drift(
         self,
-        x: Array,
-        time: float,
-        divergence: Divergence,
-        solver: Solver,
-        generator: torch.Generator,
-    ) -> LogChange:
-        """Carry points at a clock time back to the source with the integral of the divergence.
-
-        Computed in float64 where the tolerance asks for it.
+        segment: int,
+        guide: Guide | None = None,
+        rows: slice = slice(None),
+        double: bool = False,
+    ) -> Drift:
+        """Velocity and score of a gap.
 
         Args:
-            x: points at that time, shape (n, D).
-            time: clock time.
-            divergence: how the trace is obtained.
-            solver: integrator.
-            generator: source of random probes.
-
-        Raises:
-            ConfigError: if the time lies outside the snapshots.
-            NumericsError: if the integration fails.
+            segment: the gap.
+            guide: the condition of each point, where the flow has conditions.
+            rows: the points in question.
+            double: in float64.
         """
-        times = (self.timeline.inner(time), 0.0)
-        if times[0] == 0:
-            return LogChange(x, np.zeros(len(x)), np.zeros(len(x)), 0)
-        origin, change, error = np.empty(x.shape), np.empty(len(x)), np.empty(len(x))
-        most = 0
-        field = self._double if solver.double else self.field
-        velocity = field.heads["velocity"]
-        for rows in _chunks(len(x), max(64, min(CHUNK, TANGENTS // x.shape[1]))):
-            with torch.no_grad():
-                found = density_change(
-                    velocity,
-                    self._tensor(x[rows], solver.double),
-                    times,
-                    divergence,
-                    solver,
-                    generator,
-                )
-            origin[rows] = found.x.cpu().numpy()
-            change[rows] = found.loss.cpu().numpy()
-            error[rows] = found.error.cpu().numpy()
-            most = max(most, found.nfe)
-        return LogChange(origin, change, error, most)
+        network = self._double if double else self.field
+        if guide is not None:
+            values = self.tensor(guide.of(rows).values.cpu().numpy(), double)
+            guide = replace(guide, values=values)
+        return Drift(network, self.reading, segment, guide)
 
     @cached_property
     def _double(self) -> Field:
         """The field in float64."""
         return deepcopy(self.field).double()
 
-    def _tensor(self, x: Array, double: bool) -> Tensor:
+    def tensor(self, x: Array, double: bool) -> Tensor:
         """Points on the field's device."""
         device = next(self.field.parameters()).device
         return torch.as_tensor(x, dtype=torch.float64 if double else torch.float32).to(device)
 
-    def _derivative(self, start: Tensor) -> "_Derivative":
-        """The right-hand side for points and energy."""
-        field = self._double if start.dtype == torch.float64 else self.field
-        return _Derivative(field, len(start))
+
+def journey(times: Sequence[float], segments: int) -> list[Leg]:
+    """Inner times as legs that end at the knots 0, 1, ..., where the field may bend sharply.
+
+    Args:
+        times: inner times in [0, segments], monotone, repeats allowed.
+        segments: number of gaps.
+
+    Returns:
+        Legs in order; none where all times are one.
+    """
+    legs: list[Leg] = []
+    for a, b in pairwise(times):
+        if a == b:
+            continue
+        low, high = sorted((a, b))
+        knots = [float(k) for k in range(1, segments) if low < k < high]
+        stops = [a, *(knots if a < b else knots[::-1]), b]
+        for u, v in pairwise(stops):
+            segment = min(max(int(min(u, v)), 0), segments - 1)
+            if legs and legs[-1].segment == segment:
+                legs[-1].times.append(v)
+            else:
+                legs.append(Leg(segment, [u, v]))
+    return legs
 
 
 @dataclass(frozen=True)
 class _Derivative:
     """d(x, energy)/ds = (b, |b|^2)."""
 
-    field: Field
-    count: int
+    drift: Drift
 
     def __call__(self, s: Tensor, state: State) -> State:
         """The velocity and its square."""
         x = state[0]
-        velocity = self.field.heads["velocity"](s.to(x.dtype).expand(self.count, 1), x)
+        velocity = self.drift.velocity(s.to(x.dtype).expand(len(x), 1), x)
         return velocity, velocity.square().sum(dim=1)
 
 
-def _chunks(n: int, size: int) -> Iterator[slice]:
+def chunks(n: int, size: int) -> Iterator[slice]:
     """Slices that cover n rows."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))

@@ -20,30 +20,36 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+LENGTHS = {"velocity": 1, "mean_velocity": 1, "denoiser": 0, "score": -1}
+"""The power of length in which each head is measured."""
+
+
 class Head(nn.Module):
-    """A multilayer perceptron (s, x) -> R^D that sees time, place and rate in its own units.
+    """A multilayer perceptron (s, x, c) -> R^D that sees time and place in its own units.
 
     Args:
-        layers: the perceptron, from D + 1 inputs to D outputs.
+        layers: the perceptron, from 1 + D + C inputs to D outputs.
         span: the length K of the inner clock, which is scaled to [-1, 1].
         dim: dimension D.
+        power: power of length in which the output is measured.
     """
 
     center: Tensor
     scale: Tensor
 
-    def __init__(self, layers: nn.Sequential, span: float, dim: int) -> None:
+    def __init__(self, layers: nn.Sequential, span: float, dim: int, power: int = 1) -> None:
         super().__init__()
         self.layers = layers
         self.span = span
+        self.power = power
         self.register_buffer("center", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(()))
 
-    def forward(self, s: Tensor, x: Tensor) -> Tensor:
-        """The output at inner times s, shape (B, 1), and points x, shape (B, D)."""
-        place = (x - self.center) / self.scale
-        out: Tensor = self.layers(torch.cat((2 * s / self.span - 1, place), dim=-1))
-        return out * self.scale
+    def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """The output at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
+        inputs = [2 * s / self.span - 1, (x - self.center) / self.scale]
+        out: Tensor = self.layers(torch.cat(inputs if c is None else [*inputs, c], dim=-1))
+        return out * self.scale**self.power
 
 
 class Field(nn.Module):
@@ -75,9 +81,24 @@ class Field(nn.Module):
         """The unit of length."""
         return float(next(v for name, v in self.named_buffers() if name.endswith("scale")))
 
-    def forward(self, s: Tensor, x: Tensor) -> dict[str, Tensor]:
-        """Every head at inner times s, shape (B, 1), and points x, shape (B, D)."""
-        return {name: head(s, x) for name, head in self.heads.items()}
+    def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        """Every head at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
+        return {name: head(s, x, c) for name, head in self.heads.items()}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What goes into a field and comes out.
+
+    Args:
+        dim: dimension D of the state.
+        segments: gaps K between snapshots: the inner clock runs from 0 to K.
+        conditions: width C of a condition, 0 where there is none.
+    """
+
+    dim: int
+    segments: int = 1
+    conditions: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,26 +131,23 @@ class MLP:
             known = did_you_mean(self.activation, _ACTIVATIONS)
             raise ConfigError(f"mlp has no activation '{self.activation}'.{known}")
 
-    def build(
-        self, heads: tuple[str, ...], dim: int, segments: int, generator: torch.Generator
-    ) -> Field:
+    def build(self, heads: tuple[str, ...], shape: Shape, generator: torch.Generator) -> Field:
         """The field with freshly drawn weights.
 
         Args:
             heads: names of the heads.
-            dim: dimension D of the state.
-            segments: gaps K between snapshots: the inner clock runs from 0 to K.
+            shape: what goes in and out.
             generator: source of the initial weights.
         """
-        return Field({name: self._head(dim, segments, generator) for name in heads})
+        return Field({name: self._head(name, shape, generator) for name in heads})
 
-    def _head(self, dim: int, segments: int, generator: torch.Generator) -> Head:
+    def _head(self, name: str, shape: Shape, generator: torch.Generator) -> Head:
         """One perceptron."""
-        sizes = [dim + 1, *[self.width] * self.depth, dim]
+        sizes = [1 + shape.dim + shape.conditions, *[self.width] * self.depth, shape.dim]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
             layers += [_linear(fan_in, fan_out, generator), _ACTIVATIONS[self.activation]()]
-        return Head(nn.Sequential(*layers[:-1]), float(segments), dim)
+        return Head(nn.Sequential(*layers[:-1]), float(shape.segments), shape.dim, LENGTHS[name])
 
 
 def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:

@@ -1,5 +1,7 @@
 """Exact transport between weighted points, by network simplex in whole numbers."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from cfmcli.data.table import Array
@@ -38,6 +40,24 @@ def _whole(w: Array, total: int) -> Array:
     return quanta
 
 
+class Vertex(NamedTuple):
+    """A plan of least cost, and the prices that prove it.
+
+    Args:
+        i: rows that carry mass, shape (k,).
+        j: their columns, shape (k,).
+        mass: masses of the pairs, shape (k,), whole numbers.
+        f: prices of the rows, shape (n0,).
+        g: prices of the columns, shape (n1,); f_i + g_j <= cost_ij, with equality on the plan.
+    """
+
+    i: IntArray
+    j: IntArray
+    mass: Array
+    f: Array
+    g: Array
+
+
 def solve(q0: Array, q1: Array, cost: Array) -> tuple[IntArray, IntArray, Array]:
     """The plan of least cost: min over plans π ≥ 0 with marginals q0, q1 of Σ π_ij cost_ij.
 
@@ -54,6 +74,27 @@ def solve(q0: Array, q1: Array, cost: Array) -> tuple[IntArray, IntArray, Array]
     Raises:
         NumericsError: the solver failed, as it does on costs that are not finite.
     """
+    plan, _ = _solved(q0, q1, cost)
+    return _pairs(plan, q0.max())
+
+
+def solve_with_prices(q0: Array, q1: Array, cost: Array) -> Vertex:
+    """The plan of least cost together with dual potentials of all points.
+
+    Args:
+        q0: masses of the rows, shape (n0,), whole numbers >= 0.
+        q1: masses of the columns, shape (n1,), of the same sum.
+        cost: costs, shape (n0, n1).
+
+    Raises:
+        NumericsError: the solver failed, as it does on costs that are not finite.
+    """
+    plan, log = _solved(q0, q1, cost)
+    return Vertex(*_pairs(plan, q0.max()), log["u"], log["v"])
+
+
+def _solved(q0: Array, q1: Array, cost: Array) -> tuple[Array, dict[str, Any]]:
+    """POT's plan, in units of the largest mass, and its log."""
     import ot
 
     unit = q0.max()
@@ -63,6 +104,11 @@ def solve(q0: Array, q1: Array, cost: Array) -> tuple[IntArray, IntArray, Array]
             f"Exact transport between {len(q0)} and {len(q1)} points failed: {log['warning']} "
             "Check the points for extreme values, or standardise them."
         )
+    return plan, log
+
+
+def _pairs(plan: Array, unit: float) -> tuple[IntArray, IntArray, Array]:
+    """The pairs of a plan that carry mass, in quanta."""
     i, j = np.nonzero(plan)
     mass = np.rint(plan[i, j] * unit)
     kept = mass > 0

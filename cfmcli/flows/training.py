@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -13,14 +14,17 @@ from torch import Tensor
 
 from cfmcli.errors import NumericsError
 from cfmcli.flows.fields import Field
-from cfmcli.flows.interpolants import Interpolant, PathDraw
-from cfmcli.flows.objectives import Objective
-from cfmcli.flows.pairing import PairSource
+from cfmcli.flows.learned import game
+from cfmcli.flows.objectives import Place
 from cfmcli.flows.streams import Streams
+from cfmcli.flows.tasks import Batch, Task
 
 BLOCK = 25
 WARM_UP = 0.05
 CLIP = 1.0
+DECAY, MOST_DECAY = 100.0, 0.3
+PATH_RATE = 0.1
+"""Learning rate of a path against that of the field, which has to keep up with it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,15 @@ class Schedule:
         return self.lr * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * rest))
 
 
+def weight_decay(sizes: Sequence[int]) -> float:
+    """100 / n for clouds of n points: a prior whose pull fades as the data grow.
+
+    Args:
+        sizes: numbers of points.
+    """
+    return min(MOST_DECAY, DECAY * len(sizes) / sum(sizes))
+
+
 @dataclass(frozen=True)
 class Record:
     """What a block of steps came to.
@@ -69,48 +82,6 @@ class Record:
     grad_norm: float
     seconds: float
     validation: float = math.nan
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is regressed: the triple, bound to the points of each segment.
-
-    Args:
-        pairs: a source of pairs for each segment.
-        interpolant: the path between them.
-        objective: the loss of the field on a path draw.
-    """
-
-    pairs: Sequence[PairSource]
-    interpolant: Interpolant
-    objective: Objective
-
-    def draw(self, block: int, n: int, batch: int, streams: Streams) -> tuple[Tensor, PathDraw]:
-        """Path draws for n samples, segments mixed, t stratified within each batch.
-
-        Returns:
-            Inner times s = k + t, shape (n, 1), and the draws.
-        """
-        rng = streams.numpy("path", block)
-        segment = rng.permutation(np.arange(n) % len(self.pairs))
-        x0, x1 = self._pairs(block, segment, streams)
-        strata = (np.arange(n) % batch + rng.random(n)) / batch
-        margin = self.interpolant.t_margin
-        t = _tensor(margin + (1 - 2 * margin) * strata)[:, None]
-        z = _tensor(rng.standard_normal(x0.shape, dtype=np.float32))
-        return _tensor(segment)[:, None] + t, self.interpolant.draw(t, _tensor(x0), _tensor(x1), z)
-
-    def _pairs(
-        self, block: int, segment: np.ndarray, streams: Streams
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs for samples of the given segments."""
-        drawn = [
-            source.draw(block, int((segment == k).sum()), k, streams)
-            for k, source in enumerate(self.pairs)
-        ]
-        order = np.argsort(np.argsort(segment, kind="stable"), kind="stable")
-        x0, x1 = (np.concatenate(part)[order] for part in zip(*drawn, strict=True))
-        return x0, x1
 
 
 class Trainer:
@@ -141,22 +112,18 @@ class Trainer:
         self.validation = validation
         self.patience = patience
         self.unit = field.scale**2
+        lengths = task.objective.lengths()
+        self.units = {name: field.scale**power for name, power in lengths.items()}
         self.step = 0
         self.seconds = 0.0
         self.best = math.inf
         self.stale = 0
         self.parameters: list[Tensor] = list(field.parameters())
+        self.path: list[Tensor] = list(task.interpolant.parameters())
         self.average = [p.detach().clone() for p in self.parameters]
         self.chosen = [p.detach().clone() for p in self.parameters]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, fused=True
-        )
-        for p in self.parameters:
-            self.optimizer.state[p] = {
-                "step": torch.zeros((), device=p.device),
-                "exp_avg": torch.zeros_like(p),
-                "exp_avg_sq": torch.zeros_like(p),
-            }
+        self.optimizer = _adam(self.parameters, schedule.weight_decay)
+        self.bender = _adam(self.path, 0.0) if self.path else None
 
     def run(self) -> Iterator[Record]:
         """Train to the end, yielding after each block of steps.
@@ -195,58 +162,85 @@ class Trainer:
     def state(self) -> dict[str, Tensor]:
         """Everything that continuing needs, as tensors by name."""
         counters = [float(self.step), self.seconds, self.best, float(self.stale)]
-        state = {"counters": torch.tensor(counters, dtype=torch.float64)}
-        for k, p in enumerate(self.parameters):
-            own = self.optimizer.state[p]
-            state |= {f"{name}.{k}": own[name] for name in ("step", "exp_avg", "exp_avg_sq")}
-            state |= {f"weights.{k}": p.detach(), f"average.{k}": self.average[k]}
-            state |= {f"chosen.{k}": self.chosen[k]}
-        return state
+        return {"counters": torch.tensor(counters, dtype=torch.float64)} | self._tensors()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `state` gave."""
         step, self.seconds, self.best, stale = state["counters"].tolist()
         self.step, self.stale = int(step), int(stale)
         with torch.no_grad():
-            for k, p in enumerate(self.parameters):
-                p.copy_(state[f"weights.{k}"])
-                self.average[k].copy_(state[f"average.{k}"])
-                self.chosen[k].copy_(state[f"chosen.{k}"])
-                for name in ("step", "exp_avg", "exp_avg_sq"):
-                    self.optimizer.state[p][name].copy_(state[f"{name}.{k}"])
+            for name, value in self._tensors().items():
+                value.copy_(state[name])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Every tensor that training changes, by name."""
+        found: dict[str, Tensor] = {}
+        for k, p in enumerate(self.parameters):
+            found |= {f"weights.{k}": p.detach(), f"average.{k}": self.average[k]}
+            found |= {f"chosen.{k}": self.chosen[k]}
+            found |= {f"{name}.{k}": value for name, value in self.optimizer.state[p].items()}
+        for k, p in enumerate(self.path):
+            found[f"path.{k}"] = p.detach()
+            if self.bender:
+                moments = self.bender.state[p].items()
+                found |= {f"path.{name}.{k}": value for name, value in moments}
+        return found
 
     def _block(self) -> tuple[dict[str, list[float]], list[float]]:
         """One block of steps on one draw of the task."""
         size = self.schedule.batch_size
         count = min(BLOCK, self.schedule.steps - self.step)
         block = self.step // BLOCK
-        s, draw = self._draw(self.task, block, count * size, size)
+        whole = self._draw(self.task, block, count * size, size)
         losses: dict[str, list[float]] = {name: [] for name in self.task.objective.heads}
         norms: list[float] = []
         for k in range(count):
-            rows = slice(k * size, (k + 1) * size)
-            found, norm = self._update(
-                s[rows], PathDraw(draw.t[rows], draw.x_t[rows], draw.velocity[rows])
-            )
+            found, norm = self._update(whole.each(itemgetter(slice(k * size, (k + 1) * size))))
             for name, value in found.items():
                 losses[name].append(value.item())
             norms.append(norm.item())
         return losses, norms
 
-    def _update(self, s: Tensor, draw: PathDraw) -> tuple[dict[str, Tensor], Tensor]:
-        """One optimiser step."""
+    def _update(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """One optimiser step, of the path too where it learns."""
         self.optimizer.param_groups[0]["lr"] = self.schedule.rate(self.step)
+        if self.bender:
+            with torch.no_grad():
+                batch = batch.along(self.task.interpolant)
         with self._precision():
-            losses = self.task.objective.losses(self.field(s, draw.x_t), draw)
+            outputs = self.field(batch.s, batch.draw.x_t, batch.condition)
+            losses = self.task.objective.losses(outputs, batch.draw)
         self.optimizer.zero_grad()
-        (torch.stack(list(losses.values())).sum() / self.unit).backward()  # type: ignore[no-untyped-call]
+        total = torch.stack([loss / self.units[name] for name, loss in losses.items()]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, CLIP, foreach=True)
         self.optimizer.step()
+        if self.bender:
+            self._bend(batch, self.bender)
         self.step += 1
         decay = min(self.schedule.ema, self.step / (self.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
         return {name: value.detach() for name, value in losses.items()}, norm
+
+    def _bend(self, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
+        """One step of a learned path up the game that the field descends."""
+        path, objective = self.task.interpolant, self.task.objective
+        batch = batch.along(path)
+        outputs = self.field(batch.s, batch.draw.x_t, batch.condition)
+        place = Place(batch.draw.t, batch.draw.x_t, path)
+        drift = objective.velocity(outputs, place)
+        epsilon = path.epsilon
+        if epsilon:
+            score = objective.score(outputs, place)
+            assert score is not None
+            drift = drift + epsilon * score
+        value = game(batch.draw, drift, epsilon) / self.unit
+        for p, slope in zip(self.path, torch.autograd.grad(value, self.path), strict=True):
+            p.grad = -slope
+        torch.nn.utils.clip_grad_norm_(self.path, CLIP, foreach=True)
+        optimizer.param_groups[0]["lr"] = PATH_RATE * self.schedule.rate(self.step)
+        optimizer.step()
 
     def _precision(self) -> AbstractContextManager[object]:
         """Arithmetic of the forward pass."""
@@ -258,11 +252,13 @@ class Trainer:
         """The validation loss of the averaged weights; keeps the best weights."""
         if self._kept is None:
             return math.nan
-        s, draw = self._kept
-        names = dict(zip((n for n, _ in self.field.named_parameters()), self.average, strict=True))
         with torch.no_grad():
-            outputs = torch.func.functional_call(self.field, names, (s, draw.x_t))
-            loss = float(sum(self.task.objective.losses(outputs, draw).values()))
+            kept = self._kept.along(self.task.interpolant) if self.path else self._kept
+        names = dict(zip((n for n, _ in self.field.named_parameters()), self.average, strict=True))
+        inputs = (kept.s, kept.draw.x_t, kept.condition)
+        with torch.no_grad():
+            outputs = torch.func.functional_call(self.field, names, inputs)
+            loss = float(sum(self.task.objective.losses(outputs, kept.draw).values()))
         self.stale = 0 if loss < self.best else self.stale + 1
         if loss < self.best:
             self.best = loss
@@ -270,21 +266,27 @@ class Trainer:
         return loss
 
     @cached_property
-    def _kept(self) -> tuple[Tensor, PathDraw] | None:
+    def _kept(self) -> Batch | None:
         """What every validation is measured on, if there are any."""
         return self._draw(self.validation, 0, 4096, 4096) if self.validation else None
 
-    def _draw(self, task: Task, block: int, n: int, batch: int) -> tuple[Tensor, PathDraw]:
+    def _draw(self, task: Task, block: int, n: int, batch: int) -> Batch:
         """Path draws of a task on the field's device."""
-        s, draw = task.draw(block, n, batch, self.streams)
         device = self.parameters[0].device
-        return s.to(device), PathDraw(*(v.to(device) for v in vars(draw).values()))
+        return task.draw(block, n, batch, self.streams).each(lambda value: value.to(device))
 
     def _stopped(self) -> bool:
         """Whether patience has run out."""
         return bool(self.patience) and self.stale >= self.patience
 
 
-def _tensor(values: np.ndarray) -> Tensor:
-    """As a float32 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+def _adam(parameters: list[Tensor], weight_decay: float) -> torch.optim.AdamW:
+    """The optimiser of some parameters, its moments there from the start."""
+    found = torch.optim.AdamW(parameters, weight_decay=weight_decay, fused=True)
+    for p in parameters:
+        found.state[p] = {
+            "step": torch.zeros((), device=p.device),
+            "exp_avg": torch.zeros_like(p),
+            "exp_avg_sq": torch.zeros_like(p),
+        }
+    return found

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,19 @@ from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Table
 from cfmcli.errors import CheckpointError, ConfigError, DataError
+from cfmcli.flows.fields import Field, Shape
 from cfmcli.flows.streams import Streams
-from cfmcli.flows.training import Record, Schedule, Trainer
+from cfmcli.flows.tasks import Task
+from cfmcli.flows.training import Record, Schedule, Trainer, weight_decay
+from cfmcli.flows.triple import Triple, settle_path
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import FitRequest, Interrupted, Listener, Outcome, Progress, Runtime
-from cfmcli.workflows import assemble, prepare, runtime, summary
+from cfmcli.workflows import assemble, prepare, rectify, runtime, summary
+from cfmcli.workflows.binding import Binder, PlanNote
 from cfmcli.workflows.run import Run
 
 SAVE_EVERY = 5.0
-DECAY, MOST_DECAY = 100.0, 0.3
 
 
 def ignore(progress: Progress) -> None:
@@ -47,13 +50,13 @@ def learn(
         CfmError: see `fit`.
     """
     device = _device(recipe, where)
-    prepared = prepare.prepared(recipe, tables)
-    parts = assemble.triple(prepared.recipe)
-    streams = Streams(recipe.seed)
-    trainer, _ = _trainer(prepared, parts, streams, device)
-    for record in trainer.run():
+    if recipe.from_run:
+        recipe = rectify.inherited(recipe)
+    prepared = rectify.prepared(recipe) if recipe.from_run else prepare.prepared(recipe, tables)
+    job = _job(prepared, assemble.triple(prepared.recipe), Streams(recipe.seed), device)
+    for record in job.trainer.run() if job.trainer else ():
         listen(_progress(record, recipe.steps))
-    return _model(prepared, trainer)
+    return job.model()
 
 
 def write_model(run: Run, model: Model) -> None:
@@ -81,22 +84,31 @@ def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -
         CheckpointError: the interrupted run is of another recipe or other inputs.
         Interrupted: a signal came; the state was saved.
     """
-    if not recipe.inputs:
+    if recipe.from_run:
+        recipe = rectify.inherited(recipe)
+    elif not recipe.inputs:
         raise ConfigError("There is nothing to fit: name one or more data files.")
     parts = assemble.triple(recipe)
     _check_specs(recipe)
     run = Run(Path(request.run))
     device = _device(recipe, where)
-    run.claim(recipe.inputs, force=where.force, resume=request.resume)
+    run.claim(rectify.files(recipe), force=where.force, resume=request.resume)
     if request.resume and run.finished():
         return _already(run, recipe)
-    tables = [io.read_table(path, prepare.selection(recipe)) for path in recipe.inputs]
-    prepared = prepare.prepared(recipe, tables)
+    prepared = _prepared(recipe)
     notes = summary.described(prepared)
     if request.dry_run:
         return Outcome({}, summary.planned(prepared, device), notes)
     with run.writing():
         return _train(prepared, parts, run, (request, where, listen), device)
+
+
+def _prepared(recipe: Recipe) -> prepare.Prepared:
+    """The data of the files, or of the run that makes the pairs."""
+    if recipe.from_run:
+        return rectify.prepared(recipe)
+    tables = [io.read_table(path, prepare.selection(recipe)) for path in recipe.inputs]
+    return prepare.prepared(recipe, tables)
 
 
 def _device(recipe: Recipe, where: Runtime) -> torch.device:
@@ -114,7 +126,7 @@ def _check_specs(recipe: Recipe) -> None:
 
 def _train(
     prepared: prepare.Prepared,
-    parts: assemble.Triple,
+    parts: Triple,
     run: Run,
     asked: tuple[FitRequest, Runtime, Listener],
     device: torch.device,
@@ -123,68 +135,110 @@ def _train(
     request, where, listen = asked
     recipe = prepared.recipe
     streams = Streams(recipe.seed)
-    inputs = run.digests(recipe.inputs)
+    inputs = run.digests(rectify.files(recipe))
     facts = {"recipe": recipe.to_mapping(), "inputs": inputs}
-    trainer, plans = _trainer(prepared, parts, streams, device)
-    records: list[Record] = _restore(run, trainer, facts) if request.resume else []
-    saved = -math.inf  # the first block is saved at once
+    job = _job(prepared, parts, streams, device)
+    records: list[Record] = _restore(run, job.trainer, facts) if request.resume else []
+    saved = -math.inf  # the first block is saved, so that a kill loses no more than that
     with runtime.stoppable() as stop:
-        for record in trainer.run():
+        for record in job.trainer.run() if job.trainer else ():
             records.append(record)
             listen(_progress(record, recipe.steps))
             if stop.signal:
-                _save(run, trainer, facts, records)
+                _save(run, job.trainer, facts, records)
                 raise Interrupted(
-                    f"Stopped at step {trainer.step} of {recipe.steps}; the state is saved in "
+                    f"Stopped at step {record.step} of {recipe.steps}; the state is saved in "
                     f"{run.path}: go on with the same command and --resume.",
                     stop.signal,
                 )
             if time.monotonic() - saved > SAVE_EVERY:
-                _save(run, trainer, facts, records)
-                saved = (
-                    -math.inf
-                )  # the first block is saved, so that a kill loses no more than that
-    model = _model(prepared, trainer)
-    metrics = summary.metrics_of(model, records, plans, streams)
+                _save(run, job.trainer, facts, records)
+                saved = time.monotonic()
+    model = job.model()
+    metrics = summary.metrics_of(model, records, job.plans, streams)
     heads = parts.objective.heads
     triple = catalog.preset(recipe.method).reference
     origin = provenance.record(where.command, recipe.seed, inputs, [triple])
-    run.write(model, summary.losses_csv(records, heads), metrics, origin)
-    notes = (*summary.described(prepared), *map(str, plans), *summary.verdicts(metrics))
+    losses = summary.losses_csv(records, heads) if heads else ""
+    run.write(model, losses, metrics, origin)
+    notes = (*summary.described(prepared), *map(str, job.plans), *summary.verdicts(metrics))
     return Outcome(run.outputs(), {"run": str(run.path), **metrics}, notes)
 
 
-def _trainer(
-    prepared: prepare.Prepared, parts: assemble.Triple, streams: Streams, device: torch.device
-) -> tuple[Trainer, list[assemble.PlanNote]]:
-    """A trainer on the prepared clouds, with its plans solved."""
-    recipe = prepared.recipe
-    seen, aside = _split(prepared.snapshots, recipe.validation, streams)
-    task, plans = assemble.task(recipe, parts, seen, streams)
-    validation = assemble.task(recipe, parts, aside, streams)[0] if aside else None
-    field = catalog.build("fields", recipe.field).build(
-        parts.objective.heads,
-        len(prepared.chain.outputs),
-        prepared.snapshots.timeline.segments,
-        streams.torch("weights"),
-    )
-    field.settle(*_whereabouts(prepared.snapshots))
+@dataclass(frozen=True)
+class Job:
+    """A fit that is ready to run.
+
+    Args:
+        prepared: the data.
+        triple: the method, bound to their dimension.
+        field: the network.
+        trainer: what trains it, None where there is nothing to train.
+        plans: what became of the couplings.
+    """
+
+    prepared: prepare.Prepared
+    triple: Triple
+    field: Field
+    trainer: Trainer | None
+    plans: list[PlanNote]
+
+    def model(self) -> Model:
+        """The trained model, on the CPU."""
+        if self.trainer:
+            self.trainer.finish()
+        snapshots = self.prepared.snapshots
+        return Model(
+            self.prepared.recipe,
+            snapshots.timeline,
+            self.prepared.chain,
+            self.field.eval(),
+            snapshots.clouds,
+            snapshots.gaussian_source,
+            self.triple.reading(snapshots.gaussian_source),
+            self.prepared.conditions,
+        )
+
+
+def _job(prepared: prepare.Prepared, parts: Triple, streams: Streams, device: torch.device) -> Job:
+    """Everything built, with the plans solved."""
+    recipe, conditions = prepared.recipe, prepared.conditions
+    snapshots = prepared.snapshots
+    seen, aside = _split(snapshots, recipe.validation, streams)
+    shape = Shape(len(prepared.chain.outputs), snapshots.timeline.segments, conditions.width)
+    triple = parts.bound(shape.dim, streams.torch("path"))
+    assemble.check_data(triple, snapshots, conditions)
+    carry = rectify.carrier(recipe.from_run)
+    binder = Binder(recipe, triple.coupling, conditions, streams, carry)
+    task, plans = _task(recipe, triple, binder, seen)
+    validation = _task(recipe, triple, binder, aside)[0] if aside else None
+    network = catalog.build("fields", recipe.field)
+    field: Field = network.build(triple.objective.heads, shape, streams.torch("weights"))
+    if not triple.objective.heads:
+        return Job(prepared, triple, field, None, plans)
+    place = _whereabouts(snapshots)
+    field.settle(*place)
+    settle_path(triple.interpolant, *place, device)
     schedule = Schedule(
         recipe.steps,
         recipe.batch_size,
         recipe.lr,
         recipe.ema,
         recipe.precision == "bf16",
-        _weight_decay(seen),
+        weight_decay([len(cloud) for cloud in seen.kept]),
     )
     trainer = Trainer(field.to(device), task, schedule, streams, validation, recipe.patience)
-    return trainer, plans
+    return Job(prepared, triple, field, trainer, plans)
 
 
-def _weight_decay(snapshots: Snapshots) -> float:
-    """100 / n for clouds of n points: a prior whose pull fades as the data grow."""
-    sizes = [len(cloud) for cloud in snapshots.kept]
-    return min(MOST_DECAY, DECAY * len(sizes) / sum(sizes))
+def _task(
+    recipe: Recipe, triple: Triple, binder: Binder, snapshots: Snapshots
+) -> tuple[Task, list[PlanNote]]:
+    """The task of a triple on some snapshots, its plans solved."""
+    path = triple.interpolant
+    pairs, layout, plans = binder.segments(snapshots, bent=path.needs_tangents)
+    dropout = recipe.condition_dropout
+    return Task(pairs, path, triple.objective, layout, dropout), plans
 
 
 def _whereabouts(snapshots: Snapshots) -> tuple[torch.Tensor, float]:
@@ -221,30 +275,21 @@ def _split(
     return Snapshots(tuple(train), gaussian), Snapshots(tuple(aside), gaussian)
 
 
-def _model(prepared: prepare.Prepared, trainer: Trainer) -> Model:
-    """The trained model, on the CPU."""
-    trainer.finish()
-    return Model(
-        prepared.recipe,
-        prepared.snapshots.timeline,
-        prepared.chain,
-        trainer.field.eval(),
-        prepared.snapshots.clouds,
-        prepared.snapshots.gaussian_source,
-    )
-
-
-def _save(run: Run, trainer: Trainer, facts: Mapping[str, Any], records: Sequence[Record]) -> None:
+def _save(
+    run: Run, trainer: Trainer | None, facts: Mapping[str, Any], records: Sequence[Record]
+) -> None:
     """Write the state of training."""
+    if trainer is None:
+        return
     arrays = {name: value.detach().cpu().numpy() for name, value in trainer.state().items()}
     history = json.loads(json.dumps([asdict(record) for record in records]))
     run.save_state(arrays, {**facts, "records": history})
 
 
-def _restore(run: Run, trainer: Trainer, facts: Mapping[str, Any]) -> list[Record]:
+def _restore(run: Run, trainer: Trainer | None, facts: Mapping[str, Any]) -> list[Record]:
     """Continue from a saved state, if there is one."""
     saved = run.load_state()
-    if saved is None:
+    if saved is None or trainer is None:
         return []
     arrays, found = saved
     difference = _difference(found, facts)
@@ -279,7 +324,7 @@ def _already(run: Run, recipe: Recipe) -> Outcome:
     """What --resume finds when the run is finished."""
     coupling, interpolant, objective = recipe.triple()
     wanted = replace(recipe, coupling=coupling, interpolant=interpolant, objective=objective)
-    facts = {"recipe": wanted.to_mapping(), "inputs": run.digests(recipe.inputs)}
+    facts = {"recipe": wanted.to_mapping(), "inputs": run.digests(rectify.files(recipe))}
     difference = _difference(run.facts(), facts)
     if difference:
         raise CheckpointError(

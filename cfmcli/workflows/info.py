@@ -50,6 +50,7 @@ def describe_run(path: str) -> dict[str, Any]:
         "features": facts["features"],
         "transforms": facts["transforms"],
         "heads": facts["heads"],
+        "conditions": facts["conditions"],
         "recipe": recipe,
         "metrics": metrics,
         "provenance": origin,

@@ -13,7 +13,7 @@ from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
-from cfmcli.requests import InterpolateRequest
+from cfmcli.requests import Condition, InterpolateRequest
 from cfmcli.workflows import prepare, results
 
 if TYPE_CHECKING:
@@ -75,18 +75,24 @@ def at_time(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | 
 def starts(
     model: Model, request: InterpolateRequest, start: float, streams: Streams
 ) -> list[Cloud]:
-    """The clouds to carry: every snapshot, the points of a file, or a stored snapshot."""
+    """The clouds to carry: every snapshot, the points of a file, or a stored snapshot.
+
+    Where the flow is conditional, all their points have conditions among their annotations.
+    """
+    given = request.condition
+    model.conditions.checked(given)
     if request.population and not model.gaussian_source:
-        return list(model.kept)
+        return [model.source.conditioned(cloud, streams, given) for cloud in model.kept]
     if request.data:
         table = read_points(model, request.data)
         there = at_time(model, table, start)
         if there is not None and there.any():
             table = table.rows(there)
-        cloud = _as_cloud(model.encode(table.values), table.obs, start)
+        obs = model.conditions.completed(table.obs, given, table.origin)
+        cloud = _as_cloud(model.encode(table.values), obs, start)
     else:
-        stored = model.cloud(start, held_out=True)
-        cloud = stored or _normal_cloud(model, start, streams)
+        stored = model.cloud(start, held_out=True) or _normal_cloud(model, start, streams, given)
+        cloud = model.source.conditioned(stored, streams, given)
     return [_chosen(cloud, request)]
 
 
@@ -95,18 +101,15 @@ def _as_cloud(points: Array, obs: "pd.DataFrame", time: float) -> Cloud:
     return Cloud(points, np.full(len(points), 1 / len(points)), obs, f"{time:g}", time)
 
 
-def _normal_cloud(model: Model, start: float, streams: Streams) -> Cloud:
+def _normal_cloud(model: Model, start: float, streams: Streams, given: Condition) -> Cloud:
     """Points of a Gaussian source."""
-    import pandas as pd
-
     if not model.gaussian_source or start != model.timeline.times[0]:
         listed = ", ".join(cloud.label for cloud in model.clouds)
         raise ConfigError(
             f"--from {start:g}: the run stores no cloud at that time: give DATA, or start from "
             f"one of {listed}."
         )
-    names = pd.Index([str(k) for k in range(STARTS)], name="id")
-    return _as_cloud(model.source(STARTS, streams), pd.DataFrame(index=names), start)
+    return model.source.draw(STARTS, streams, given)
 
 
 def _chosen(cloud: Cloud, request: InterpolateRequest) -> Cloud:

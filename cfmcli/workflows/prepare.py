@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli import io
+from cfmcli.data.conditions import Conditions, fit_conditions
 from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array, Table
@@ -35,17 +36,19 @@ class Prepared:
         snapshots: clouds in flow coordinates.
         chain: the fitted transform.
         times: how times were found.
+        conditions: what the flow is conditional on.
     """
 
     recipe: Recipe
     snapshots: Snapshots
     chain: Chain
     times: TimeMap
+    conditions: Conditions
 
 
 def selection(recipe: Recipe) -> Selection:
     """What the recipe reads from a file."""
-    keys = (recipe.time_key, recipe.label_key, recipe.weight_key)
+    keys = (recipe.time_key, recipe.label_key, recipe.weight_key, *recipe.covariates)
     return Selection(
         features=recipe.features,
         drop=recipe.drop,
@@ -68,7 +71,28 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
     chain = fit_chain(recipe.transform, raw.stacked(), tables[0].features)
     coupling, interpolant, objective = recipe.triple()
     resolved = replace(recipe, coupling=coupling, interpolant=interpolant, objective=objective)
-    return Prepared(resolved, raw.encoded(chain.forward), chain, times)
+    return Prepared(resolved, raw.encoded(chain.forward), chain, times, conditions(recipe, raw))
+
+
+def conditions(recipe: Recipe, found: Snapshots) -> Conditions:
+    """What a recipe makes the flow conditional on; the first cloud may lack it.
+
+    Raises:
+        DataError: if a later cloud lacks a column, or a value is missing.
+    """
+    keys = [key for key in (recipe.label_key, *recipe.covariates) if key]
+    told = [key for key in keys if key in found.clouds[0].obs.columns]
+    if 0 < len(told) < len(keys):
+        runtime.warn(
+            f"The source has {', '.join(told)}, but not all of {', '.join(keys)}: its points come "
+            "under conditions of the next cloud instead of their own."
+        )
+    frames = [
+        cloud.obs
+        for k, cloud in enumerate(found.clouds)
+        if k or found.gaussian_source or all(key in cloud.obs.columns for key in keys)
+    ]
+    return fit_conditions(recipe.label_key, recipe.covariates, frames)
 
 
 def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeMap]:
@@ -86,9 +110,11 @@ def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeM
         ConfigError: if options about time contradict the data.
     """
     aligned = align(tables)
-    if recipe.label_key:
-        for table in aligned:
-            require(table, recipe.label_key)
+    optional = len(aligned) > 1 and not recipe.time_key
+    for key in (recipe.label_key, *recipe.covariates):
+        for table in aligned[1:] if optional else aligned:
+            if key:
+                require(table, key)
     split = _by_key if recipe.time_key else _by_file
     clouds, times = split(recipe, aligned)
     held = _held_out(recipe, clouds)

@@ -10,7 +10,7 @@ from cfmcli import io
 from cfmcli.data.maps import ProjectionMap
 from cfmcli.data.table import Array, Table
 from cfmcli.model import Model
-from cfmcli.requests import Runtime
+from cfmcli.requests import Condition, Integration, Runtime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,6 +230,15 @@ def facts(verb: str, run: str, where: Runtime, **more: str | float | int) -> dic
     """What a result says of how it came to be; nothing that differs between two equal runs."""
     said = {"verb": verb, "run": run, "version": cfmcli.__version__, "seed": where.seed}
     return {**said, **more, "generated": verb in ("sample", "interpolate")}
+
+
+def chosen(condition: Condition, how: Integration | None = None) -> dict[str, Any]:
+    """What a result says of the condition that was chosen for its points, and of their motion."""
+    said: dict[str, Any] = {"label": condition.label} if condition.label else {}
+    said |= {f"covariate_{name}": value for name, value in condition.covariates.items()}
+    if how:
+        said |= {"solver": how.chosen} | ({"sde": how.sde} if how.sde else {})
+    return said | ({"guidance": condition.guidance} if condition.guidance != 1 else {})
 
 
 def unique_names(names: "pd.Index[Any]", times: Array) -> list[str]:

@@ -140,7 +140,9 @@ class Run:
             "metrics": METRICS,
             "provenance": PROVENANCE,
         }
-        found = {key: str(self.path / name) for key, name in names.items()}
+        found = {
+            k: str(self.path / name) for k, name in names.items() if (self.path / name).exists()
+        }
         pictures = sorted((self.path / FIGURES).glob("*.png"))
         return found | {f"figure_{p.stem}": str(p) for p in pictures}
 

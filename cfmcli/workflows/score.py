@@ -33,8 +33,9 @@ def held_out(
 ) -> dict[str, Any]:
     """Scores of a held-out snapshot, in flow coordinates, with the references beside them.
 
-    The cells of the nearest earlier snapshot are carried to the held-out time. References: that
-    snapshot itself, the next one, and exact-OT displacement interpolation between the two.
+    The cells of the nearest earlier snapshot are carried to the held-out time, under their own
+    conditions. References: that snapshot itself, the next one, and exact-OT displacement
+    interpolation between the two.
 
     Args:
         model: a model that has not seen the cloud.
@@ -45,7 +46,9 @@ def held_out(
     before, after = _neighbours(model.kept, cloud.time)
     target = subsample(cloud, streams, most)
     first, last = (subsample(side, streams, most) for side in (before, after))
-    carried = model.flow.paths(first.points, (before.time, cloud.time), as_solver("dopri5"))
+    first = model.source.conditioned(first, streams)
+    times, guide = (before.time, cloud.time), model.guide(first.obs)
+    carried = model.flow.paths(first.points, times, as_solver("dopri5"), guide)
     share = (cloud.time - before.time) / (after.time - before.time)
     between, mass = displacement(first, last, share)
     found = {
@@ -65,7 +68,7 @@ def held_out(
 def displacement(first: Cloud, last: Cloud, share: float) -> tuple[Array, Array]:
     """Displacement interpolation of the exact plan: points, shape (k, D), and masses, (k,).
 
-    Reference: McCann (1997), Advances in Mathematics 128:153
+    Reference: McCann (1997), doi 10.1006/aima.1997.1634
 
     Args:
         first: cloud at share 0.

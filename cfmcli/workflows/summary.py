@@ -13,7 +13,8 @@ import torch
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training import Record
 from cfmcli.model import Model
-from cfmcli.workflows import assemble, score
+from cfmcli.workflows import score
+from cfmcli.workflows.binding import PlanNote
 from cfmcli.workflows.prepare import Prepared
 
 
@@ -30,15 +31,21 @@ def losses_csv(records: Sequence[Record], heads: Sequence[str]) -> str:
 
 
 def metrics_of(
-    model: Model, records: Sequence[Record], plans: Sequence[assemble.PlanNote], streams: Streams
+    model: Model, records: Sequence[Record], plans: Sequence[PlanNote], streams: Streams
 ) -> dict[str, Any]:
     """What the fit came to."""
-    last = records[-1]
+    trained: dict[str, Any] = {"steps": 0, "loss": None, "validation": None}
+    trained["training_seconds"] = 0.0
+    if records:
+        last = records[-1]
+        trained = {
+            "steps": last.step,
+            "loss": float(np.mean([r.loss for r in records[-10:]])),
+            "validation": None if math.isnan(last.validation) else last.validation,
+            "training_seconds": last.seconds,
+        }
     return {
-        "steps": last.step,
-        "loss": float(np.mean([r.loss for r in records[-10:]])),
-        "validation": None if math.isnan(last.validation) else last.validation,
-        "training_seconds": last.seconds,
+        **trained,
         "points": {c.label: len(c) for c in model.clouds},
         "dimension": model.dim,
         "plans": [plan.figures() for plan in plans],
@@ -55,6 +62,7 @@ def described(prepared: Prepared) -> tuple[str, ...]:
         f"points: {sizes}",
         f"features: {len(prepared.chain.features)}, flow in {len(prepared.chain.outputs)} "
         f"dimensions after {prepared.recipe.transform}",
+        *((f"conditional on {prepared.conditions}",) if prepared.conditions.width else ()),
     )
 
 

@@ -1,18 +1,20 @@
 """Verbs: sample, transport, likelihood and interpolate, from files to files."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from cfmcli import catalog, io
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics import CHUNK, TANGENTS
-from cfmcli.flows.solvers import Solver
+from cfmcli.flows.dynamics import CHUNK, TANGENTS, Paths
+from cfmcli.flows.motion import Deterministic, Motion, motion
+from cfmcli.flows.stochastic import dynamics
 from cfmcli.flows.streams import Streams
-from cfmcli.model import Model, with_tolerances
+from cfmcli.model import LogProb, Model, with_tolerances
 from cfmcli.requests import (
     Integration,
     InterpolateRequest,
@@ -21,9 +23,13 @@ from cfmcli.requests import (
     Outcome,
     Runtime,
     SampleRequest,
+    Scoring,
     TransportRequest,
 )
 from cfmcli.workflows import points, prepare, results, runtime, score
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def load(run: str, where: Runtime, rows: int = CHUNK) -> Model:
@@ -45,26 +51,25 @@ def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
     Raises:
         CfmError: see the command line's exit codes.
     """
-    solver = _solver(request.integration)
+    how = motion_of(request.integration, where)
     if request.count < 1:
         raise ConfigError(f"--count {request.count}: expected at least 1.")
     io.claim(request.output, force=where.force)
     model = load(request.run, where)
+    model.conditions.checked(request.condition)
     time = _time(model, request.time, last=True)
     figures = {"points": request.count, "time": time}
     if request.dry_run:
         return Outcome({}, figures, (f"would draw {request.count} points at time {time:g}",))
-    start = model.source(request.count, Streams(where.seed))
-    paths = model.flow.paths(start, (model.timeline.times[0], time), solver)
-    import pandas as pd
-
-    names = pd.Index([str(k) for k in range(request.count)], name="id")
-    frames = results.Frames(
-        paths.points[-1], np.full(request.count, time), pd.DataFrame(index=names), "id"
-    )
-    said = results.facts("sample", request.run, where, time=time, nfe=paths.nfe)
+    cloud = model.source.draw(request.count, Streams(where.seed), request.condition)
+    guide = model.guide(cloud.obs, request.condition)
+    paths = how.paths(model.flow, cloud.points, (cloud.time, time), guide)
+    end, stamps = paths.points[-1], np.full(request.count, time)
+    frames = results.Frames(end, stamps, _apart(cloud.obs), "id")
+    told = results.chosen(request.condition, request.integration)
+    said = results.facts("sample", request.run, where, time=time, nfe=paths.nfe, **told)
     results.write_frames(request.output, model, frames, said)
-    figures |= {"nfe": paths.nfe, "path_energy": float(paths.energy.mean())}
+    figures |= {"nfe": paths.nfe, **_energy(paths)}
     return Outcome({"samples": request.output}, figures)
 
 
@@ -74,21 +79,22 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     Raises:
         CfmError: see the command line's exit codes.
     """
-    solver = _solver(request.integration)
+    how = motion_of(request.integration, where)
     if request.max_points < 2:
         raise ConfigError(f"--max-points {request.max_points}: expected at least 2.")
     io.claim(request.output, force=where.force, inputs=_given(request.data, request.against))
     model = load(request.run, where)
     start, end = _time(model, request.start), _time(model, request.end, last=True)
     table = points.read_points(model, request.data)
+    guide = model.guide(table.obs, request.condition, table.origin)
     _warn_of_other_times(model, table, start)
-    observed = _observed(model, request.against, end)
+    observed = _observed(model, request, end)
     figures: dict[str, Any] = {"points": len(table), "from": start, "to": end}
     if request.dry_run:
         return Outcome({}, figures, (f"would carry {len(table)} points {start:g} -> {end:g}",))
     x = model.encode(table.values)
-    paths = model.flow.paths(x, (start, end), solver)
-    velocity = model.flow.velocity(x, start, forward=end >= start)
+    paths = how.paths(model.flow, x, (start, end), guide)
+    velocity = model.flow.velocity(x, start, forward=end >= start, guide=guide)
     moved = results.Moved(x, paths.points[-1], velocity)
     said = results.facts(
         "transport",
@@ -97,14 +103,14 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
         start=start,
         end=end,
         nfe=paths.nfe,
-        solver=request.integration.solver,
+        **results.chosen(request.condition, request.integration),
     )
     results.write_moved(request.output, request.data, model, table, moved, said)
     rows = _rows(model, table, start)
     figures |= {
         "nfe": paths.nfe,
         "mean_cost": float(((moved.end - x) ** 2).sum(axis=1)[rows].mean()),
-        "path_energy": float(paths.energy[rows].mean()),
+        **_energy(paths, rows),
     }
     if observed is not None:
         carried = Weighted(moved.end[rows], _weights(model, table)[rows])
@@ -118,56 +124,64 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
     Raises:
         CfmError: see the command line's exit codes.
     """
-    solver = _solver(request.integration)
-    catalog.build("divergences", request.divergence)
-    catalog.build("bases", request.base)
+    how, scoring = request.integration, request.scoring
+    solver = with_tolerances(how.chosen, how.atol, how.rtol)
+    dynamics(scoring, solver, torch.Generator())
+    catalog.build("bases", scoring.base)
     io.claim(request.output, force=where.force, inputs=_given(request.data))
     model = load(request.run, where, TANGENTS)
     time = _time(model, request.time, last=True)
     table = points.read_points(model, request.data)
+    given = request.condition.unguided()
+    told = model.conditions.told(table.obs, given, table.origin)
     figures: dict[str, Any] = {"points": len(table), "time": time}
     if request.dry_run:
         return Outcome({}, figures, (f"would score {len(table)} points at time {time:g}",))
     found = model.log_prob(
-        table.values,
-        time,
-        base=request.base,
-        divergence=request.divergence,
-        solver=solver,
-        seed=where.seed,
+        table.values, time, obs=told, scoring=scoring, solver=solver, seed=where.seed
     )
+    said: dict[str, Any] = {
+        "base": found.base,
+        "nfe": found.nfe,
+        "coordinates": found.coordinates,
+    }
+    said |= {"estimator": scoring.estimator or ("sde" if scoring.sde else "ode")}
+    more = said | {"known": scoring.known} | results.chosen(given)
+    more |= {"sde": scoring.sde} if scoring.sde else {}
+    facts = results.facts("likelihood", request.run, where, time=time, **more)
+    _write_columns(request, table, _scored(found, scoring), facts)
+    figures |= said | _summed(model, found, scoring)
+    note = f"known density: {found.base}; log densities in {found.coordinates}"
+    return Outcome({"log_prob": request.output}, figures, (note,))
+
+
+def _scored(found: LogProb, scoring: Scoring) -> dict[str, Array]:
+    """The columns of log densities."""
     columns = {"log_prob": found.values}
     if found.stochastic:
         columns["log_prob_se"] = found.error
-    _write_columns(
-        request,
-        table,
-        columns,
-        results.facts(
-            "likelihood",
-            request.run,
-            where,
-            time=time,
-            base=found.base,
-            nfe=found.nfe,
-            coordinates=found.coordinates,
-        ),
-    )
+    if scoring.sde:
+        columns |= {"log_prob_bound": found.found.bound, "paths": found.found.effective}
+    return columns
+
+
+def _summed(model: Model, found: LogProb, scoring: Scoring) -> dict[str, Any]:
+    """Means over the points."""
     mean = float(found.values.mean())
     dim = len(model.features) if model.chain.invertible else model.dim
-    figures |= {
+    divergence = catalog.build("divergences", scoring.divergence).stochastic(model.dim)
+    figures = {
         "mean_log_prob": mean,
         "cross_entropy": -mean,
         "bits_per_dim": -mean / (dim * float(np.log(2))),
-        "coordinates": found.coordinates,
-        "base": found.base,
-        "divergence": "hutchinson" if found.stochastic else "exact",
-        "nfe": found.nfe,
+        "divergence": "hutchinson" if divergence else "exact",
     }
     if found.stochastic:
-        figures["mean_log_prob_se"] = float(np.sqrt((found.error**2).sum()) / len(table))
-    note = f"source density: {found.base}; log densities in {found.coordinates}"
-    return Outcome({"log_prob": request.output}, figures, (note,))
+        figures["mean_log_prob_se"] = float(np.sqrt((found.error**2).sum()) / len(found.values))
+    if scoring.sde:
+        figures["mean_bound"] = float(found.found.bound.mean())
+        figures["median_paths"] = float(np.median(found.found.effective))
+    return figures
 
 
 def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -176,7 +190,7 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     Raises:
         CfmError: see the command line's exit codes.
     """
-    solver = _solver(request.integration)
+    how = motion_of(request.integration, where)
     _check_interpolate(request)
     io.claim(request.output, force=where.force, inputs=_given(request.data, request.cells))
     model = load(request.run, where)
@@ -188,16 +202,38 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     figures = {"times": times, "points": sum(len(cloud) for cloud in clouds)}
     if request.dry_run:
         return Outcome({}, figures, (f"would write points at {len(times)} times",))
-    frames, nfe = _carried(model, clouds, times, solver, population=request.population)
-    said = results.facts("interpolate", request.run, where, nfe=nfe)
+    frames, nfe = _carried(model, clouds, times, how, request)
+    told = results.chosen(request.condition, request.integration)
+    said = results.facts("interpolate", request.run, where, nfe=nfe, **told)
     results.write_frames(request.output, model, frames, said)
     figures |= {"rows": len(frames.points), "nfe": nfe}
     return Outcome({"trajectories": request.output}, figures)
 
 
-def _solver(how: Integration) -> Solver:
-    """The solver asked for."""
-    return with_tolerances(how.solver, how.atol, how.rtol)
+def motion_of(how: Integration, where: Runtime) -> Motion:
+    """The motion asked for.
+
+    Args:
+        how: solver, tolerances and noise.
+        where: the seed of the noise.
+
+    Raises:
+        ConfigError: if they do not go together.
+    """
+    if not how.sde:
+        return Deterministic(with_tolerances(how.chosen, how.atol, how.rtol))
+    if how.atol is not None or how.rtol is not None:
+        raise ConfigError(
+            "--sde has fixed steps and knows no --atol or --rtol: leave them out, or say how many "
+            "steps with --solver stochastic-heun:steps=400."
+        )
+    return motion(how.solver, how.sde, Streams(where.seed))
+
+
+def _energy(paths: Paths, rows: Any = slice(None)) -> dict[str, float]:
+    """The mean energy of paths, where they have one."""
+    energy = float(paths.energy[rows].mean())
+    return {} if np.isnan(energy) else {"path_energy": energy}
 
 
 def _given(*paths: str) -> list[str]:
@@ -237,12 +273,15 @@ class Weighted(NamedTuple):
         return Weighted(self.points[rows], self.weights[rows])
 
 
-def _observed(model: Model, against: str, time: float) -> Weighted | None:
-    """Observed points at a time: of a file, or stored with the run."""
-    if not against:
+def _observed(model: Model, request: TransportRequest, time: float) -> Weighted | None:
+    """Points observed at a time: of a file, or stored with the run and of the class chosen."""
+    if not request.against:
         cloud = model.cloud(time, held_out=True)
-        return None if cloud is None else Weighted(np.asarray(cloud.points), cloud.weights)
-    table = points.read_points(model, against)
+        if cloud is None or request.condition.covariates:
+            return None
+        cloud = model.source.of_class(cloud, request.condition.label)
+        return Weighted(np.asarray(cloud.points), cloud.weights)
+    table = points.read_points(model, request.against)
     table = table.rows(_rows(model, table, time))
     return Weighted(model.encode(table.values), _weights(model, table))
 
@@ -311,32 +350,40 @@ def _asked_times(model: Model, request: InterpolateRequest) -> list[float]:
 
 
 def _carried(
-    model: Model, clouds: list[Cloud], times: list[float], solver: Solver, *, population: bool
+    model: Model,
+    clouds: list[Cloud],
+    times: list[float],
+    how: Motion,
+    request: InterpolateRequest,
 ) -> tuple[results.Frames, int]:
     """Rows for each time: from one cloud, or from the nearest snapshot before each time."""
     import pandas as pd
 
-    places, stamps, frames, nfe = [], [], [], 0
+    places, stamps, frames, velocities, nfe = [], [], [], [], 0
     for cloud in clouds:
-        own = [t for t in times if not population or _nearest_before(clouds, t) is cloud]
+        every = not request.population
+        own = [t for t in times if every or _nearest_before(clouds, t) is cloud]
         if not own:
             continue
         x = np.asarray(cloud.points, dtype=np.float64)
-        paths = model.trajectories(x, own, cloud.time, solver)
+        guide = model.guide(cloud.obs, request.condition)
+        paths = model.trajectories(x, own, cloud.time, how, guide)
         nfe = max(nfe, paths.nfe)
         for time, frame in zip(own, paths.points, strict=True):
             places.append(frame)
             stamps.append(np.full(len(frame), time))
             frames.append(cloud.obs.assign(trajectory=cloud.obs.index))
-    obs = pd.concat(frames)
-    moments = np.concatenate(stamps)
-    clash = {c: f"{c}_start" for c in ("time", "cfm_time") if c in obs.columns}
-    obs = obs.rename(columns=clash).set_axis(results.unique_names(obs.index, moments), axis=0)
-    stacked = np.concatenate(places)
-    velocity = np.concatenate(
-        [model.flow.velocity(p, float(s[0])) for p, s in zip(places, stamps, strict=True)]
-    )
-    return results.Frames(stacked, moments, obs, "trajectory", velocity), nfe
+            velocities.append(model.flow.velocity(frame, time, guide=guide))
+    obs = _apart(pd.concat(frames))
+    moments, stacked = np.concatenate(stamps), np.concatenate(places)
+    obs = obs.set_axis(results.unique_names(obs.index, moments), axis=0)
+    return results.Frames(stacked, moments, obs, "trajectory", np.concatenate(velocities)), nfe
+
+
+def _apart(obs: "pd.DataFrame") -> "pd.DataFrame":
+    """Annotations of starting points, with names that columns of times do not have."""
+    clash = {name: f"{name}_start" for name in ("time", "cfm_time") if name in obs.columns}
+    return obs.rename(columns=clash)
 
 
 def _nearest_before(clouds: list[Cloud], time: float) -> Cloud:

@@ -18,7 +18,8 @@ SAMPLE = ("sample", "run", "-o", "out.csv")
 TRANSPORT = ("transport", "run", "in.csv", "-o", "out.csv")
 LIKELIHOOD = ("likelihood", "run", "in.csv", "-o", "out.csv")
 INTERPOLATE = ("interpolate", "run", "-o", "out.csv", "--frames", "3")
-WRITERS = (FIT, SAMPLE, TRANSPORT, LIKELIHOOD, INTERPOLATE)
+EVALUATE = ("evaluate", "run")
+WRITERS = (FIT, SAMPLE, TRANSPORT, LIKELIHOOD, INTERPOLATE, EVALUATE)
 
 
 @dataclass(frozen=True)
@@ -56,4 +57,5 @@ class Stub:
         return {
             "cfmcli.workflows.fit": SimpleNamespace(fit=self),
             "cfmcli.workflows.verbs": SimpleNamespace(**dict.fromkeys(verbs, self)),
+            "cfmcli.workflows.evaluate": SimpleNamespace(evaluate=self),
         }

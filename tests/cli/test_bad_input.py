@@ -48,6 +48,7 @@ READERS = {
     "against": "transport run a.csv --against {} -o out.csv",
     "likelihood": "likelihood run {} -o out.csv",
     "interpolate": "interpolate run {} --frames 2 -o out.csv",
+    "evaluate": "evaluate run --against {} -o out.csv",
 }
 
 # Other text files: name -> content.
@@ -68,6 +69,9 @@ TEXTS = {
     "section.toml": "[trainin]\nsteps = 3\n",
     "type.toml": 'steps = "three"\n',
     "range.toml": "steps = -3\n",
+    "blank.csv": "x,y,kind\n1,2,p\n3,4,\n5,6,q\n7,8,q\n",
+    "gaps.csv": "x,y,kind,dose\n1,2,p,1\n3,4,p,2\n5,6,q,\n7,8,q,3\n",
+    "other.csv": "x,y,kind,dose\n1,2,p,1\n3,4,pp,2\n",
     "ids.txt": "c0_1\nnobody\n",
     "none.txt": "",
     "notes.xlsx": "x",
@@ -78,6 +82,13 @@ TEXTS = {
 ROWS: dict[str, tuple[str, int, str]] = {
     "no time column": ("fit days.csv --time-key dya -o new", 3, "'dya'|Did you mean 'day'"),
     "no label column": ("fit a.csv b.csv --label-key branch -o new", 3, "'branch'|'x', 'y'"),
+    "no covariate column": ("fit days.csv --time-key day --covariates wt -o new", 3, "'wt'"),
+    "covariate in words": (
+        "fit days.csv --time-key day --covariates branch -o new", 3, "'branch'|--label-key"),
+    "constant covariate": (
+        "fit days.csv --time-key day --covariates weight -o new", 3, "'weight' is 1 everywhere"),
+    "covariate twice": (
+        "fit days.csv --time-key day --label-key branch --covariates branch -o new", 2, "twice"),
     "no weight column": ("fit days.csv --time-key day --weight-key wt -o new", 3, "'wt'|'weight'"),
     "no id column": ("fit days.csv --time-key day --id-key sell -o new", 3, "mean 'cell'"),
     "no time in obs": ("fit cells.h5ad --time-key dya -o new", 3, "'dya'|mean 'day'"),
@@ -135,6 +146,49 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "a time twice": ("interpolate days --times d1,1 -o out.csv", 2, "d1,1|twice"),
     "from where no cloud is": (
         "interpolate run --times 1 --from 0.5 -o out.csv", 2, "--from 0.5|DATA|0, 1"),
+    "no score": ("sample run --sde 0.5 -o out.csv", 2, "no score|--method sf2m"),
+    "no score to carry": ("transport run a.csv --sde 0.5 -o out.csv", 2, "no score"),
+    "no score to judge": ("likelihood run a.csv --sde 0.5 -o out.csv", 2, "score"),
+    "negative noise": ("sample run --sde -1 -o out.csv", 2, "level=-1|at least 0"),
+    "unknown noise": ("sample run --sde brigde -o out.csv", 2, "'brigde'|bridge"),
+    "noisy solver alone": (
+        "sample run --solver euler-maruyama -o out.csv", 2, "euler-maruyama|stochastic|dopri5",
+    ),
+    "quiet solver": (
+        "sample run --sde 0.5 --solver dopri5 -o out.csv", 2, "dopri5|deterministic",
+    ),
+    "noise and tolerance": ("sample run --sde 0.5 --atol 1e-3 -o out.csv", 2, "--atol|fixed steps"),
+    "estimator alone": ("likelihood run a.csv --estimator sde -o out.csv", 2, "--sde 0.5"),
+    "estimator of flows": (
+        "likelihood run a.csv --estimator ode --sde 0.5 -o out.csv", 2, "--estimator sde",
+    ),
+    "known nowhere": ("likelihood run a.csv --known middle -o out.csv", 2, "source or target"),
+    "rectify nothing": ("fit a.csv b.csv --method rf -o new", 2, "--from-run RUN"),
+    "rectify what is not": ("fit --method rf --from-run nowhere -o new", 6, "no run nowhere"),
+    "rectify files": ("fit c.csv b.csv --method rf --from-run run -o new", 2, "leave DATA out"),
+    "rectify transform": (
+        "fit --method rf --from-run run --transform none -o new", 2, "--transform|standardize",
+    ),
+    "rectify by transport": (
+        "fit --from-run run --coupling exact -o new", 2, "--method rf",
+    ),
+    "two clouds to mirror": (
+        "fit a.csv b.csv --method icfm --interpolant mirror -o new", 2, "same file twice",
+    ),
+    "no noise to learn": (
+        "fit a.csv b.csv --objective velocity+denoiser -o new", 2, "latent|gamma=sqrt",
+    ),
+    "denoise data": (
+        "fit a.csv b.csv --method si --objective denoiser -o new", 2, "--source gaussian",
+    ),
+    "pairs of unequal files": (
+        "fit a.csv moot.csv --features x,y --coupling paired -o new", 2, "paired",
+    ),
+    "static and random": ("fit a.csv --source gaussian --method static-ot -o new", 2, "static-ot"),
+    "evaluate unknown": ("evaluate run --time noon", 2, "'noon'|Known"),
+    "evaluate outside": ("evaluate run --time 9 --against b.csv", 2, "Time 9|0 to 1"),
+    "evaluate the start": ("evaluate days --time d0", 2, "--time d0|start there|up to 2"),
+    "evaluate between": ("evaluate days --time 0.5", 2, "--time 0.5|--against DATA|d1, d2"),
     # files
     "suffix in": ("transport run notes.xlsx -o out.csv", 2, ".xlsx|.h5ad|.parquet"),
     "no suffix in": ("transport run bare -o out.csv", 2, "no suffix|.csv"),
@@ -166,6 +220,10 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "run without model": ("sample empty -o out.csv", 6, "empty|model.safetensors"),
     "info without model": ("info empty", 6, "empty|model.safetensors"),
     "file as run": ("sample a.csv -o out.csv", 6, "a.csv|no run"),
+    "data to evaluate": ("evaluate a.csv", 2, "a.csv|run folder that cfm fit wrote|--against"),
+    "stdin to evaluate": ("evaluate - -o out.csv", 2, "run folder that cfm fit wrote"),
+    "nothing to evaluate": ("evaluate nowhere", 6, "no run nowhere|cfm fit"),
+    "evaluate unfinished": ("evaluate half -o out.csv", 6, "half|not finished|--resume"),
     "unfinished run": ("sample half -o out.csv", 6, "half|not finished|--resume"),
     "resumed otherwise": (f"fit a.csv b.csv -o half --resume {TINY}", 6, "steps (500 there, 3"),
     "resumed with other points": (
@@ -180,6 +238,11 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "force or not": ("transport run a.csv -o a.csv --force", 2, "a.csv|same file"),
     "output is input by link": ("transport run a.csv -o link.csv --force", 2, "same file"),
     "output is reference": ("transport run a.csv --against b.csv -o b.csv --force", 2, "same"),
+    "scores exist": ("evaluate run -o b.csv", 5, "b.csv|exists|--force"),
+    "scores are reference": ("evaluate run --against b.csv -o b.csv --force", 2, "same file"),
+    "scores as cells": ("evaluate run -o out.h5ad", 2, ".h5ad|.parquet"),
+    "scores without name": ("evaluate run -o ''", 2, "-o is empty"),
+    "scores twice on stdout": ("evaluate run --json -o -", 2, "--json|stdout"),
     "output is start": ("interpolate run a.csv --frames 2 -o ./a.csv --force", 2, "same file"),
     "output is cells": (
         "interpolate days --frames 2 --cells ids.txt -o ids.txt --force", 2, "same file"),
@@ -207,6 +270,7 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "threads negative": ("sample run -o out.csv --threads -1", 2, "--threads"),
     "count zero": ("sample run -n 0 -o out.csv", 2, "--count|1"),
     "max points one": ("transport run a.csv --max-points 1 -o out.csv", 2, "--max-points|2"),
+    "max points to evaluate": ("evaluate run --max-points 1", 2, "--max-points|2"),
     "frames one": ("interpolate run --frames 1 -o out.csv", 2, "--frames 1|at least 2"),
     "atol negative": ("sample run --atol -1 -o out.csv", 2, "atol=-1|positive"),
     "rtol zero": ("sample run --rtol 0 -o out.csv", 2, "rtol=0|positive"),
@@ -276,6 +340,38 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "device nonsense": ("sample run --device tpu -o out.csv", 2, "'tpu'|cuda"),
     "out of memory": ("sample run -n 99999999999999 -o out.csv", 7, "out of memory"),
     "network out of memory": ("fit a.csv b.csv --field mlp:width=5000000 -o new", 7, "memory"),
+    # conditions
+    "point without label": ("fit a.csv blank.csv --label-key kind -o new", 3, "1 has no label in"),
+    "point without dose": ("fit a.csv gaps.csv --covariates dose -o new", 3, "point 2|nan|'dose'"),
+    "rows without label": ("transport kinds a.csv -o out.csv", 3, "a.csv|'kind'|--label|p, q"),
+    "rows without dose": (
+        "transport kinds a.csv --label p -o out.csv", 3, "a.csv|'dose'|--covariates dose=VALUE"),
+    "scores without label": ("likelihood kinds a.csv -o out.csv", 3, "'kind'|--label|p, q"),
+    "starts without label": (
+        "interpolate kinds a.csv --frames 2 -o out.csv", 3, "a.csv|'kind'|--label|p, q"),
+    "rows of a new class": ("transport kinds other.csv -o out.csv", 3, "other.csv|'pp'|mean 'p'"),
+    "label unknown": ("sample kinds --label pp -o out.csv", 2, "'pp'|p, q|mean 'p'"),
+    "label of none": ("sample run --label p -o out.csv", 2, "not conditional|--label-key"),
+    "label of none carried": ("transport run a.csv --label p -o out.csv", 2, "not conditional"),
+    "label of none scored": ("likelihood run a.csv --label p -o out.csv", 2, "not conditional"),
+    "label of none followed": ("interpolate run --frames 2 --label p -o out.csv", 2, "not cond"),
+    "guidance of none": ("sample run --guidance 2 -o out.csv", 2, "not conditional|--guidance"),
+    "guidance negative": ("sample kinds --guidance -1 -o out.csv", 2, "--guidance -1|expected 0"),
+    "guidance nan": ("sample kinds --guidance nan -o out.csv", 2, "--guidance nan"),
+    "covariate unknown": (
+        "sample kinds --covariates dosis=1 -o out.csv", 2, "'dosis'|kind (p, q), dose|mean 'dose'"),
+    "covariate without number": ("sample kinds --covariates dose -o out.csv", 2, "'dose'|dose=0.5"),
+    "covariate as word": ("sample kinds --covariates dose=low -o out.csv", 2, "'dose=low'|=0.5"),
+    "covariate without name": ("sample kinds --covariates =1 -o out.csv", 2, "'=1'|dose=0.5"),
+    "covariate infinite": ("sample kinds --covariates dose=inf -o out.csv", 2, "dose=inf|finite"),
+    "covariate given twice": ("sample kinds --covariates dose=1,dose=2 -o out.csv", 2, "twice"),
+    "condition cost negative": (
+        "fit a.csv b.csv -o new --condition-cost -1", 2, "--condition-cost -1.0|at least 0"),
+    "condition dropout one": (
+        "fit a.csv b.csv -o new --condition-dropout 1", 2, "--condition-dropout 1.0|below 1"),
+    "from no run": ("fit --method rf --from-run nowhere -o new", 6, "no run nowhere"),
+    "rf without run": ("fit a.csv b.csv --method rf -o new", 2, "--from-run RUN"),
+    "data and a run": ("fit c.csv b.csv --method rf --from-run run -o new", 2, "leave DATA out"),
     # starting points
     "unknown column": (
         "interpolate days --frames 2 --where \"brnch == 'a'\" -o out.csv", 2, "'brnch'|branch"),
@@ -318,6 +414,8 @@ def _furnish() -> None:
         points.to_csv(f"{name}.csv", index=False)
     days = pd.DataFrame(rng.normal(0, 1, (36, 2)).round(3), columns=["x", "y"])
     days.insert(0, "cell", [f"c{t}_{k}" for t in range(3) for k in range(12)])
+    kinds = days[["x", "y"]].assign(kind=["p", "q"] * 18, dose=[1, 2, 3] * 12)
+    kinds.to_csv("kinds.csv", index=False)
     days = days.assign(day=np.repeat(["d0", "d1", "d2"], 12), branch=["a", "b"] * 18, weight=1)
     days.to_csv("days.csv", index=False)
     for name, content in {**TEXTS, **{k: text for k, (text, _) in SPOILT.items()}}.items():
@@ -335,6 +433,7 @@ def _furnish() -> None:
         f"fit days.csv --time-key day --drop weight -o days {TINY}",
         f"fit cells.h5ad --time-key day --transform log1p,pca:n=2 -o cells {TINY}",
         f"fit a.csv --source gaussian --method fm -o normal {TINY}",
+        f"fit a.csv kinds.csv --label-key kind --covariates dose -o kinds {TINY}",
     ):
         assert carry_out(line) == 0
     assert interrupted(f"fit a.csv b.csv -o half {LONG}", signal.SIGINT)[0] == 130
@@ -457,6 +556,7 @@ WRITERS = (
     "transport cells cells.h5ad -o out.h5ad",
     "likelihood run a.csv -o out.csv",
     "interpolate run --frames 2 -o out.h5ad",
+    "evaluate run -o out.csv",
     f"fit a.csv b.csv -o new {TINY}",
 )
 

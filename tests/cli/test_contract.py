@@ -14,6 +14,8 @@ import pytest
 import cfmcli
 from cfmcli.errors import CfmWarning
 from cfmcli.requests import (
+    Condition,
+    EvaluateRequest,
     FitRequest,
     Integration,
     InterpolateRequest,
@@ -23,9 +25,11 @@ from cfmcli.requests import (
     Progress,
     Runtime,
     SampleRequest,
+    Scoring,
     TransportRequest,
 )
 from tests.cli.harness import (
+    EVALUATE,
     FIT,
     INTERPOLATE,
     LIKELIHOOD,
@@ -161,36 +165,42 @@ def test_common_options_make_the_runtime(
 
 
 INTEGRATED = ("--solver", "rk4:steps=5", "--atol", "1e-3", "--rtol", "1e-4", "--dry-run")
+CONDITION = ("--label", "T cell", "--covariates", "dose=0.5, age=-3")
 REQUESTS: list[tuple[tuple[str, ...], Any]] = [
     (FIT, FitRequest("run")),
     ((*FIT, "--resume", "--dry-run"), FitRequest("run", True, True)),
     (SAMPLE, SampleRequest("run", "out.csv")),
     (
-        (*SAMPLE, "-n", "7", "--time", "d2", *INTEGRATED),
-        SampleRequest("run", "out.csv", 7, "d2", Integration("rk4:steps=5", 1e-3, 1e-4), True),
+        (*SAMPLE, "-n", "7", "--time", "d2", *INTEGRATED, *CONDITION, "--guidance", "2"),
+        SampleRequest(
+            *("run", "out.csv", 7, "d2", Integration("rk4:steps=5", 1e-3, 1e-4), True),
+            condition=Condition("T cell", {"dose": 0.5, "age": -3.0}, 2.0),
+        ),
     ),
     (TRANSPORT, TransportRequest("run", "in.csv", "out.csv")),
     (
         (
             *(*TRANSPORT, "--from", "5", "--to", "0.5", "--against", "c.csv"),
-            *("--max-points", "9", *INTEGRATED),
+            *("--max-points", "9", *INTEGRATED, *CONDITION, "--guidance", "0"),
         ),
         TransportRequest(
             *("run", "in.csv", "out.csv", "5", "0.5", "c.csv", 9),
             integration=Integration("rk4:steps=5", 1e-3, 1e-4),
             dry_run=True,
+            condition=Condition("T cell", {"dose": 0.5, "age": -3.0}, 0.0),
         ),
     ),
     (LIKELIHOOD, LikelihoodRequest("run", "in.csv", "out.csv")),
     (
         (
             *(*LIKELIHOOD, "--time", "2", "--base", "gmm:k=5"),
-            *("--divergence", "hutchinson:probes=8", *INTEGRATED),
+            *("--divergence", "hutchinson:probes=8", *INTEGRATED, *CONDITION),
         ),
         LikelihoodRequest(
-            *("run", "in.csv", "out.csv", "2", "gmm:k=5", "hutchinson:probes=8"),
+            *("run", "in.csv", "out.csv", "2", Scoring("gmm:k=5", "hutchinson:probes=8")),
             integration=Integration("rk4:steps=5", 1e-3, 1e-4),
             dry_run=True,
+            condition=Condition("T cell", {"dose": 0.5, "age": -3.0}),
         ),
     ),
     (INTERPOLATE, InterpolateRequest("run", "out.csv", frames=3)),
@@ -198,11 +208,23 @@ REQUESTS: list[tuple[tuple[str, ...], Any]] = [
         (
             *("interpolate", "run", "in.csv", "-o", "out.csv", "--times", "0.5,d2", "--from", "1"),
             *("--population", "--cells", "ids.txt", "--where", "kind == 'HSC'", *INTEGRATED),
+            *(*CONDITION, "--guidance", "1.5"),
         ),
         InterpolateRequest(
             *("run", "out.csv", "in.csv", ("0.5", "d2"), 0, "1", True, "ids.txt", "kind == 'HSC'"),
             integration=Integration("rk4:steps=5", 1e-3, 1e-4),
             dry_run=True,
+            condition=Condition("T cell", {"dose": 0.5, "age": -3.0}, 1.5),
+        ),
+    ),
+    (EVALUATE, EvaluateRequest("run")),
+    (
+        (
+            *(*EVALUATE, "-o", "m.csv", "--against", "c.csv", "--time", "d2"),
+            *("--max-points", "9", *INTEGRATED),
+        ),
+        EvaluateRequest(
+            *("run", "m.csv", "c.csv", "d2", 9, Integration("rk4:steps=5", 1e-3, 1e-4), True)
         ),
     ),
 ]
@@ -218,6 +240,26 @@ def test_options_make_the_request(
     assert cfm(*arguments).code == 0
     asked = [item for item in stub.asked[0] if isinstance(item, type(request_))]
     assert asked == [request_]
+
+
+def test_scores_are_a_table_on_stderr(cfm: Cfm, stub: Stub) -> None:
+    """`cfm evaluate` shows its scores in columns, and the same in JSON."""
+    scores = [
+        {"from": 0.0, "to": 1.0, "metric": "w2", "value": 0.125, "floor": 0.25},
+        {"from": 0.0, "to": 1.0, "metric": "npe", "value": math.nan, "floor": None},
+    ]
+    stub.behave = lambda listen: Outcome(figures={"solver": "dopri5", "scores": scores})
+    ran = cfm(*EVALUATE)
+    assert (ran.code, ran.out) == (0, "")
+    table = [line.split() for line in ran.err.splitlines()]
+    assert table == [
+        ["solver:", "dopri5"],
+        ["from", "to", "metric", "value", "floor"],
+        ["0", "1", "w2", "0.125", "0.25"],
+        ["0", "1", "npe", "nan"],
+    ]
+    told = json.loads(cfm(*EVALUATE, "--json").out)
+    assert told["scores"] == [scores[0], scores[1] | {"value": None}]
 
 
 def test_info_answers_on_stdout(cfm: Cfm, tmp_path: Path) -> None:

@@ -16,15 +16,19 @@ HEAVY = "torch ot torchdiffeq pandas anndata scanpy scipy sklearn matplotlib h5p
 LIMIT = 1.5  # three times the promised half second, for busy machines
 COMMON = "--seed --device --threads --quiet -q --verbose -v --log-file --no-progress --debug --json"
 FLOW = "--solver --atol --rtol --output -o --force --dry-run"
+CONDITION = "--label --covariates"
 PROMISED = {
     "fit": "--output -o --force --dry-run --resume --config --method --coupling --interpolant"
     " --objective --field --scope --ot-batch --source --times --time-key --time-order --time-map"
     " --holdout --transform --label-key --weight-key --id-key --features --drop --layer --use-rep"
+    " --covariates --condition-cost --condition-dropout --from-run"
     " --steps --batch-size --lr --ema --validation --patience --precision",
-    "sample": f"{FLOW} --count -n --time",
-    "transport": f"{FLOW} --from --to --against --max-points",
-    "likelihood": f"{FLOW} --time --base --divergence",
-    "interpolate": f"{FLOW} --times --frames --from --population --cells --where",
+    "sample": f"{FLOW} {CONDITION} --guidance --sde --count -n --time",
+    "transport": f"{FLOW} {CONDITION} --guidance --sde --from --to --against --max-points",
+    "likelihood": f"{FLOW} {CONDITION} --time --base --divergence --estimator --sde --known",
+    "interpolate": f"{FLOW} {CONDITION} --guidance --sde --times --frames --from --population"
+    " --cells --where",
+    "evaluate": f"{FLOW} --against --time --max-points",
     "info": "",
     "list": "",
 }

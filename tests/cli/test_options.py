@@ -18,7 +18,6 @@ import pandas as pd
 import pytest
 import torch
 
-from cfmcli import catalog
 from tests.cli.harness import COMMANDS, Cfm
 from tests.cli.room import carry_out, digest, interrupted
 
@@ -27,9 +26,13 @@ FIT = f"fit a.csv b.csv -o new --steps 30 {TINY}"
 DAYS = f"fit days.csv --time-key day --drop weight,stage,number -o new --steps 30 {TINY}"
 CELLS = f"fit cells.h5ad --time-key day -o new --steps 30 {TINY}"
 STOPPED = f"fit a.csv b.csv -o half --steps 400 {TINY}"
+KINDS = "fit a.csv kinds.csv --covariates dose -o new --steps 30 " + TINY
+TOLD = "--label p --covariates dose=1"
 SAMPLE = "sample run -o out.csv"
 MOVE = "transport run a.csv -o out.csv"
 SCORE = "likelihood run a.csv -o out.csv"
+NOISY = SCORE.replace("run", "noisy") + " --estimator sde:paths=4,steps=5"
+JUDGE = "evaluate run --max-points 20 -o out.csv"
 PATHS = "interpolate days --frames 3 -o out.csv"
 
 # option -> a command, and what is added to it, or the other command where a word is replaced.
@@ -43,6 +46,11 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--source": (FIT.replace("b.csv ", ""), "--source gaussian"),
         "--time-key": (FIT.replace("a.csv b.csv", "days.csv"), "--time-key day"),
         "--label-key": (DAYS.replace("stage,", ""), "--label-key stage"),
+        "--covariates": (DAYS.replace("stage,", ""), "--covariates stage"),
+        "--condition-cost": (KINDS, "--condition-cost 0"),
+        "--condition-dropout": (KINDS, "--condition-dropout 0.5"),
+        "--from-run": (FIT.replace("a.csv b.csv", "a.csv b.csv --coupling paired"),
+                       FIT.replace("a.csv b.csv", "--coupling paired --from-run run")),
         "--weight-key": (DAYS, "--weight-key weight"),
         "--id-key": (DAYS, "--id-key number"),
         "--features": (FIT, "--features x"),
@@ -57,6 +65,9 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--method": (FIT, "--method icfm"),
         "--coupling": (FIT, "--coupling independent"),
         "--interpolant": (FIT, "--interpolant linear:sigma=0.5"),
+        "--objective": (
+            f"{FIT} --interpolant linear:sigma=0.5", "--objective velocity+denoiser"
+        ),
         "--field": (FIT, "--field mlp:width=5,depth=1"),
         "--scope": (FIT, "--scope minibatch"),
         "--ot-batch": (f"{FIT} --scope minibatch", "--ot-batch 4"),
@@ -91,6 +102,8 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--output": (SCORE, SCORE.replace("-o out", "--output other")),
         "--time": (SCORE, "--time 0.5"),
         "--base": (SCORE, "--base kde"),
+        "--known": (SCORE, "--known target"),
+        "--estimator": (f"{NOISY} --sde 0.4", "--estimator feynman-kac:paths=9,steps=5"),
         "--divergence": (SCORE, "--divergence hutchinson:probes=2"),
         "--seed": (f"{SCORE} --divergence hutchinson:probes=2", "--seed 1"),
         "--debug": (SCORE.replace("run", "none"), "--debug"),
@@ -106,11 +119,20 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--seed": (PATHS.replace("days", "normal"), "--seed 1"),
         "--debug": (PATHS.replace("days", "none"), "--debug"),
     },
+    "evaluate": {
+        "--output": (JUDGE, JUDGE.replace("-o out", "--output other")),
+        "--against": (JUDGE, "--against days.csv"),
+        "--time": ("evaluate days --max-points 20 -o out.csv", "--time d1"),
+        "--max-points": (JUDGE, "--max-points 9"),
+        "--seed": (JUDGE, "--seed 1"),
+        "--no-progress": (JUDGE, "--no-progress"),
+        "--debug": (JUDGE.replace("run", "none"), "--debug"),
+    },
     "info": {"--debug": ("info none.csv", "--debug")},
     "list": {"--debug": ("list nothing", "--debug")},
 }  # fmt: skip
 BASES = {"fit": FIT, "sample": SAMPLE, "transport": MOVE, "likelihood": SCORE}
-BASES |= {"interpolate": PATHS, "info": "info run", "list": "list solvers"}
+BASES |= {"interpolate": PATHS, "evaluate": JUDGE, "info": "info run", "list": "list solvers"}
 for _name, _line in BASES.items():
     ROWS[_name] |= {
         "--verbose": (_line, "--verbose"),
@@ -123,6 +145,17 @@ for _name, _line in BASES.items():
             "--threads": (_line, "--threads 2"),
             "--device": (_line, "--device cuda:9"),
         }
+    if _name in ("sample", "transport", "likelihood", "interpolate"):
+        _told = f"{_line.replace(' run ', ' kinds ').replace(' days ', ' kinds ')} {TOLD}"
+        ROWS[_name] |= {
+            "--label": (_told, _told.replace("--label p", "--label q")),
+            "--covariates": (_told, _told.replace("dose=1", "dose=2")),
+        }
+        if _name != "likelihood":
+            ROWS[_name] |= {"--guidance": (_told, "--guidance 2")}
+        _noisy = _line.replace(" run ", " noisy ").replace(" days ", " noisy ")
+        _noisy = NOISY if _name == "likelihood" else f"{_noisy} --solver euler-maruyama:steps=5"
+        ROWS[_name] |= {"--sde": (f"{_noisy} --sde 0.2", "--sde bridge:level=0.7")}
     if _name not in ("fit", "info", "list"):
         ROWS[_name] |= {
             "--solver": (_line, "--solver euler:steps=2"),
@@ -138,7 +171,6 @@ IDLE = {
     **dict.fromkeys(
         ("info", "list"), ("--seed 1", "--device cpu", "--threads 2", "--quiet", "--no-progress")
     ),
-    "fit": ("--objective velocity",) if len(catalog.names("objectives")) == 1 else (),
 }
 ANSWERS = [(name, option) for name, options in IDLE.items() for option in options]
 CASES = [(name, option) for name, options in ROWS.items() for option in options]
@@ -167,6 +199,8 @@ def _stock() -> None:
     days["x"] += np.repeat([0.0, 2.0, 3.0], 20)
     days.insert(0, "cell", [f"c{k}" for k in range(60)])
     days = days.assign(day=np.repeat(["d0", "d1", "d2"], 20), branch=["p", "q"] * 30)
+    kinds = days[["x", "y"]].assign(kind=["p", "q"] * 30, dose=[1, 2, 3] * 20)
+    kinds.to_csv("kinds.csv", index=False)
     days = days.assign(weight=rng.random(60) + 0.1, stage=[1, 2, 3] * 20, number=range(100, 160))
     days.to_csv("days.csv", index=False)
     cells = ad.AnnData(rng.normal(size=(60, 3)), obs=days[["day"]].set_axis(days["cell"]))
@@ -176,6 +210,9 @@ def _stock() -> None:
     Path("slow.toml").write_text("lr = 0.5\n")
     assert carry_out(f"fit a.csv b.csv -o run --steps 75 {TINY}") == 0
     assert carry_out(DAYS.replace("new", "days")) == 0
+    assert carry_out(f"{KINDS.replace('new', 'kinds')} --label-key kind") == 0
+    latent = "--interpolant linear:gamma=sqrt --objective velocity+denoiser"
+    assert carry_out(f"fit a.csv b.csv -o noisy --steps 30 {latent} {TINY}") == 0
     assert carry_out(f"fit a.csv --source gaussian -o normal --steps 30 {TINY}") == 0
     assert interrupted(STOPPED, signal.SIGINT)[0] == 130
 

@@ -32,8 +32,14 @@ SETTINGS: dict[str, tuple[tuple[str, Any], ...]] = {
     "ema": (("0.9", 0.9), ("0", 0.0), ("0.5", 0.5)),
     "validation": (("0.1", 0.1), ("0.2", 0.2), ("0.3", 0.3)),
     "seed": (("5", 5), ("6", 6), ("7", 7)),
+    "covariates": (("dose,age", ("dose", "age")), ("age", ("age",)), ("a, b", ("a", "b"))),
+    "condition_cost": (("3", 3.0), ("0", 0.0), ("1e2", 100.0)),
+    "condition_dropout": (("0.3", 0.3), ("0", 0.0), ("0.2", 0.2)),
 }
-TEXTUAL = ("time_key", "label_key", "weight_key", "id_key", "features", "drop", "layer", "use_rep")
+TEXTUAL = (
+    *("time_key", "label_key", "weight_key", "id_key", "features", "drop", "layer", "use_rep"),
+    "from_run",
+)
 SETTINGS |= dict.fromkeys(TEXTUAL, (("one",) * 2, ("two",) * 2, ("pc*,x",) * 2))
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from cfmcli.cli.render import as_json, as_text
+from cfmcli.cli.render import as_json, as_table, as_text
 
 LEAVES = some.none() | some.booleans() | some.integers() | some.text() | some.floats()
 FIGURES = some.dictionaries(
@@ -65,3 +65,26 @@ def test_text_nests_and_leaves_out_what_is_empty() -> None:
         "  - label: d2, w1: 0.5",
         "  - label: d5, w1: 1",
     ]
+
+
+def test_a_table_is_aligned_and_plain() -> None:
+    """Columns stand below their names, text to the left and numbers to the right."""
+    rows = [
+        {"metric": "w2", "value": 0.5, "floor": 0.25},
+        {"metric": "[npe]", "value": 123456.789, "floor": None},
+    ]
+    assert as_table(rows).splitlines() == [
+        "metric   value  floor",
+        "w2         0.5   0.25",
+        "[npe]   123457",
+    ]
+    assert as_table([]) == ""
+
+
+def test_a_table_is_never_torn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row is a line, however narrow the terminal and wide the row; nothing is coloured."""
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = as_table([{"name": "x" * 90, "more": "y" * 90}]).splitlines()
+    assert lines[1].split() == ["x" * 90, "y" * 90]
+    assert "\x1b" not in "".join(lines)

@@ -1,5 +1,6 @@
 """Laws of couplings: exact marginals, least costs, limits and closed forms."""
 
+import warnings
 from collections.abc import Callable
 from itertools import permutations
 
@@ -8,79 +9,122 @@ import pytest
 
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
+from cfmcli.flows.bijection import BinaryPartition
 from cfmcli.flows.couplings import (
     Blocks,
     Coupling,
     Exact,
     Independent,
+    Paired,
     Sinkhorn,
     fits_exact,
 )
-from cfmcli.flows.plans import Plan, squared_distances
+from cfmcli.flows.matching import Heuristic, Stable
+from cfmcli.flows.plans import squared_distances
+from cfmcli.flows.relaxed import Partial, Unbalanced
+from cfmcli.flows.semidiscrete import SemiDiscrete
+from cfmcli.flows.sinkhorn import renormalised_entropy
+from tests.flows.clouds import matrix, plain, solve, weighted
 
-ALL: list[Coupling] = [Independent(), Exact(), Sinkhorn(reg=0.5), Blocks(size=4, rounds=3)]
-
-
-def solve(coupling: Coupling, x0: Array, x1: Array, *weights: Array, seed: int = 0) -> Plan:
-    """The plan of two clouds, by default with uniform weights."""
-    w0, w1 = weights or (np.full(len(x0), 1 / len(x0)), np.full(len(x1), 1 / len(x1)))
-    return coupling.plan(x0, x1, w0, w1, np.random.default_rng(seed))
-
-
-def matrix(plan: Plan) -> Array:
-    """The plan as its matrix."""
-    i, j, mass = plan.arrays()
-    dense = np.zeros(plan.shape)
-    dense[i, j] = mass
-    return dense
-
-
-def weighted(n0: int, n1: int, dim: int, seed: int) -> tuple[Array, Array, Array, Array]:
-    """Two random clouds with random weights."""
-    rng = np.random.default_rng(seed)
-    x0, x1 = rng.normal(size=(n0, dim)), rng.normal(size=(n1, dim)) + 1
-    return x0, x1, rng.dirichlet(np.full(n0, 2.0)), rng.dirichlet(np.full(n1, 2.0))
+BALANCED: list[Coupling] = [
+    Independent(),
+    Exact(),
+    Exact(cost="euclidean"),
+    Sinkhorn(reg=0.5),
+    Sinkhorn(entropy=0.7),
+    Blocks(size=4, rounds=3),
+    Stable(),
+    Heuristic(),
+    Partial(mass=1.0),
+]
+RELAXED: list[Coupling] = [
+    Unbalanced(reg_m=10.0),
+    Unbalanced(reg_m=10.0, reg=0.0),
+    Partial(mass=0.7),
+]
+ONE_TO_ONE: list[Coupling] = [BinaryPartition(plans=4), SemiDiscrete()]
+ALL = [*BALANCED, *RELAXED, *ONE_TO_ONE]
 
 
 # Every coupling
 
 
-@pytest.mark.parametrize("coupling", ALL)
+@pytest.mark.parametrize("coupling", BALANCED)
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 30), (30, 1), (25, 25), (30, 50), (2, 61)])
 def test_marginals_are_the_weights(coupling: Coupling, sizes: tuple[int, int]) -> None:
     """Row and column sums of the plan are w0 and w1, for any sizes and weights."""
     case = weighted(*sizes, 3, seed=1)
-    mass0, mass1 = solve(coupling, *case).marginals()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "sinkhorn: the plan has entropy", CfmWarning)
+        mass0, mass1 = solve(coupling, *case).marginals()
     assert mass0 == pytest.approx(case[2], abs=1e-12)
     assert mass1 == pytest.approx(case[3], abs=1e-12)
 
 
-@pytest.mark.parametrize("coupling", ALL)
+@pytest.mark.parametrize("coupling", [*BALANCED, *ONE_TO_ONE, Paired()])
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+def test_marginals_of_uniform_clouds_are_uniform(coupling: Coupling, n: int) -> None:
+    """Equal sizes and weights: each point has mass 1/n, also where a coupling takes no others."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "sinkhorn: the plan has entropy", CfmWarning)
+        mass0, mass1 = solve(coupling, *plain(n, 3, seed=1)).marginals()
+    assert np.stack([mass0, mass1]) == pytest.approx(1 / n, abs=1e-12)
+
+
+@pytest.mark.parametrize("coupling", [*RELAXED, *BALANCED])
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 9), (9, 1), (12, 7)])
+def test_plans_sum_to_one(coupling: Coupling, sizes: tuple[int, int]) -> None:
+    """Also where not all of the mass takes part: what takes part is all there is to draw."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "sinkhorn: the plan has entropy", CfmWarning)
+        plan = solve(coupling, *weighted(*sizes, 2, seed=5))
+    assert matrix(plan).sum() == pytest.approx(1, abs=1e-12)
+    assert matrix(plan).min() >= 0
+
+
+@pytest.mark.parametrize("coupling", [*BALANCED, *RELAXED])
 def test_weights_count_relative_and_in_any_precision(coupling: Coupling) -> None:
     """Weights of any sum, and float32, are normalised."""
     x0, x1, w0, w1 = weighted(20, 30, 2, seed=2)
     single = solve(coupling, x0, x1, (5 * w0).astype(np.float32), (7 * w1).astype(np.float32))
-    mass0, mass1 = single.marginals()
-    assert mass0 == pytest.approx(w0, abs=1e-7)
-    assert (mass0.sum(), mass1.sum()) == pytest.approx((1, 1), abs=1e-12)
+    double = solve(coupling, x0, x1, w0, w1)
+    for mass, exact in zip(single.marginals(), double.marginals(), strict=True):
+        assert mass == pytest.approx(exact, abs=3e-4)
+        assert mass.sum() == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize("coupling", ALL)
+@pytest.mark.parametrize("coupling", [*BALANCED, *ONE_TO_ONE, Paired()])
 def test_duplicates_do_no_harm(coupling: Coupling) -> None:
     """Clouds of repeated and shared points keep their marginals."""
     x = np.repeat(np.array([[0.0, 1.0], [2.0, 3.0]]), 20, axis=0)
-    mass0, mass1 = solve(coupling, x, x).marginals()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "sinkhorn: the plan has entropy", CfmWarning)
+        mass0, mass1 = solve(coupling, x, x).marginals()
     assert np.stack([mass0, mass1]) == pytest.approx(1 / 40, abs=1e-12)
 
 
-@pytest.mark.parametrize("coupling", ALL)
+@pytest.mark.parametrize("coupling", [*ALL, Paired()])
 def test_seed_decides(coupling: Coupling) -> None:
     """Equal generators give equal plans."""
-    case = weighted(40, 50, 3, seed=3)
-    assert np.array_equal(matrix(solve(coupling, *case)), matrix(solve(coupling, *case)))
+    case = plain(40, 3, seed=3)
+    first, second = (solve(coupling, *case, seed=4) for _ in range(2))
+    assert np.array_equal(matrix(first), matrix(second))
 
 
-@pytest.mark.parametrize("coupling", [Exact(), Sinkhorn(reg=0.01), Blocks(size=4)])
+@pytest.mark.parametrize("coupling", [c for c in ALL if type(c) not in (Blocks, BinaryPartition)])
+def test_plans_move_with_the_points(coupling: Coupling) -> None:
+    """Reordering the points of either cloud reorders the plan; moving both by a vector does not."""
+    x0, x1 = plain(30, 3, seed=4)
+    plan = matrix(solve(coupling, x0, x1))
+    p, q = np.random.default_rng(4).permutation(30), np.random.default_rng(5).permutation(30)
+    assert matrix(solve(coupling, x0[p], x1[q])) == pytest.approx(plan[np.ix_(p, q)], abs=2e-4)
+    assert matrix(solve(coupling, x0 + 7, x1 + 7)) == pytest.approx(plan, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    "coupling",
+    [Exact(), Sinkhorn(reg=0.01), Blocks(size=4), *RELAXED, Stable(), Heuristic(), *ONE_TO_ONE],
+)
 def test_i_is_a_row_of_x0_and_j_a_row_of_x1(coupling: Coupling) -> None:
     """A rotation by one place is found in the direction from source to target."""
     x0 = 10.0 * np.arange(6.0)[:, None]
@@ -88,6 +132,47 @@ def test_i_is_a_row_of_x0_and_j_a_row_of_x1(coupling: Coupling) -> None:
     i, j = solve(coupling, x0, x1).draw(6, np.random.default_rng(0))
     assert np.array_equal(j, (i + 1) % 6)
     assert np.array_equal(x0[i], x1[j])
+
+
+@pytest.mark.parametrize(
+    "coupling",
+    [Exact(), Exact(cost="cosine"), Blocks(size=4), Stable(), Heuristic(), *ONE_TO_ONE, Paired()],
+)
+def test_a_draw_of_a_permutation_takes_each_pair_once(coupling: Coupling) -> None:
+    """n pairs of n points: no point is left out, none comes twice."""
+    plan = solve(coupling, *plain(50, 2, seed=6))
+    i, j = plan.draw(50, np.random.default_rng(1))
+    assert np.array_equal(np.sort(i), np.arange(50))
+    assert np.array_equal(np.sort(j), np.arange(50))
+    assert not np.array_equal(i, np.arange(50))
+
+
+@pytest.mark.parametrize(
+    "coupling", [Exact(), Sinkhorn(), Blocks(), *RELAXED, Stable(), Heuristic(), *ONE_TO_ONE]
+)
+def test_overflowing_costs_are_refused(coupling: Coupling) -> None:
+    """Points whose squared distances exceed float64 raise, rather than pair at random."""
+    with pytest.raises(NumericsError, match="extreme values"):
+        solve(coupling, np.full((5, 2), 1e160), -np.full((5, 2), 1e160))
+
+
+@pytest.mark.parametrize("coupling", [*ALL, Paired()])
+def test_whole_clouds_are_coupled_where_it_is_affordable(coupling: Coupling) -> None:
+    """Small clouds by the coupling itself; huge ones by it, by blocks, or not at once."""
+    assert coupling.whole(500, 500) == coupling
+    dense = (Sinkhorn, Stable, Heuristic, Unbalanced, Partial)
+    huge = coupling.whole(100_000, 100_000)
+    if isinstance(coupling, dense):
+        assert huge is None
+    elif isinstance(coupling, Exact):
+        assert huge == (Blocks() if coupling == Exact() else None)
+    elif isinstance(coupling, SemiDiscrete):
+        assert huge == Blocks()
+        assert coupling.whole(100_000, 1_000) == coupling
+    else:
+        assert huge == coupling
+    if isinstance(coupling, BinaryPartition):
+        assert coupling.whole(500, 501) == Blocks()
 
 
 # Exact
@@ -121,16 +206,6 @@ def test_exact_is_a_permutation_of_equal_clouds(n: int) -> None:
     assert np.array_equal(np.sort(i), np.arange(n))
     assert np.array_equal(np.sort(j), np.arange(n))
     assert np.ptp(mass) == 0
-
-
-def test_exact_moves_with_the_points() -> None:
-    """Shifting a cloud changes no pair; reordering the points reorders the plan."""
-    rng = np.random.default_rng(4)
-    x0, x1 = rng.normal(size=(2, 40, 3))
-    plan = matrix(solve(Exact(), x0, x1))
-    p, q = rng.permutation(40), rng.permutation(40)
-    assert np.array_equal(matrix(solve(Exact(), x0, x1 + np.array([9.0, -3.0, 5.0]))), plan)
-    assert np.array_equal(matrix(solve(Exact(), x0[p], x1[q])), plan[np.ix_(p, q)])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -234,6 +309,66 @@ def test_sinkhorn_refuses_a_plan_of_noise() -> None:
         solve(Sinkhorn(1e-300), x0, x1 * 1e3, w0, w1)
 
 
+@pytest.mark.parametrize("goal", [0.1, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean"])
+def test_sinkhorn_meets_an_entropy(goal: float, cost: str) -> None:
+    """Equal sizes and weights: H(π)/log n - 1 is what was asked for, whatever the scale."""
+    x0, x1 = plain(120, 2, seed=13)
+    for scale in (1e-3, 1.0, 1e3):
+        plan = matrix(solve(Sinkhorn(entropy=goal, cost=cost), scale * x0, scale * x1))
+        kept = plan[plan > 0]
+        assert -(kept * np.log(kept)).sum() / np.log(120) - 1 == pytest.approx(goal, abs=5e-3)
+
+
+def test_sinkhorn_meets_an_entropy_of_unequal_clouds() -> None:
+    """The share of the smaller marginal's entropy that the other point does not tell."""
+    x0, x1, w0, w1 = weighted(80, 200, 3, seed=14)
+    plan = matrix(solve(Sinkhorn(entropy=0.4), x0, x1, w0, w1))
+    kept = plan > 0
+    told = (plan[kept] * np.log(plan[kept] / np.outer(w0, w1)[kept])).sum()
+    assert told / -(w0 * np.log(w0)).sum() == pytest.approx(1 - 0.4, abs=5e-3)
+
+
+def test_entropy_of_a_plan_runs_from_maps_to_random_pairs() -> None:
+    """0 for a permutation and for a map of weighted points, 1 for products, rising with reg."""
+    x0, x1, w0, w1 = weighted(30, 40, 2, seed=15)
+    assert renormalised_entropy(np.eye(7) / 7) == pytest.approx(0, abs=1e-12)
+    assert renormalised_entropy(np.diag(w0)) == pytest.approx(0, abs=1e-12)
+    gathered = np.zeros((30, 3))
+    gathered[np.arange(30), np.arange(30) % 3] = w0
+    assert renormalised_entropy(gathered) == pytest.approx(0, abs=1e-12)
+    assert renormalised_entropy(np.outer(w0, w1)) == pytest.approx(1, abs=1e-12)
+    assert renormalised_entropy(np.ones((1, 5)) / 5) == 1
+    plans = [matrix(solve(Sinkhorn(reg), x0, x1, w0, w1)) for reg in (0.1, 0.4, 2.0, 10.0)]
+    found = [renormalised_entropy(plan) for plan in plans]
+    assert (np.diff([0, *found, 1]) > 0).all()
+
+
+def test_sinkhorn_says_when_no_plan_has_so_little_entropy() -> None:
+    """Coinciding points share their mass at any reg."""
+    x = np.repeat(np.array([[0.0, 1.0], [2.0, 3.0]]), 20, axis=0)
+    with pytest.warns(CfmWarning, match=r"entropy 0\.8\d\d with reg = .*not 0\.2"):
+        solve(Sinkhorn(entropy=0.2), x, x)
+
+
+def test_sinkhorn_takes_reg_or_entropy() -> None:
+    """Both at once is a question without an answer."""
+    with pytest.raises(ConfigError, match=r"entropy = 0\.2 finds reg, and reg = 1 is given too"):
+        Sinkhorn(reg=1.0, entropy=0.2)
+
+
+# Paired
+
+
+def test_paired_rows_stay_together() -> None:
+    """Row i with row i, by the masses of the source; other sizes are refused."""
+    x0, x1 = plain(9, 2, seed=0)
+    w0 = np.arange(1.0, 10.0)
+    assert np.array_equal(matrix(solve(Paired(), x0, x1, w0, w0)), np.diag(w0 / 45))
+    with pytest.raises(ConfigError, match="9 source and 8 target rows"):
+        solve(Paired(), x0, x1[:8])
+
+
 # Options and limits
 
 
@@ -244,21 +379,28 @@ def test_sinkhorn_refuses_a_plan_of_noise() -> None:
         lambda: Sinkhorn(reg=-1.0),
         lambda: Sinkhorn(reg=float("nan")),
         lambda: Sinkhorn(reg=float("inf")),
+        lambda: Sinkhorn(entropy=1.0),
+        lambda: Sinkhorn(entropy=-0.1),
+        lambda: Sinkhorn(entropy=float("nan")),
+        lambda: Unbalanced(reg_m=0.0),
+        lambda: Unbalanced(reg_m=float("inf")),
+        lambda: Unbalanced(reg=-0.1),
+        lambda: Unbalanced(reg=float("nan")),
+        lambda: Partial(mass=0.0),
+        lambda: Partial(mass=1.1),
+        lambda: BinaryPartition(plans=0),
+        lambda: SemiDiscrete(tolerance=0.0),
+        lambda: SemiDiscrete(tolerance=1.0),
         lambda: Blocks(size=1),
         lambda: Blocks(rounds=-1),
     ],
 )
 def test_options_that_cannot_work_are_refused(make: Callable[[], Coupling]) -> None:
     """The message names the option, its value and what is expected."""
-    with pytest.raises(ConfigError, match=r"(reg|size|rounds) is .*expected"):
+    with pytest.raises(
+        ConfigError, match=r"(reg|reg_m|entropy|mass|plans|tolerance|size|rounds) is .*expected"
+    ):
         make()
-
-
-@pytest.mark.parametrize("coupling", [Exact(), Sinkhorn(), Blocks()])
-def test_overflowing_costs_are_refused(coupling: Coupling) -> None:
-    """Points whose squared distances exceed float64 raise, rather than pair at random."""
-    with pytest.raises(NumericsError, match="extreme values"):
-        solve(coupling, np.full((5, 2), 1e160), -np.full((5, 2), 1e160))
 
 
 def test_size_limit_of_exact_plans() -> None:

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, NumericsError
-from cfmcli.flows import dynamics
+from cfmcli.flows import dynamics, sde_likelihood
 from cfmcli.flows.dynamics import Flow
-from cfmcli.flows.fields import MLP, Field, Head
-from cfmcli.flows.likelihood import Exact, Hutchinson
+from cfmcli.flows.estimators import Means, Ode
+from cfmcli.flows.fields import MLP, Field, Head, Shape
+from cfmcli.flows.likelihood import Divergence, Exact, Hutchinson
 from cfmcli.flows.solvers import Adaptive, FixedStep
+from cfmcli.flows.stochastic import STILL, estimate
 from tests import oracles
 from tests.oracles import Oracle
 
@@ -32,7 +34,7 @@ class Closed(nn.Module):
         self.formula = formula
         self.one = nn.Parameter(torch.ones(()))
 
-    def forward(self, s: Tensor, x: Tensor) -> Tensor:
+    def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The formula's value."""
         return self.formula(s, x) * self.one
 
@@ -44,7 +46,9 @@ def closed(formula: oracles.Formula, timeline: Timeline) -> Flow:
 
 def random_flow() -> Flow:
     """The flow of a random network over three uneven segments."""
-    field = MLP(width=16, depth=2).build(("velocity",), 2, 3, torch.Generator().manual_seed(2))
+    field = MLP(width=16, depth=2).build(
+        ("velocity",), Shape(2, 3), torch.Generator().manual_seed(2)
+    )
     with torch.no_grad():
         for p in field.parameters():
             p.mul_(2.0)
@@ -57,6 +61,33 @@ def cloud(n: int = 9, seed: int = 0) -> Array:
 
 def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(1)
+
+
+class Flat:
+    """A density that is one everywhere, and remembers where it was asked."""
+
+    name = "flat"
+
+    def __init__(self) -> None:
+        self.asked: list[Array] = []
+
+    def log_prob(self, x: Array) -> Array:
+        """0."""
+        self.asked.append(x)
+        return np.zeros(len(x))
+
+
+def change(
+    flow: Flow,
+    x: Array,
+    times: tuple[float, float],
+    divergence: Divergence | None = None,
+    solver: Adaptive | FixedStep = TIGHT,
+) -> tuple[Array, Array, Array]:
+    """Where points come from, what their log density changes on the way, and its error."""
+    base, means = Flat(), Means(divergence or Exact(), solver, seeded())
+    found = estimate(flow, x, times, (Ode(), STILL, means), base)
+    return np.concatenate(base.asked), found.values, found.error
 
 
 @pytest.mark.parametrize("solver", [TIGHT, FixedStep("rk4", 100)], ids=["dopri5", "rk4"])
@@ -109,11 +140,11 @@ def test_chunks_do_not_change_results(
 def test_chunks_do_not_change_densities(monkeypatch: pytest.MonkeyPatch) -> None:
     flow, x = random_flow(), cloud(150)
     solver = FixedStep("rk4", 10)
-    whole = flow.log_change(x, 4.0, Exact(), solver, seeded())
-    monkeypatch.setattr(dynamics, "TANGENTS", 1)
-    parts = flow.log_change(x, 4.0, Exact(), solver, seeded())
-    np.testing.assert_allclose(parts.origin, whole.origin, atol=1e-10)
-    np.testing.assert_allclose(parts.change, whole.change, atol=1e-10)
+    whole = change(flow, x, (4.0, 0.0), solver=solver)
+    monkeypatch.setattr(sde_likelihood, "TANGENTS", 128)
+    parts = change(flow, x, (4.0, 0.0), solver=solver)
+    np.testing.assert_allclose(parts[0], whole[0], atol=2e-6)
+    np.testing.assert_allclose(parts[1], whole[1], atol=2e-6)
 
 
 @pytest.mark.parametrize("time", [0.7, 1.9, 2.2, 4.0])
@@ -163,40 +194,39 @@ def test_energy_of_a_turning_field() -> None:
 def test_log_density_of_the_closed_form(time: float) -> None:
     """log p_tau(x) - log p_0(origin) = change, to 1e-6."""
     x = ORACLE.target.sample(12, seeded())
-    found = closed(ORACLE.field, UNIT).log_change(x.numpy(), time, Exact(), TIGHT, seeded())
-    origin = torch.from_numpy(found.origin)
-    truth = ORACLE.log_prob(time, x) - ORACLE.log_prob(0.0, origin)
-    np.testing.assert_allclose(found.change, truth.numpy(), atol=1e-6)
-    assert not found.error.any()
+    origin, found, error = change(closed(ORACLE.field, UNIT), x.numpy(), (time, 0.0))
+    truth = ORACLE.log_prob(time, x) - ORACLE.log_prob(0.0, torch.from_numpy(origin))
+    np.testing.assert_allclose(found, truth.numpy(), atol=1e-6)
+    assert not error.any()
 
 
 def test_origins_of_densities_are_those_of_paths() -> None:
     flow, x = random_flow(), cloud()
-    origin = flow.log_change(x, 4.0, Exact(), TIGHT, seeded()).origin
+    origin, _, _ = change(flow, x, (4.0, 0.0))
     np.testing.assert_allclose(origin, flow.paths(x, (4.0, 0.0), TIGHT).points[-1], atol=1e-6)
 
 
 def test_density_change_is_the_determinant_of_the_map() -> None:
     """change = -log |det d x_tau / d x_0|, by central differences of the paths."""
     flow, x, h = random_flow(), cloud(3), 1e-4
-    found = flow.log_change(x, 6.0, Exact(), TIGHT, seeded())
+    origin, found, _ = change(flow, x, (6.0, 0.0))
     moves = [
         (
-            flow.paths(found.origin + h * e, (0.0, 6.0), TIGHT).points[-1]
-            - flow.paths(found.origin - h * e, (0.0, 6.0), TIGHT).points[-1]
+            flow.paths(origin + h * e, (0.0, 6.0), TIGHT).points[-1]
+            - flow.paths(origin - h * e, (0.0, 6.0), TIGHT).points[-1]
         )
         / (2 * h)
         for e in np.eye(2)
     ]
     volume = np.linalg.slogdet(np.stack(moves, axis=-1))[1]
-    np.testing.assert_allclose(found.change, -volume, atol=1e-4)
+    np.testing.assert_allclose(found, -volume, atol=1e-4)
 
 
 def test_estimated_densities_agree_within_their_errors() -> None:
     flow, x = random_flow(), cloud(200)
-    exact = flow.log_change(x, 6.0, Exact(), TIGHT, seeded())
-    rough = flow.log_change(x, 6.0, Hutchinson(16), Adaptive("dopri5"), seeded())
-    z = (rough.change - exact.change) / rough.error
+    _, exact, _ = change(flow, x, (6.0, 0.0))
+    _, rough, error = change(flow, x, (6.0, 0.0), Hutchinson(16), Adaptive("dopri5"))
+    z = (rough - exact) / error
     assert 0.8 < float(np.std(z)) < 1.3
     assert abs(float(np.mean(z))) < 0.3
 
@@ -207,7 +237,7 @@ def test_nothing_is_known_outside_the_snapshots() -> None:
         with pytest.raises(ConfigError, match="outside"):
             flow.paths(x, (0.0, time), TIGHT)
         with pytest.raises(ConfigError, match="outside"):
-            flow.log_change(x, time, Exact(), TIGHT, seeded())
+            change(flow, x, (time, 0.0))
 
 
 def test_paths_that_leave_the_finite_numbers_are_explained() -> None:

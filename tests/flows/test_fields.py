@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from cfmcli import catalog
 from cfmcli.errors import ConfigError
-from cfmcli.flows.fields import MLP, Field
+from cfmcli.flows.fields import MLP, Field, Shape
 
 SMOOTH = ("silu", "gelu", "tanh", "softplus")
 
@@ -18,7 +18,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def built(spec: str = "mlp", dim: int = 3, segments: int = 1, seed: int = 0) -> Field:
     """A field with two heads."""
     field: Field = catalog.build("fields", spec).build(
-        ("velocity", "score"), dim, segments, seeded(seed)
+        ("velocity", "score"), Shape(dim, segments), seeded(seed)
     )
     return field
 
@@ -54,7 +54,7 @@ def test_weights_come_from_the_generator_alone(name: str) -> None:
 
 def test_initial_weights_have_the_stated_variance() -> None:
     """Uniform with variance 1 / (3 fan in), so that a layer keeps its inputs' scale in bounds."""
-    field = MLP(width=400, depth=2).build(("velocity",), 20, 1, seeded())
+    field = MLP(width=400, depth=2).build(("velocity",), Shape(20), seeded())
     linear = [m for m in field.modules() if isinstance(m, nn.Linear)]
     assert [(m.in_features, m.out_features) for m in linear] == [(21, 400), (400, 400), (400, 20)]
     for layer in linear:

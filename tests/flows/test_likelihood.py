@@ -10,13 +10,13 @@ from torch.func import jacrev
 
 from cfmcli import catalog
 from cfmcli.errors import ConfigError
-from cfmcli.flows.fields import MLP
+from cfmcli.flows.fields import MLP, Shape
 from cfmcli.flows.likelihood import Auto, Exact, Hutchinson, density_change, traces
 from cfmcli.flows.solvers import Adaptive, FixedStep
 from tests import oracles
 from tests.oracles import Mixture, Oracle
 
-TIGHT = Adaptive("dopri8", 1e-7, 1e-7)
+TIGHT = Adaptive("dopri8", 1e-9, 1e-9)
 ENDS: dict[str, tuple[Mixture, Mixture]] = {
     "gaussian": (oracles.TILTED, oracles.NARROW),
     "mixture": (oracles.TWO, oracles.THREE),
@@ -59,7 +59,12 @@ def test_no_time_no_change() -> None:
 
 def perceptron(dim: int) -> tuple[torch.nn.Module, Tensor, Tensor]:
     """A random field in float64, with a time and points."""
-    head = MLP(width=24, depth=2).build(("velocity",), dim, 1, seeded(1)).heads["velocity"].double()
+    head = (
+        MLP(width=24, depth=2)
+        .build(("velocity",), Shape(dim), seeded(1))
+        .heads["velocity"]
+        .double()
+    )
     x = torch.randn(6, dim, generator=seeded(2), dtype=torch.float64)
     return head, torch.full((6, 1), 0.3, dtype=torch.float64), x
 

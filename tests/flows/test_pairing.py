@@ -11,6 +11,8 @@ from cfmcli.flows.pairing import (
     PLAN_LIFE,
     BatchedPairs,
     CloudSource,
+    GroupedPairs,
+    Layout,
     NormalSource,
     PairSource,
     PlannedPairs,
@@ -59,10 +61,25 @@ def sources(coupling: Coupling) -> dict[str, PairSource]:
         "planned": PlannedPairs(X0, X1, plan),
         "batched": BatchedPairs(CloudSource(X0, W0), CloudSource(X1, W1), coupling, 16),
         "pooled": PooledPairs(NormalSource(2), X1, W1, coupling, 50),
+        "grouped": grouped(coupling),
     }
 
 
-KINDS = ("planned", "batched", "pooled")
+SPLIT = (12, 25)
+SHARES = np.array([W1[: SPLIT[1]].sum(), W1[SPLIT[1] :].sum()])
+
+
+def grouped(coupling: Coupling) -> GroupedPairs:
+    """The clouds in two groups, the first coupled whole, the second by minibatches."""
+    (a0, b0), (a1, b1), (u0, v0), (u1, v1) = (
+        np.split(rows, [at]) for rows, at in zip((X0, X1, W0, W1), (*SPLIT, *SPLIT), strict=True)
+    )
+    plan = coupling.plan(a0, a1, u0, u1, np.random.default_rng(5))
+    ends = CloudSource(b0, v0 / v0.sum()), CloudSource(b1, v1 / v1.sum())
+    return GroupedPairs((PlannedPairs(a0, a1, plan), BatchedPairs(*ends, coupling, 16)), SHARES)
+
+
+KINDS = ("planned", "batched", "pooled", "grouped")
 each_kind = pytest.mark.parametrize("kind", KINDS)
 each_coupling = pytest.mark.parametrize("coupling", [Independent(), Exact()], ids=str)
 
@@ -99,7 +116,7 @@ def test_pairs_keep_the_marginals(kind: str, coupling: Coupling) -> None:
     total = n * blocks
     target = counts(X1, np.concatenate([x1 for _, x1 in drawn])) / total
     assert float(np.abs(target - W1).max()) < 4.5 * (W1.max() / total) ** 0.5
-    if kind != "pooled":
+    if kind in ("planned", "batched"):
         start = counts(X0, np.concatenate([x0 for x0, _ in drawn])) / total
         assert float(np.abs(start - W0).max()) < 4.5 * (W0.max() / total) ** 0.5
 
@@ -179,7 +196,88 @@ def test_mean_cost_of_a_pool() -> None:
     """It is what the draws of a whole pool cost, and below that of random pairs."""
     source = PooledPairs(NormalSource(2), X1, uniform(40), Exact(), 40)
     x0, x1 = source.draw(0, 40, 0, STREAMS)
-    cost = source.mean_cost(STREAMS)
+    cost = source.mean_cost(0, STREAMS, 2)
     assert cost == pytest.approx(float(((x0 - x1) ** 2).sum(axis=1).mean()), rel=1e-5)
     random = float(((x0[:, None] - x1[None]) ** 2).sum(axis=2).mean())
     assert cost < random
+
+
+@each_coupling
+def test_pairs_stay_within_their_group(coupling: Coupling) -> None:
+    """Groups come by their shares in every draw, mixed, and keep the weights inside them."""
+    n, blocks = 48, 120
+    rows = []
+    for block in range(blocks):
+        x0, x1 = grouped(coupling).draw(block, n, 0, STREAMS)
+        i, j = (
+            (points[:, None].astype(np.float32) == x[None]).all(axis=2).argmax(axis=0)
+            for points, x in ((X0, x0), (X1, x1))
+        )
+        first = j < SPLIT[1]
+        assert np.array_equal(i < SPLIT[0], first)
+        assert abs(first.sum() - n * SHARES[0]) < 1 + 1e-9
+        assert (np.diff(first.astype(int)) != 0).sum() > 3
+        rows.append(i)
+    inside = np.concatenate([W0[: SPLIT[0]], W0[SPLIT[0] :]])
+    for part, share in ((slice(SPLIT[0]), SHARES[0]), (slice(SPLIT[0], None), SHARES[1])):
+        inside[part] *= share / inside[part].sum()
+    found = np.bincount(np.concatenate(rows), minlength=len(X0)) / (n * blocks)
+    assert float(np.abs(found - inside).max()) < 4.5 * (inside.max() / (n * blocks)) ** 0.5
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_draw_too_small_for_all_groups_is_still_whole(n: int) -> None:
+    x0, x1 = grouped(Exact()).draw(0, n, 0, STREAMS)
+    assert x0.shape == x1.shape == (n, 2)
+
+
+def test_groups_have_noise_of_their_own() -> None:
+    """Two groups that are the same cloud are not drawn alike."""
+    half = BatchedPairs(NormalSource(2), CloudSource(X1, W1), Independent(), 16)
+    x0, _ = GroupedPairs((half, half), np.array([0.5, 0.5])).draw(0, 64, 0, STREAMS)
+    assert len(np.unique(x0, axis=0)) == 64
+
+
+@pytest.mark.parametrize("conditions", [0, 3])
+@pytest.mark.parametrize("tangents", [False, True])
+def test_a_layout_finds_each_part_of_a_row(conditions: int, tangents: bool) -> None:
+    """Coordinates first, then the condition, then the tangent, of either end."""
+    width = 2 + conditions + 2 * tangents
+    x0, x1 = (np.arange(5 * width, dtype=np.float32).reshape(5, width) + k for k in (0, 1000))
+    layout = Layout(2, conditions, tangents)
+    starts = [0, 0, 2 + conditions, 2 + conditions]
+    for part, rows, start in zip(layout.ends(x0, x1), (x0, x1, x0, x1), starts, strict=False):
+        assert np.array_equal(part, rows[:, start : start + 2])
+    assert len(layout.ends(x0, x1)) == (4 if tangents else 2)
+    assert np.array_equal(layout.condition(x1), x1[:, 2 : 2 + conditions])
+
+
+def test_noise_takes_conditions_by_their_weights() -> None:
+    """Standard normal points, each condition floor or ceil of its share, apart from the point."""
+    conditions, w = cloud(12, 3), weights(12, 4)
+    rows = NormalSource(2, conditions, w).draw(6000, np.random.default_rng(0))
+    place = (rows[:, None, 2:] == conditions[None]).all(axis=2).argmax(axis=1)
+    assert_systematic(np.bincount(place, minlength=12), 6000, w)
+    assert np.abs(rows[:, :2].mean(axis=0)).max() < 4.5 / 6000**0.5
+    apart = np.cov(rows.T).reshape(4, 4)[:2, 2:] / conditions.std(axis=0)
+    assert np.abs(apart).max() < 4.5 / 6000**0.5
+
+
+@pytest.mark.parametrize("kind", ["batched", "pooled"])
+@pytest.mark.parametrize("factor", [0.0, 1.0, 1000.0])
+def test_a_ruler_says_what_columns_weigh(kind: str, factor: float) -> None:
+    """Scaled by it, distances are those of the stretched points; the pairs drawn are not scaled."""
+    ruler = np.array([1.0, factor])
+    line = CloudSource(X1, uniform(40))
+    source: PairSource = (
+        BatchedPairs(CloudSource(X0, uniform(30)), line, Exact(), 30, ruler)
+        if kind == "batched"
+        else PooledPairs(NormalSource(2), X1, uniform(40), Exact(), 40, ruler)
+    )
+    x0, x1 = source.draw(0, 30 if kind == "batched" else 40, 0, STREAMS)
+    counts(X1, x1)
+    measured0, measured1 = (x.astype(float) * ruler for x in (x0, x1))
+    n = len(x0)
+    plan = Exact().plan(measured0, measured1, uniform(n), uniform(n), np.random.default_rng(0))
+    drawn = ((measured0 - measured1) ** 2).sum(axis=1).mean()
+    assert plan.mean_cost(measured0, measured1) == pytest.approx(drawn, rel=1e-4)

@@ -8,15 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from cfmcli import catalog
 from cfmcli.data.table import Array
 from cfmcli.errors import NumericsError
 from cfmcli.flows.couplings import Independent
-from cfmcli.flows.fields import MLP, Field
-from cfmcli.flows.interpolants import Brownian, Interpolant, Linear
-from cfmcli.flows.objectives import Velocity
+from cfmcli.flows.fields import MLP, Field, Shape
+from cfmcli.flows.interpolants import Ends, Interpolant, Linear
+from cfmcli.flows.latent_objectives import VelocityDenoiser
+from cfmcli.flows.objectives import Objective, Velocity
 from cfmcli.flows.pairing import BatchedPairs, CloudSource
 from cfmcli.flows.streams import Streams
-from cfmcli.flows.training import BLOCK, Record, Schedule, Task, Trainer
+from cfmcli.flows.tasks import Task
+from cfmcli.flows.training import BLOCK, Record, Schedule, Trainer
+from cfmcli.flows.triple import built
 from tests import oracles
 from tests.oracles import Oracle
 
@@ -31,14 +35,14 @@ def cloud(mixture: oracles.Mixture, n: int, seed: int) -> Array:
     return np.asarray(points.numpy())
 
 
-def task(n: int = 2000, seed: int = 0, path: Interpolant | None = None) -> Task:
+def task(n: int = 2000, seed: int = 0) -> Task:
     """Random pairs between two Gaussian clouds of n points."""
     source, target = (
         CloudSource(cloud(end, n, seed + k), np.full(n, 1 / n))
         for k, end in enumerate((oracles.TILTED, oracles.NARROW))
     )
     pairs = BatchedPairs(source, target, Independent(), 64)
-    return Task([pairs], path or Linear(0.0), Velocity())
+    return Task([pairs], Linear(0.0), Velocity())
 
 
 def trainer(
@@ -50,13 +54,13 @@ def trainer(
     size: int = 64,
 ) -> Trainer:
     """A small trainer on the Gaussian task."""
-    field = MLP(width=24, depth=2).build(("velocity",), 2, 1, Streams(seed).torch("weights"))
+    field = MLP(width=24, depth=2).build(("velocity",), Shape(2), Streams(seed).torch("weights"))
     return Trainer(field, task(), Schedule(steps, size, lr, ema, bf16), Streams(seed))
 
 
 def judged(steps: int, patience: int = 0, points: int = 40) -> Trainer:
     """A trainer on few points, with a validation on other points."""
-    field = MLP(width=64, depth=2).build(("velocity",), 2, 1, STREAMS.torch("weights"))
+    field = MLP(width=64, depth=2).build(("velocity",), Shape(2), STREAMS.torch("weights"))
     schedule = Schedule(steps, 64, 1e-2, 0.9)
     return Trainer(field, task(points), schedule, STREAMS, task(points, seed=7), patience)
 
@@ -79,7 +83,7 @@ def untimed(records: Sequence[Record]) -> list[tuple[object, ...]]:
 
 def test_training_finds_the_closed_form() -> None:
     """Mean squared error against the oracle's velocity, relative to its mean square, below 1 %."""
-    field = MLP(width=64, depth=2).build(("velocity",), 2, 1, STREAMS.torch("weights"))
+    field = MLP(width=64, depth=2).build(("velocity",), Shape(2), STREAMS.torch("weights"))
     fit = Trainer(field, task(4000), Schedule(600, 256, 1e-2, 0.99), STREAMS)
     finished(fit)
     wrong, size = 0.0, 0.0
@@ -146,9 +150,9 @@ def test_validation_stops_early_and_keeps_the_best_weights() -> None:
     assert losses.index(min(losses)) == len(losses) - 1 - 3
     run.finish()
     assert run.validation is not None
-    s, draw = run.validation.draw(0, 4096, 4096, STREAMS)
+    kept = run.validation.draw(0, 4096, 4096, STREAMS)
     with torch.no_grad():
-        loss = run.task.objective.losses(run.field(s, draw.x_t), draw)["velocity"]
+        loss = run.task.objective.losses(run.field(kept.s, kept.draw.x_t), kept.draw)["velocity"]
     assert float(loss) == pytest.approx(min(losses), rel=1e-6)
 
 
@@ -224,36 +228,46 @@ def test_bf16_changes_little_but_something() -> None:
     assert rough[-1].loss == pytest.approx(exact[-1].loss, rel=0.05)
 
 
-def test_times_meet_each_stratum_once_in_every_batch() -> None:
-    _, draw = task().draw(3, 5 * 64, 64, STREAMS)
-    for batch in draw.t.reshape(5, 64):
-        assert sorted((batch * 64).floor().tolist()) == list(range(64))
+def bent(name: str, steps: int = 2 * BLOCK + 10) -> Trainer:
+    """A small trainer whose path learns too."""
+    path: Interpolant = catalog.build("interpolants", f"{name}:width=8")
+    along = built(path, 2, STREAMS.torch("path"))
+    how: Objective = Velocity() if name == "learned" else VelocityDenoiser()
+    pairs = task(400).pairs
+    field = MLP(width=16, depth=1).build(how.heads, Shape(2), STREAMS.torch("weights"))
+    return Trainer(field, Task(pairs, along, how), Schedule(steps, 64, 5e-3, 0.9), STREAMS)
 
 
-def test_times_keep_the_margin_of_the_path() -> None:
-    _, draw = task(path=Brownian()).draw(0, 10_000, 5000, STREAMS)
-    assert 1e-3 <= float(draw.t.min()) < 2e-3
-    assert 1 - 2e-3 < float(draw.t.max()) <= 1 - 1e-3
+each_learned = pytest.mark.parametrize("name", ["learned", "learned-bridge"])
 
 
-@pytest.mark.parametrize("n", [192, 100])
-def test_segments_are_balanced_mixed_and_get_their_own_pairs(n: int) -> None:
-    """Segment k joins points marked k to points marked k + 1: dx/dt and s - t tell which."""
-    ends = [CloudSource(np.full((5, 2), 10.0 * k**2), np.full(5, 0.2)) for k in range(4)]
-    pairs = [BatchedPairs(a, b, Independent(), 16) for a, b in pairwise(ends)]
-    s, draw = Task(pairs, Linear(0.0), Velocity()).draw(2, n, n, STREAMS)
-    segment = (s - draw.t).round()
-    torch.testing.assert_close(s - draw.t, segment, rtol=0, atol=1e-6)
-    assert np.ptp(torch.bincount(segment[:, 0].long(), minlength=3).numpy()) <= 1
-    torch.testing.assert_close(draw.velocity, (10 * (2 * segment + 1)).expand(n, 2))
-    torch.testing.assert_close(draw.x_t, (10 * segment**2 + draw.t * draw.velocity).expand(n, 2))
-    assert abs(np.corrcoef(segment[:, 0], draw.t[:, 0])[0, 1]) < 4.5 / n**0.5
+@each_learned
+def test_a_learned_path_moves_and_stays_between_its_ends(name: str) -> None:
+    """Every parameter that the game reaches leaves its start; x0 and x1 stay where they are."""
+    run = bent(name)
+    before = [p.detach().clone() for p in run.path]
+    finished(run)
+    assert before
+    for old, new in zip(before, run.path, strict=True):
+        assert new.isfinite().all()
+        assert not torch.equal(old, new)
+    x0, x1 = torch.randn(2, 20, 2, generator=STREAMS.torch("ends"))
+    with torch.no_grad():
+        for t, end in ((0.0, x0), (1.0, x1)):
+            found = run.task.interpolant.mean(torch.full((20, 1), t), Ends(x0, x1))
+            torch.testing.assert_close(found, end, rtol=0, atol=1e-5)
 
 
-def test_draws_depend_on_seed_and_block_alone() -> None:
-    one = task()
-    first = one.draw(5, 64, 64, STREAMS)[1].x_t
-    one.draw(0, 64, 64, STREAMS)
-    assert torch.equal(first, one.draw(5, 64, 64, STREAMS)[1].x_t)
-    assert not torch.equal(first, one.draw(6, 64, 64, STREAMS)[1].x_t)
-    assert not torch.equal(first, one.draw(5, 64, 64, Streams(5))[1].x_t)
+@each_learned
+def test_a_resumed_path_ends_in_the_same_bytes(name: str) -> None:
+    """The path and its moments go on as the field's do."""
+    whole, broken, resumed = bent(name), bent(name), bent(name)
+    finished(whole)
+    next(broken.run())
+    resumed.restore({key: value.clone() for key, value in broken.state().items()})
+    finished(resumed)
+    state = whole.state()
+    assert sum(key.startswith("path.") for key in state) == 4 * len(whole.path)
+    for key, value in resumed.state().items():
+        if key != "counters":
+            assert torch.equal(value, state[key])

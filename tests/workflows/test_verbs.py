@@ -24,6 +24,7 @@ from cfmcli.requests import (
     Outcome,
     Runtime,
     SampleRequest,
+    Scoring,
     TransportRequest,
 )
 from cfmcli.workflows import points, verbs
@@ -353,8 +354,8 @@ def test_likelihood_columns(suffix: str, days_run: Path, tmp_path: Path, samples
         str(days_run),
         str(tmp_path / "in.csv"),
         str(tmp_path / f"o.{suffix}"),
-        base="gaussian",
         integration=STEPS,
+        scoring=Scoring(base="gaussian"),
     )
     outcome = do(request)
     found = frame(tmp_path / f"o.{suffix}")
@@ -383,9 +384,8 @@ def test_hutchinson_has_an_honest_standard_error(
                 str(days_run),
                 str(tmp_path / "in.csv"),
                 str(out),
-                base="gaussian",
-                divergence=spec,
                 integration=STEPS,
+                scoring=Scoring(base="gaussian", divergence=spec),
             )
         )
     exact, estimated = map(frame, outs)
@@ -399,7 +399,11 @@ def test_likelihood_of_an_anndata(cells_run: Path, carried: Path, tmp_path: Path
     """Into obs of a copy, in PCA space, and said so."""
     out = tmp_path / "o.h5ad"
     request = LikelihoodRequest(
-        str(cells_run), str(carried / "in.h5ad"), str(out), time="0", base="gaussian"
+        str(cells_run),
+        str(carried / "in.h5ad"),
+        str(out),
+        time="0",
+        scoring=Scoring(base="gaussian"),
     )
     figures = do(request).figures
     after = anndata.read_h5ad(out)
@@ -416,7 +420,11 @@ def test_likelihood_at_the_source_is_the_bases(
 
     x = frame(samples / "source.csv")
     request = LikelihoodRequest(
-        str(toy_run), str(samples / "source.csv"), str(tmp_path / "o.csv"), "0", "gaussian"
+        str(toy_run),
+        str(samples / "source.csv"),
+        str(tmp_path / "o.csv"),
+        "0",
+        Scoring(base="gaussian"),
     )
     do(request)
     found = frame(tmp_path / "o.csv")["log_prob"]
@@ -592,10 +600,9 @@ def requests(run: Path, data: Path, out: Path, **more: Any) -> list[Any]:
             str(run),
             str(data),
             str(out),
-            base="gmm:k=2",
-            divergence="hutchinson",
             integration=STEPS,
             **more,
+            scoring=Scoring(base="gmm:k=2", divergence="hutchinson"),
         ),
         InterpolateRequest(str(run), str(out), frames=3, integration=STEPS, **more),
     ]
@@ -678,9 +685,17 @@ def test_wrong_options_are_refused_before_any_work(
     extra: dict[int, dict[str, Any]] = {
         0: {"count": 0, "time": "7"},
         1: {"start": "-1", "end": "soon", "max_points": 1},
-        2: {"base": "gmm:k=-1", "divergence": "hutchinson:probes=1", "time": "1.5"},
+        2: {"time": "1.5"},
         3: {"start": "3"},
     }
+    odd = (
+        Scoring(base="gmm:k=-1"),
+        Scoring(divergence="hutchinson:probes=1"),
+        Scoring(estimator="sde"),
+        Scoring(estimator="ode", sde="1"),
+        Scoring(sde="-1"),
+    )
+    wrongs += [({"scoring": how}, ConfigError) for how in odd if verb == 2]
     wrongs += [({key: value}, ConfigError) for key, value in extra[verb].items()]
     for change, error in wrongs:
         with pytest.raises(error):
@@ -717,8 +732,8 @@ def test_stochastic_or_not_rows_stay_in_order(
                 str(toy_run),
                 str(tmp_path / f"{name}.csv"),
                 str(out),
-                base="gaussian",
                 integration=STEPS,
+                scoring=Scoring(base="gaussian"),
             )
         )
         do(request)

@@ -1,34 +1,17 @@
-"""How far two weighted clouds are apart, and how straight the paths between them run.
-
-Every distance is `f(x, y, a, b, ...) -> float`: x is the cloud that is judged, y the reference, a
-and b their weights. All are roots of the squares that define them, computed in float64.
-"""
+"""Distances between two weighted clouds."""
 
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cfmcli.errors import CfmWarning, DataError
+from cfmcli.metrics.clouds import Array, Clouds, Points, Weights, as_cloud, checked, root
 
-Array = npt.NDArray[np.float64]
-Points = npt.ArrayLike
-Weights = npt.ArrayLike | None
 Kernel = Callable[[Array, Array], Array]
 
 _BLOCK = 1024
 _MAX_ITERATIONS = 10_000_000
-
-
-class _Clouds(NamedTuple):
-    """Two checked clouds in float64 and their weights, each of sum one."""
-
-    x: Array
-    y: Array
-    a: Array
-    b: Array
 
 
 def w1(x: Points, y: Points, a: Weights = None, b: Weights = None) -> float:
@@ -51,7 +34,7 @@ def w1(x: Points, y: Points, a: Weights = None, b: Weights = None) -> float:
     Raises:
         DataError: the clouds or weights are empty, not finite, or do not fit each other.
     """
-    return _transport_cost(_clouds(x, y, a, b), "euclidean")
+    return _transport_cost(checked(x, y, a, b), "euclidean")
 
 
 def w2(x: Points, y: Points, a: Weights = None, b: Weights = None) -> float:
@@ -71,7 +54,7 @@ def w2(x: Points, y: Points, a: Weights = None, b: Weights = None) -> float:
     Raises:
         DataError: the clouds or weights are empty, not finite, or do not fit each other.
     """
-    return _root(_transport_cost(_clouds(x, y, a, b), "sqeuclidean"))
+    return root(_transport_cost(checked(x, y, a, b), "sqeuclidean"))
 
 
 def sliced_w2(
@@ -102,7 +85,7 @@ def sliced_w2(
     """
     import ot
 
-    clouds = _clouds(x, y, a, b)
+    clouds = checked(x, y, a, b)
     directions = rng.standard_normal((clouds.x.shape[1], projections))
     directions /= np.linalg.norm(directions, axis=0)
     return float(ot.sliced_wasserstein_distance(*clouds, p=2, projections=directions))
@@ -125,7 +108,7 @@ def energy_distance(x: Points, y: Points, a: Weights = None, b: Weights = None) 
     Raises:
         DataError: the clouds or weights are empty, not finite, or do not fit each other.
     """
-    return _root(-_discrepancy(_euclidean, _clouds(x, y, a, b)))
+    return root(-_discrepancy(_euclidean, checked(x, y, a, b)))
 
 
 def mmd(
@@ -153,11 +136,11 @@ def mmd(
     Raises:
         DataError: the clouds, weights or bandwidth are empty, not finite, or do not fit.
     """
-    clouds = _clouds(x, y, a, b)
+    clouds = checked(x, y, a, b)
     h = median_bandwidth(clouds.y) if bandwidth is None else bandwidth
     if not (np.isfinite(h) and h > 0):
         raise DataError(f"mmd: the bandwidth must be positive, got {h}; state another bandwidth")
-    return _root(_discrepancy(_gaussian_kernel(h), clouds))
+    return root(_discrepancy(_gaussian_kernel(h), clouds))
 
 
 def median_bandwidth(y: Points, max_points: int = 2000) -> float:
@@ -179,7 +162,7 @@ def median_bandwidth(y: Points, max_points: int = 2000) -> float:
     """
     from scipy.spatial.distance import pdist
 
-    points = _points(y, "y")
+    points = as_cloud(y, "y")
     kept = np.linspace(0, len(points) - 1, min(len(points), max_points)).round().astype(int)
     distances = pdist(points[kept])
     positive = distances[distances > 0]
@@ -188,88 +171,7 @@ def median_bandwidth(y: Points, max_points: int = 2000) -> float:
     return float(np.median(distances)) or float(np.median(positive))
 
 
-def path_energy(velocities: Points, times: Points, a: Weights = None) -> float:
-    """Kinetic energy of paths, by the trapezoidal rule.
-
-    E = ∫ Σᵢ aᵢ |v(t, xᵢ(t))|² dt
-
-    Reference: Tong et al. (2024), arXiv 2302.00482, table 2; Benamou & Brenier (2000),
-    doi 10.1007/s002110050002: over t in [0, 1], E >= W₂², with equality for optimal transport.
-
-    Args:
-        velocities: velocity of each path at each time, shape (T, n, D), T >= 2.
-        times: the times, shape (T,), increasing.
-        a: weights of the paths, shape (n,), >= 0; normalised here; None is uniform.
-
-    Returns:
-        The energy, in squared units of x over units of time.
-
-    Raises:
-        DataError: the shapes do not fit, or the times do not increase.
-    """
-    v, t = np.asarray(velocities, np.float64), np.asarray(times, np.float64)
-    if v.ndim != 3 or t.shape != v.shape[:1] or len(t) < 2 or not (np.diff(t) > 0).all():
-        raise DataError(
-            "path energy: expected velocities (T, n, D) at T >= 2 increasing times, "
-            f"got velocities {v.shape} and times {t.shape}; give one velocity array a time"
-        )
-    speeds = np.square(v).sum(axis=2) @ _weights(a, v.shape[1], "a")
-    return float(np.diff(t) @ (speeds[1:] + speeds[:-1]) / 2)
-
-
-def normalized_path_energy(energy: float, w2_squared: float) -> float:
-    """Normalised path energy: 0 where the flow is the optimal transport, else how much it wastes.
-
-    NPE = |E - W₂²| / W₂²
-
-    Reference: Tong et al. (2024), arXiv 2302.00482, table 2.
-
-    Args:
-        energy: path energy E over t in [0, 1].
-        w2_squared: squared Wasserstein-2 distance of source and target, > 0.
-
-    Returns:
-        The ratio, without unit, >= 0.
-
-    Raises:
-        DataError: source and target coincide.
-    """
-    if not w2_squared > 0:
-        raise DataError(
-            f"normalised path energy: W2² must be positive, got {w2_squared}; "
-            "it is not defined between equal clouds"
-        )
-    return abs(energy - w2_squared) / w2_squared
-
-
-def straightness(energy: float, start: Points, end: Points, a: Weights = None) -> float:
-    """Energy that paths spend on bending and changing speed: 0 where all are straight and even.
-
-    S = E - Σᵢ aᵢ |xᵢ(1) - xᵢ(0)|²
-
-    Reference: Pooladian et al. (2023), arXiv 2304.14772.
-
-    Args:
-        energy: path energy E over t in [0, 1].
-        start: where the paths begin, shape (n, D).
-        end: where they end, in the same order, shape (n, D).
-        a: weights of the paths, shape (n,), >= 0; normalised here; None is uniform.
-
-    Returns:
-        S, in squared units of x, >= 0 up to the error of the quadrature.
-
-    Raises:
-        DataError: start and end differ in shape.
-    """
-    x0, x1 = _points(start, "start"), _points(end, "end")
-    if x0.shape != x1.shape:
-        raise DataError(
-            f"straightness: start {x0.shape} and end {x1.shape} differ; give the ends of same paths"
-        )
-    return float(energy - _weights(a, len(x0), "a") @ np.square(x1 - x0).sum(axis=1))
-
-
-def _transport_cost(clouds: _Clouds, cost: str) -> float:
+def _transport_cost(clouds: Clouds, cost: str) -> float:
     """Least mean cost of carrying x to y; says so when the solver gives up early."""
     import ot
     from scipy.spatial.distance import cdist
@@ -293,7 +195,7 @@ def _transport_cost(clouds: _Clouds, cost: str) -> float:
     return float(value)
 
 
-def _discrepancy(kernel: Kernel, clouds: _Clouds) -> float:
+def _discrepancy(kernel: Kernel, clouds: Clouds) -> float:
     """E k(X, X′) + E k(Y, Y′) - 2 E k(X, Y)."""
     x, y, a, b = clouds
     within = _mean_kernel(kernel, x, x, a, a) + _mean_kernel(kernel, y, y, b, b)
@@ -316,41 +218,3 @@ def _euclidean(x: Array, y: Array) -> Array:
 def _gaussian_kernel(bandwidth: float) -> Kernel:
     """The kernel exp(-|u - v|² / 2h²)."""
     return lambda x, y: np.exp(-0.5 * np.square(_euclidean(x, y) / bandwidth))
-
-
-def _root(square: float) -> float:
-    """Square root of a square that rounding may have made negative."""
-    return float(np.sqrt(max(square, 0.0)))
-
-
-def _clouds(x: Points, y: Points, a: Weights, b: Weights) -> _Clouds:
-    """The two clouds, checked to be comparable."""
-    xs, ys = _points(x, "x"), _points(y, "y")
-    if xs.shape[1] != ys.shape[1]:
-        raise DataError(
-            f"x has {xs.shape[1]} features and y has {ys.shape[1]}; compare clouds of same features"
-        )
-    return _Clouds(xs, ys, _weights(a, len(xs), "a"), _weights(b, len(ys), "b"))
-
-
-def _points(x: Points, name: str) -> Array:
-    """A cloud in float64, checked: (n, D), not empty, finite."""
-    points = np.ascontiguousarray(x, np.float64)
-    if points.ndim != 2 or points.size == 0:
-        raise DataError(f"{name} must be a cloud of shape (n, D), got shape {points.shape}")
-    if not np.isfinite(points).all():
-        row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
-        raise DataError(f"{name} is not finite at row index {row}; remove such points first")
-    return points
-
-
-def _weights(a: Weights, n: int, name: str) -> Array:
-    """Weights of sum one, checked: (n,), non-negative, finite, not all zero."""
-    if a is None:
-        return np.full(n, 1 / n)
-    weights = np.asarray(a, np.float64)
-    if weights.shape != (n,):
-        raise DataError(f"weights {name}: expected shape ({n},), got {weights.shape}")
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        raise DataError(f"weights {name} must be finite and >= 0 with a positive sum")
-    return np.asarray(weights / weights.sum())

@@ -1,0 +1,246 @@
+"""Conditions: what a flow is told of each point beside its place: a class, and numbers."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli.catalog import did_you_mean
+from cfmcli.data.table import Array
+from cfmcli.errors import ConfigError, DataError
+from cfmcli.requests import OWN, Condition
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How annotations become the numbers that a network is given.
+
+    A condition is (1, class as one of K, standardised covariates); all zero is no condition.
+
+    Args:
+        label_key: column of classes, empty for none.
+        classes: the classes, sorted.
+        covariates: columns of numbers.
+        center: mean of each covariate.
+        scale: standard deviation of each, above 0.
+    """
+
+    label_key: str = ""
+    classes: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
+    center: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Numbers in a condition, 0 where there are no conditions."""
+        own = len(self.classes) + len(self.covariates)
+        return own + 1 if own else 0
+
+    def __str__(self) -> str:
+        """What there is to be conditional on."""
+        classes = f"{self.label_key} ({', '.join(self.classes)})" if self.label_key else ""
+        return ", ".join(filter(None, (classes, *self.covariates)))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that make up a condition."""
+        return (self.label_key, *self.covariates) if self.label_key else self.covariates
+
+    def known(self, obs: "pd.DataFrame") -> bool:
+        """Whether points with these annotations have conditions."""
+        return bool(self.keys) and all(key in obs.columns for key in self.keys)
+
+    def encode(self, obs: "pd.DataFrame", origin: str = "the points") -> Array:
+        """The conditions of points, shape (n, C).
+
+        Args:
+            obs: annotations, with all the keys.
+            origin: where the points are from, for messages.
+
+        Raises:
+            DataError: if a column is missing or a value cannot be used.
+        """
+        obs = self.told(obs, origin=origin)
+        parts = [np.ones((len(obs), 1))]
+        if self.classes:
+            parts.append(np.eye(len(self.classes))[self.codes(obs, origin)])
+        if self.covariates:
+            values = np.stack([_numbers(obs, key, origin) for key in self.covariates], axis=1)
+            parts.append((values - np.array(self.center)) / np.array(self.scale))
+        return np.hstack(parts)
+
+    def codes(self, obs: "pd.DataFrame", origin: str = "the points") -> npt.NDArray[np.intp]:
+        """The class of each point, as its place among the classes.
+
+        Raises:
+            DataError: if a point has no class, or one that is not known.
+        """
+        place = {name: k for k, name in enumerate(self.classes)}
+        named = _words(obs, self.label_key, origin)
+        unknown = [name for name in named if name not in place]
+        if unknown:
+            raise DataError(
+                f"{origin}: the run has not learnt the label '{unknown[0]}' of "
+                f"'{self.label_key}'.{did_you_mean(unknown[0], self.classes)}"
+            )
+        return np.array([place[name] for name in named], dtype=np.intp)
+
+    def told(
+        self, obs: "pd.DataFrame", given: Condition = OWN, origin: str = "the points"
+    ) -> "pd.DataFrame":
+        """The condition of each point in words and numbers: what is given, else its own.
+
+        Args:
+            obs: annotations.
+            given: what is chosen for all points alike.
+            origin: where the points are from, for messages.
+
+        Returns:
+            The annotations that are keys, a row for each point.
+
+        Raises:
+            ConfigError: if something is given that the model does not know.
+            DataError: if points have no condition of their own and none is given.
+        """
+        values = self.checked(given)
+        own = [key for key in self.keys if key not in values]
+        for key in own:
+            if key not in obs.columns:
+                raise DataError(self._missing(key, obs, origin))
+        return obs[own].assign(**values)[list(self.keys)]
+
+    def completed(
+        self, obs: "pd.DataFrame", given: Condition = OWN, origin: str = "the points"
+    ) -> "pd.DataFrame":
+        """Annotations with the conditions that they do not tell; arguments as for `told`."""
+        told = self.told(obs, given, origin)
+        return obs.assign(**{key: told[key] for key in self.keys if key not in obs.columns})
+
+    def checked(self, given: Condition) -> dict[str, Any]:
+        """What is given of a condition, as annotations.
+
+        Args:
+            given: what is chosen for all points alike.
+
+        Returns:
+            Column -> value.
+
+        Raises:
+            ConfigError: if the model does not know the class or a column.
+        """
+        if given.chosen and not self.keys:
+            raise ConfigError(
+                "This run is not conditional, so --label, --covariates and --guidance mean nothing "
+                "to it: leave them out, or fit with --label-key or --covariates."
+            )
+        if given.label and given.label not in self.classes:
+            raise ConfigError(self._unknown(f"--label '{given.label}'", given.label, self.classes))
+        for name in given.covariates:
+            if name not in self.covariates:
+                raise ConfigError(self._unknown(f"--covariates '{name}'", name, self.covariates))
+        return ({self.label_key: given.label} if given.label else {}) | dict(given.covariates)
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        return asdict(self)
+
+    def _unknown(self, what: str, name: str, known: Sequence[str]) -> str:
+        """What to say of a choice that the run does not know."""
+        return f"{what}: the run is conditional on {self}.{_guess(name, known)}"
+
+    def _missing(self, key: str, obs: "pd.DataFrame", origin: str) -> str:
+        """What to say where points lack a column of their conditions."""
+        classes = f"--label, one of {', '.join(self.classes)}"
+        choice = classes if key == self.label_key else f"--covariates {key}=VALUE"
+        return (
+            f"{origin}: there is no column '{key}', which the run is conditional on: add it to the "
+            f"points, or give {choice}.{_guess(key, map(str, obs.columns))}"
+        )
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    """The nearest known name as a question, if there is one."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def word(value: object) -> str:
+    """A label as text: 2 for 2.0."""
+    return f"{value:.12g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def load_conditions(facts: Mapping[str, Any]) -> Conditions:
+    """Conditions from what `facts` gave."""
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
+    return Conditions(**plain)
+
+
+def fit_conditions(
+    label_key: str, covariates: Sequence[str], frames: Sequence["pd.DataFrame"]
+) -> Conditions:
+    """The classes, and the scales of the covariates, of annotated points.
+
+    Args:
+        label_key: column of classes, empty for none.
+        covariates: columns of numbers.
+        frames: annotations of each cloud, all with these columns.
+
+    Raises:
+        ConfigError: if a column is named twice.
+        DataError: if a value is missing, or a covariate is no number or does not vary.
+    """
+    keys = [key for key in (label_key, *covariates) if key]
+    if len(set(keys)) < len(keys):
+        raise ConfigError(f"Conditions on {', '.join(keys)}: a column is named twice.")
+    classes: set[str] = set()
+    if label_key:
+        classes = {name for obs in frames for name in _words(obs, label_key, "the points")}
+    center, scale = [], []
+    for key in covariates:
+        values = np.concatenate([_numbers(obs, key, "the points") for obs in frames])
+        center.append(float(values.mean()))
+        scale.append(float(values.std()))
+        if not scale[-1] > 0:
+            raise DataError(
+                f"The covariate '{key}' is {values[0]:g} everywhere, so nothing can depend on it: "
+                "leave it out of --covariates."
+            )
+    return Conditions(
+        label_key, tuple(sorted(classes)), tuple(covariates), *map(tuple, (center, scale))
+    )
+
+
+def _words(obs: "pd.DataFrame", key: str, origin: str) -> list[str]:
+    """The labels of points as text: 2 for 2.0."""
+    column = obs[key]
+    missing = np.flatnonzero(column.isna().to_numpy())
+    if len(missing):
+        raise DataError(
+            f"{origin}: point {obs.index[missing[0]]} has no label in '{key}' ({len(missing)} such "
+            "points): fill it in or drop those rows."
+        )
+    return [word(value) for value in column]
+
+
+def _numbers(obs: "pd.DataFrame", key: str, origin: str) -> Array:
+    """A covariate of points."""
+    try:
+        values = np.asarray(obs[key], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{origin}: the covariate '{key}' does not hold numbers: name classes with --label-key."
+        ) from None
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise DataError(
+            f"{origin}: point {obs.index[bad[0]]} has {values[bad[0]]} in the covariate '{key}' "
+            f"({len(bad)} such points): fill it in or drop those rows."
+        )
+    return values

@@ -1,0 +1,247 @@
+"""Stochastic: a flow run as a diffusion of the same densities, and the likelihood of that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfmcli import catalog
+from cfmcli.data.table import Array
+from cfmcli.errors import ConfigError
+from cfmcli.flows.densities import Density
+from cfmcli.flows.diffusions import Constant, Diffusion, diffusion
+from cfmcli.flows.dynamics import CHUNK, Flow, Leg, Paths, chunks, journey
+from cfmcli.flows.estimators import Estimator, Means
+from cfmcli.flows.plans import IntArray
+from cfmcli.flows.reading import NO_SCORE, Drift, Guide
+from cfmcli.flows.sde import Process, StochasticSolver, denoise
+from cfmcli.flows.sde_likelihood import Leg as Stretch
+from cfmcli.flows.sde_likelihood import average, weigh
+from cfmcli.flows.solvers import Solver
+from cfmcli.flows.streams import Streams
+from cfmcli.requests import Scoring
+
+DENOISE_FROM = 0.97
+"""Path time from which paths that lead from noise to points take one last step without noise."""
+
+STILL = Constant(0.0)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How a flow is made stochastic.
+
+    Args:
+        solver: integrator.
+        diffusion: level of noise along a gap.
+        streams: where the noise comes from; equal streams give equal paths.
+    """
+
+    solver: StochasticSolver
+    diffusion: Diffusion
+    streams: Streams
+
+
+@dataclass(frozen=True)
+class LogDensity:
+    """Log densities of points.
+
+    Args:
+        values: log p in nats, shape (n,).
+        error: standard error of each, shape (n,).
+        bound: a lower bound in the mean, shape (n,).
+        effective: effective number of paths of each, shape (n,).
+        nfe: evaluations of the field for each chunk of points, at most.
+    """
+
+    values: Array
+    error: Array
+    bound: Array
+    effective: Array
+    nfe: int
+
+
+def wander(
+    flow: Flow, x: Array, times: Sequence[float], noise: Noise, guide: Guide | None = None
+) -> Paths:
+    """Carry points through clock times by dX = (b +- epsilon s) dt + sqrt(2 epsilon) dW.
+
+    Forward with the plus, backward with the minus: at every time the points have the density that
+    the flow itself would give them. Paths from noise to points end with a step of denoising.
+
+    Reference: Albergo et al. (2023), arXiv 2303.08797, sec. 2.3
+
+    Args:
+        flow: velocity and score.
+        x: points at the first time, shape (n, D).
+        times: clock times, at least one, in either direction, repeats allowed.
+        noise: solver, diffusion and randomness.
+        guide: the condition of each point, where the flow has conditions.
+
+    Returns:
+        Paths; such paths have no energy, which is NaN.
+
+    Raises:
+        ConfigError: if a time lies outside the snapshots, or the flow has no score.
+        NumericsError: if the integration fails.
+    """
+    inner = [flow.timeline.inner(time) for time in times]
+    found = {s: np.empty(x.shape) for s in inner}
+    most = 0
+    for number, rows in enumerate(chunks(len(x), CHUNK)):
+        found[inner[0]][rows], spent = x[rows], 0
+        generator = noise.streams.torch("noise", number)
+        here = flow.tensor(x[rows], False)
+        for leg in journey(inner, flow.timeline.segments):
+            drift = flow.drift(leg.segment, guide, rows)
+            with torch.no_grad():
+                states, nfe = _along(drift, leg, here, noise, generator)
+            for s, place in zip(leg.times, states, strict=True):
+                if s in found:
+                    found[s][rows] = place.double().cpu().numpy()
+            here, spent = states[-1], spent + nfe
+        most = max(most, spent)
+    return Paths(np.stack([found[s] for s in inner]), np.full(len(x), np.nan), most)
+
+
+def estimate(
+    flow: Flow,
+    x: Array,
+    times: tuple[float, float],
+    how: tuple[Estimator, Diffusion, Means],
+    base: Density,
+    guide: Guide | None = None,
+) -> LogDensity:
+    """Log densities of points at a clock time, from paths to a time of known density.
+
+    Reference: Albergo et al. (2023), arXiv 2303.08797, sec. 2.6
+
+    Args:
+        flow: velocity and score.
+        x: points at the first time, shape (n, D).
+        times: clock times, from where to where.
+        how: the estimator, the diffusion of its paths, and what to compute with.
+        base: the density at the second time.
+        guide: the condition of each point, where the flow has conditions.
+
+    Raises:
+        ConfigError: if a time lies outside the snapshots, or a score is needed and there is none.
+        NumericsError: if the integration fails.
+    """
+    estimator, diffusion, means = how
+    legs = journey([flow.timeline.inner(time) for time in times], flow.timeline.segments)
+
+    if not legs:
+        there = base.log_prob(x)
+        return LogDensity(there, np.zeros(len(x)), there, np.ones(len(x)), 0)
+
+    def journey_of(index: Tensor) -> list[Stretch]:
+        stretches: list[Stretch] = []
+        for leg in legs:
+            own = guide and guide.of(index)
+            drift = flow.drift(leg.segment, own, double=means.solver.double)
+            ends = leg.times[0] - leg.segment, leg.times[-1] - leg.segment
+            stretches.append((process(drift, diffusion), ends))
+        return stretches
+
+    def log_base(y: Tensor) -> Tensor:
+        return torch.as_tensor(base.log_prob(y.double().cpu().numpy())).to(y)
+
+    with torch.no_grad():
+        found = weigh(estimator, journey_of, flow.tensor(x, means.solver.double), means)
+    known = log_base(found.x.flatten(0, 1)).view_as(found.change)
+    told = average(known + found.change, found.error)
+    columns = (told.log_prob, told.error, told.bound, told.effective)
+    values, error, bound, effective = (part.double().cpu().numpy() for part in columns)
+    return LogDensity(values, error, bound, effective, found.nfe)
+
+
+def dynamics(
+    scoring: Scoring, solver: Solver, generator: torch.Generator
+) -> tuple[Estimator, Diffusion, Means]:
+    """What `estimate` needs, from what a user says.
+
+    Args:
+        scoring: specs.
+        solver: integrator of the flow.
+        generator: source of noise and probes.
+
+    Raises:
+        ConfigError: if a spec is wrong, or noise and estimator do not go together.
+    """
+    estimator: Estimator = catalog.build(
+        "estimators", scoring.estimator or ("sde" if scoring.sde else "ode")
+    )
+    if estimator.paths > 1 and not scoring.sde:
+        raise ConfigError(
+            f"--estimator {scoring.estimator} is for stochastic dynamics: say how stochastic with "
+            "--sde, for example --sde 0.5."
+        )
+    if scoring.sde and estimator.paths == 1:
+        raise ConfigError(
+            f"--estimator {scoring.estimator} is for the flow itself, and --sde {scoring.sde} adds "
+            "noise: use --estimator sde, or leave --sde out."
+        )
+    divergence = catalog.build("divergences", scoring.divergence)
+    level = diffusion(scoring.sde) if scoring.sde else STILL
+    return estimator, level, Means(divergence, solver, generator)
+
+
+def joined(parts: Sequence[tuple[IntArray, LogDensity]]) -> LogDensity:
+    """Log densities of groups of points as those of all points.
+
+    Args:
+        parts: rows of points, all of them in all, and their log densities.
+    """
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+    founds = [found for _, found in parts]
+
+    def whole(name: str) -> Array:
+        return np.asarray(np.concatenate([getattr(found, name) for found in founds])[order])
+
+    most = max(found.nfe for found in founds)
+    return LogDensity(whole("values"), whole("error"), whole("bound"), whole("effective"), most)
+
+
+def process(drift: Drift, diffusion: Diffusion) -> Process:
+    """A gap's velocity and score as a process on its own time t in [0, 1].
+
+    Args:
+        drift: velocity and score of the gap.
+        diffusion: level of noise along it.
+
+    Raises:
+        ConfigError: if there is noise and no score.
+    """
+    k, reading = drift.segment, drift.reading
+    if diffusion.level and not reading.has_score:
+        raise ConfigError(NO_SCORE)
+    return Process(
+        lambda t, y: drift.velocity(t + k, y),
+        (lambda t, y: drift.score(t + k, y)) if reading.has_score else None,
+        diffusion.along(reading.noise),
+        reading.score_margin if reading.has_score else 0.0,
+    )
+
+
+def _along(
+    drift: Drift, leg: Leg, x: Tensor, noise: Noise, generator: torch.Generator
+) -> tuple[list[Tensor], int]:
+    """Points at the times of one leg, and the evaluations that it took."""
+    whole = process(drift, noise.diffusion)
+    local = [s - leg.segment for s in leg.times]
+    last = local[-1] == 1 and local[0] < DENOISE_FROM and drift.reading.normal_source
+    if not last:
+        return noise.solver.solve(whole, x, local, generator)
+    kept = [t for t in local[:-1] if t <= DENOISE_FROM]
+    stops = kept if kept[-1] == DENOISE_FROM else [*kept, DENOISE_FROM]
+    states, nfe = noise.solver.solve(whole, x, stops, generator)
+    here = states[-1]
+    clock = torch.full((len(here), 1), DENOISE_FROM + leg.segment).to(here)
+    start = drift.reading.ends_at(DENOISE_FROM)
+    eta = -start[0] * drift.score(clock, here)
+    later = [t for t in local if t > DENOISE_FROM]
+    denoised = [denoise(here, eta, start, drift.reading.ends_at(t)) for t in later]
+    return [*states[: len(kept)], *denoised], nfe + 1

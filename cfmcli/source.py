@@ -1,0 +1,150 @@
+"""The source: where the points at t = 0 come from, under what conditions, and with what density."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from warnings import warn
+
+import numpy as np
+
+from cfmcli import catalog
+from cfmcli.data.conditions import Conditions
+from cfmcli.data.snapshots import Cloud
+from cfmcli.errors import CfmWarning, ConfigError
+from cfmcli.flows.densities import Base, Density, standard_normal
+from cfmcli.flows.plans import IntArray, systematic
+from cfmcli.flows.streams import Streams
+from cfmcli.requests import OWN, Condition
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What t = 0 is: N(0, I), or a cloud.
+
+    Points that have no condition of their own come under conditions drawn apart from them, as they
+    do in training.
+
+    Args:
+        cloud: the first snapshot, None for N(0, I).
+        target: the snapshot that it is carried to first.
+        conditions: what the flow is conditional on.
+        time: clock time of the source.
+        dim: dimension D of flow coordinates.
+    """
+
+    cloud: Cloud | None
+    target: Cloud
+    conditions: Conditions
+    time: float
+    dim: int
+
+    def draw(self, n: int, streams: Streams, given: Condition = OWN) -> Cloud:
+        """n points, normal or resampled from the cloud, annotated with their conditions.
+
+        A class that is given is what all of them are, and are drawn from, where the cloud has it.
+
+        Args:
+            n: how many points.
+            streams: the run's randomness.
+            given: what is chosen of their condition.
+
+        Raises:
+            ConfigError: if something is given that the model does not know.
+        """
+        import pandas as pd
+
+        self.conditions.checked(given)
+        rng = streams.numpy("source")
+        if self.cloud is None:
+            points, obs = rng.standard_normal((n, self.dim)), pd.DataFrame(index=range(n))
+        else:
+            own = self.of_class(self.cloud, given.label)
+            rows = systematic(own.weights, n, rng)
+            points = np.asarray(own.points[rows], dtype=np.float64)
+            obs = own.obs.iloc[rows]
+        obs = obs.set_axis(pd.Index([str(k) for k in range(n)], name="id"), axis=0)
+        drawn = Cloud(points, np.full(n, 1 / n), obs, f"{self.time:g}", self.time)
+        whole = self.conditioned(drawn, streams, given)
+        return replace(whole, obs=self.conditions.told(whole.obs, given))
+
+    def conditioned(self, cloud: Cloud, streams: Streams, given: Condition = OWN) -> Cloud:
+        """A stored or drawn cloud whose points all have conditions: their own, or drawn ones.
+
+        Args:
+            cloud: points, perhaps without conditions.
+            streams: the run's randomness.
+            given: what is chosen of their condition; a class decides which conditions are drawn.
+        """
+        keys = list(self.conditions.keys)
+        if not keys or self.conditions.known(cloud.obs):
+            return cloud
+        pool = self.of_class(self.target, given.label)
+        rows = systematic(pool.weights, len(cloud), streams.numpy("conditions"))
+        drawn = pool.obs[keys].iloc[rows].set_axis(cloud.obs.index, axis=0)
+        kept = cloud.obs[[name for name in cloud.obs.columns if name not in keys]]
+        return replace(cloud, obs=kept.assign(**{key: drawn[key] for key in keys}))
+
+    def of_class(self, cloud: Cloud, label: str) -> Cloud:
+        """The points of a class; all where none is meant, or where the cloud has none of it."""
+        if not (label and self.conditions.known(cloud.obs)):
+            return cloud
+        place = self.conditions.classes.index(label)
+        own = np.flatnonzero(self.conditions.codes(cloud.obs, f"time {cloud.label}") == place)
+        return cloud.rows(own) if len(own) else cloud
+
+    def densities(
+        self, spec: str, obs: "pd.DataFrame", streams: Streams
+    ) -> list[tuple[IntArray, Density]]:
+        """The density of the source under the condition of each point.
+
+        N(0, I) where the source is normal; else fitted to its cloud, for each class apart where it
+        has classes.
+
+        Args:
+            spec: how a density is fitted.
+            obs: conditions of n points.
+            streams: the run's randomness.
+
+        Returns:
+            Rows of points, all n in all, and the density that holds for them.
+
+        Raises:
+            ConfigError: if a fit is asked for where the source is exactly N(0, I).
+        """
+        every = np.arange(len(obs))
+        base: Base = catalog.build("bases", spec)
+        if self.cloud is None:
+            if spec != "auto":
+                raise ConfigError(
+                    f"--base {spec}: the source is exactly N(0, I) here, its density needs no "
+                    "fit; leave --base out."
+                )
+            return [(every, standard_normal(self.dim))]
+        self._say_what_is_ignored()
+        if not (self.conditions.classes and self.conditions.known(self.cloud.obs)):
+            return [(every, _fitted(base, self.cloud, streams))]
+        codes = self.conditions.codes(obs)
+        return [
+            (every[codes == k], _fitted(base, self.of_class(self.cloud, name), streams))
+            for k, name in enumerate(self.conditions.classes)
+            if (codes == k).any()
+        ]
+
+    def _say_what_is_ignored(self) -> None:
+        """Warn where the source may depend on covariates, which its density leaves out."""
+        if self.cloud and self.conditions.covariates and self.conditions.known(self.cloud.obs):
+            warn(
+                "The density of the source is fitted irrespective of "
+                f"{', '.join(self.conditions.covariates)}, so log densities are those of points "
+                "that start anywhere in it.",
+                CfmWarning,
+                stacklevel=4,
+            )
+
+
+def _fitted(base: Base, cloud: Cloud, streams: Streams) -> Density:
+    """A density of a cloud."""
+    points = np.asarray(cloud.points, dtype=np.float64)
+    return base.fit(points, cloud.weights, streams.numpy("base"))

@@ -1,0 +1,367 @@
+"""Binding: a coupling tied to the points of each segment, its plans solved."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli import catalog
+from cfmcli.data.conditions import Conditions
+from cfmcli.data.snapshots import Cloud, Snapshots
+from cfmcli.data.table import Array
+from cfmcli.errors import ConfigError
+from cfmcli.flows.cells import CellPairs
+from cfmcli.flows.chains import ChainedPairs, Chains
+from cfmcli.flows.couplings import Coupling, Independent, Paired
+from cfmcli.flows.pairing import (
+    STRIDE,
+    BatchedPairs,
+    CloudSource,
+    GroupedPairs,
+    Layout,
+    NormalSource,
+    PairSource,
+    PlannedPairs,
+    PooledPairs,
+    measured,
+)
+from cfmcli.flows.plans import ProductPlan, systematic
+from cfmcli.flows.semidiscrete import SemiDiscrete, fit_potential
+from cfmcli.flows.streams import Streams
+from cfmcli.recipe import Recipe
+from cfmcli.workflows import runtime
+
+POOL = 10_000
+RECTIFIED = 4
+"""Pools of N(0, I) that a trained flow carries at once, to make pairs."""
+MOST_BYTES = 4e9
+LINK_BYTES = 48
+"""Bytes of a pair of a plan that splines follow in both directions."""
+
+
+@dataclass(frozen=True)
+class PlanNote:
+    """What became of a segment's coupling.
+
+    Args:
+        segment: labels of its two ends.
+        scope: dataset, minibatch, pool or cells.
+        coupling: the coupling that was used.
+        cost: mean squared distance of its pairs in flow coordinates; NaN inside minibatches.
+        independent: the same for random pairs.
+        seconds: time to solve it.
+    """
+
+    segment: tuple[str, str]
+    scope: str
+    coupling: str
+    cost: float
+    independent: float
+    seconds: float
+
+    def __str__(self) -> str:
+        cost = "" if math.isnan(self.cost) else f", mean cost {self.cost:.4g}"
+        ends = f"{self.segment[0]} -> {self.segment[1]}"
+        return (
+            f"{ends}: {self.coupling} coupling, scope {self.scope}{cost} "
+            f"(random pairs {self.independent:.4g}), {self.seconds:.1f} s"
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """The note as JSON."""
+        cost = None if math.isnan(self.cost) else self.cost
+        return {
+            "from": self.segment[0],
+            "to": self.segment[1],
+            "scope": self.scope,
+            "coupling": self.coupling,
+            "mean_cost": cost,
+            "independent_cost": self.independent,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The points at one end of a segment, in flow coordinates.
+
+    Args:
+        points: shape (n, D).
+        weights: shape (n,), sum 1.
+        condition: condition of each, shape (n, C), None where it has none of its own.
+        classes: class of each, shape (n,), None where it has none.
+    """
+
+    points: Array
+    weights: Array
+    condition: Array | None = None
+    classes: npt.NDArray[np.intp] | None = None
+
+    @property
+    def rows(self) -> Array:
+        """Points with their conditions."""
+        if self.condition is None:
+            return self.points
+        return np.hstack((self.points, self.condition))
+
+    def under(self, other: "Side", rng: np.random.Generator) -> "Side":
+        """This side with conditions drawn from another, where it has none of its own."""
+        if self.condition is not None or other.condition is None:
+            return self
+        drawn = other.condition[systematic(other.weights, len(self.points), rng)]
+        return Side(self.points, self.weights, drawn, self.classes)
+
+    def of_class(self, k: int) -> "Side":
+        """The points of a class; all of them where there are no classes."""
+        if self.classes is None:
+            return self
+        own = self.classes == k
+        condition = None if self.condition is None else self.condition[own]
+        weights = self.weights[own] / self.weights[own].sum()
+        return Side(self.points[own], weights, condition, self.classes[own])
+
+
+class Bound(NamedTuple):
+    """A coupling bound to the two ends of a segment.
+
+    Args:
+        pairs: where its pairs come from.
+        scope: dataset, minibatch, pool or cells.
+        coupling: the coupling in use.
+        cost: its mean cost, NaN where it is not known beforehand.
+    """
+
+    pairs: PairSource
+    scope: str
+    coupling: Coupling
+    cost: float
+
+
+@dataclass(frozen=True)
+class Binder:
+    """Binds a recipe's coupling to the segments of some snapshots.
+
+    Args:
+        recipe: scope, batch sizes and the cost of conditions.
+        coupling: joint law of (x0, x1).
+        conditions: how annotations become conditions.
+        streams: the run's randomness.
+        carry: for pairs made by a trained flow, (points, conditions, segment) -> where they end.
+    """
+
+    recipe: Recipe
+    coupling: Coupling
+    conditions: Conditions
+    streams: Streams
+    carry: Callable[[Array, Array | None, int], Array] | None = None
+
+    def segments(
+        self, snapshots: Snapshots, bent: bool = False
+    ) -> tuple[list[PairSource], Layout, list[PlanNote]]:
+        """The pairs of every segment, the columns of their rows, and what became of the plans.
+
+        Args:
+            snapshots: clouds in flow coordinates.
+            bent: whether paths need tangents at their ends.
+
+        Raises:
+            ConfigError: if tangents are needed and the pairs are not planned over whole clouds.
+            NumericsError: if a plan cannot be solved.
+        """
+        kept, labels = snapshots.kept, snapshots.timeline.labels
+        sides: list[Side | None] = [self.side(cloud) for cloud in kept]
+        if snapshots.gaussian_source:
+            sides = [None, *sides]
+        pairs: list[PairSource] = []
+        notes: list[PlanNote] = []
+        for k, (source, target) in enumerate(pairwise(sides)):
+            assert target is not None
+            start = time.perf_counter()
+            bound = self._grouped(source, target, k)
+            pairs.append(bound.pairs)
+            notes.append(
+                PlanNote(
+                    (labels[k], labels[k + 1]),
+                    bound.scope,
+                    catalog.name_of("couplings", bound.coupling),
+                    bound.cost,
+                    _independent_cost(source, target),
+                    time.perf_counter() - start,
+                )
+            )
+        dim = int(kept[0].points.shape[1])
+        layout = Layout(dim, self.conditions.width, bent)
+        return (_chained(pairs, snapshots, dim) if bent else pairs), layout, notes
+
+    def side(self, cloud: Cloud) -> Side:
+        """A cloud as an end of a segment."""
+        points = np.asarray(cloud.points, dtype=np.float64)
+        if not self.conditions.known(cloud.obs):
+            return Side(points, cloud.weights)
+        origin = f"time {cloud.label}"
+        classes = self.conditions.codes(cloud.obs, origin) if self.conditions.classes else None
+        return Side(points, cloud.weights, self.conditions.encode(cloud.obs, origin), classes)
+
+    def _grouped(self, source: Side | None, target: Side, k: int) -> Bound:
+        """Pairs inside each class of the target, or of all points where there are no classes.
+
+        Rows that belong together are of one class already.
+        """
+        given = isinstance(self.coupling, Paired) and self.carry is None
+        if target.classes is None or given:
+            return self._bound(source, target, k, 0)
+        found = np.unique(target.classes)
+        bounds = []
+        for place, c in enumerate(found):
+            own = source
+            if source is not None and source.classes is not None:
+                own = self._source_of(source, int(c))
+            bounds.append(self._bound(own, target.of_class(c), k, place))
+        shares = np.array([target.weights[target.classes == c].sum() for c in found])
+        shares /= shares.sum()
+        cost = float(shares @ np.array([bound.cost for bound in bounds]))
+        pairs = GroupedPairs(tuple(bound.pairs for bound in bounds), shares)
+        return Bound(pairs, bounds[0].scope, bounds[0].coupling, cost)
+
+    def _source_of(self, source: Side, c: int) -> Side:
+        """The points of a class in the source; all of them, said aloud, where it has none."""
+        if source.classes is not None and (source.classes == c).any():
+            return source.of_class(c)
+        runtime.warn(
+            f"The class '{self.conditions.classes[c]}' is absent from the source of a gap: any of "
+            "its points may become it."
+        )
+        return replace(source, condition=None, classes=None)
+
+    def _bound(self, source: Side | None, target: Side, k: int, group: int) -> Bound:
+        """Pairs of one group of a segment."""
+        if source is None:
+            return self._from_normal(target, k, group)
+        return self._between(source, target, k, group)
+
+    def _between(self, source: Side, target: Side, k: int, group: int) -> Bound:
+        """Pairs between two finite clouds."""
+        rng = self.streams.numpy("plan", k, *([group] if group else []))
+        source = source.under(target, rng)
+        if self.carry is not None:
+            moved = self.carry(source.points, source.condition, k)
+            target = Side(moved, source.weights, source.condition)
+        x0, x1, ruler = source.rows, target.rows, self._ruler(target)
+        whole = whole_cloud(self.recipe, self.coupling, len(x0), len(x1))
+        if whole is None:
+            ends = CloudSource(x0, source.weights), CloudSource(x1, target.weights)
+            size = self.recipe.ot_batch or self.recipe.batch_size
+            batched = BatchedPairs(*ends, self.coupling, size, ruler)
+            return Bound(batched, "minibatch", self.coupling, math.nan)
+        seen = measured(x0, ruler), measured(x1, ruler)
+        plan = whole.plan(*seen, source.weights, target.weights, rng)
+        cost = plan.mean_cost(source.points, target.points)
+        return Bound(PlannedPairs(x0, x1, plan), "dataset", whole, cost)
+
+    def _from_normal(self, target: Side, k: int, group: int) -> Bound:
+        """Pairs between N(0, I) and a finite cloud; random pairs need no pool."""
+        dim = target.points.shape[1]
+        size = max(len(target.points), POOL)
+        if self.carry is not None:
+            size *= RECTIFIED
+            drawn = NormalSource(dim).draw(size, self.streams.numpy("pool", k, group))
+            return self._between(Side(drawn, np.full(size, 1 / size)), target, k, group)
+        normal = NormalSource(dim, target.condition, target.weights)
+        ruler = self._ruler(target)
+        whole = whole_cloud(self.recipe, self.coupling, size, len(target.points))
+        if whole is None or isinstance(whole, Independent):
+            batch = self.recipe.ot_batch or self.recipe.batch_size
+            ends = normal, CloudSource(target.rows, target.weights)
+            batched = BatchedPairs(*ends, self.coupling, batch, ruler)
+            return Bound(batched, "minibatch", self.coupling, math.nan)
+        if isinstance(whole, SemiDiscrete):
+            return self._cells(normal, target, whole, k + group * STRIDE)
+        pooled = PooledPairs(normal, target.rows, target.weights, whole, size, ruler)
+        return Bound(pooled, "pool", whole, pooled.mean_cost(k + group * STRIDE, self.streams, dim))
+
+    def _cells(
+        self, normal: NormalSource, target: Side, coupling: SemiDiscrete, number: int
+    ) -> Bound:
+        """Pairs of N(0, I) with the cells of a potential that is fitted once."""
+        rows, ruler = target.rows, self._ruler(target)
+        potential = fit_potential(
+            lambda n, rng: measured(normal.draw(n, rng), ruler),
+            measured(rows, ruler),
+            target.weights,
+            self.streams.numpy("potential", number),
+            coupling.tolerance,
+        )
+        cells = CellPairs(normal, rows, potential, ruler)
+        cost = cells.mean_cost(self.streams, target.points.shape[1])
+        return Bound(cells, "cells", coupling, cost)
+
+    def _ruler(self, target: Side) -> Array | None:
+        """The factor of each column where distances are measured: covariates count, classes not.
+
+        Reference: Cheng & Schwing (2025), arXiv 2503.10636 (condition-aware cost)
+        """
+        if target.condition is None:
+            return None
+        spread = target.points.std(axis=0).mean() * self.recipe.condition_cost
+        numbers = len(self.conditions.covariates)
+        plain = target.condition.shape[1] - numbers
+        factors = [np.ones(target.points.shape[1]), np.zeros(plain), np.full(numbers, spread)]
+        return np.concatenate(factors)
+
+
+def whole_cloud(recipe: Recipe, coupling: Coupling, n0: int, n1: int) -> Coupling | None:
+    """The coupling for whole clouds of these sizes, None where minibatches are to be coupled."""
+    if recipe.scope == "minibatch" or (recipe.scope == "auto" and recipe.ot_batch):
+        return None
+    affordable = coupling.whole(n0, n1)
+    if recipe.scope == "auto" or affordable == coupling:
+        return affordable
+    if n0 * n1 * 8 > MOST_BYTES:
+        raise ConfigError(
+            f"--scope dataset: a plan of {n0} x {n1} points needs {n0 * n1 * 8e-9:.0f} GB or more: "
+            "use --coupling blocks, or --scope minibatch --ot-batch 1024."
+        )
+    return coupling
+
+
+def _chained(pairs: list[PairSource], snapshots: Snapshots, dim: int) -> list[PairSource]:
+    """The same pairs with tangents of the splines through their chains."""
+    planned = [source for source in pairs if isinstance(source, PlannedPairs)]
+    if len(planned) < len(pairs):
+        raise ConfigError(
+            "Splines follow points through plans over whole clouds: use --scope dataset, a source "
+            "of points and no --label-key, or --interpolant linear."
+        )
+    for n0, n1 in (p.plan.shape for p in planned if isinstance(p.plan, ProductPlan)):
+        if n0 * n1 * LINK_BYTES > MOST_BYTES:
+            raise ConfigError(
+                f"Splines through {n0} x {n1} random pairs need {n0 * n1 * LINK_BYTES * 1e-9:.0f} "
+                "GB: use --coupling exact."
+            )
+    if any((side <= 0).any() for p in planned for side in p.plan.marginals()):
+        raise ConfigError(
+            "Splines follow every point through all snapshots, and this coupling leaves some out: "
+            "use --coupling exact."
+        )
+    times = np.array(snapshots.timeline.times)
+    chains = Chains(tuple(planned), times, dim)
+    return [ChainedPairs(chains, k) for k in range(len(planned))]
+
+
+def _independent_cost(source: Side | None, target: Side) -> float:
+    """Mean squared distance of random pairs; None stands for N(0, I)."""
+    mean1, spread1 = _moments(target)
+    normal = (np.zeros_like(mean1), float(len(mean1)))
+    mean0, spread0 = normal if source is None else _moments(source)
+    return float(((mean0 - mean1) ** 2).sum() + spread0 + spread1)
+
+
+def _moments(side: Side) -> tuple[Array, float]:
+    """Weighted mean, shape (D,), and total variance."""
+    mean: Array = side.weights @ side.points
+    return mean, float(side.weights @ ((side.points - mean) ** 2).sum(axis=1))

@@ -1,0 +1,180 @@
+"""Judge: the scores of a run, whatever it is scored against."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import isnan
+from typing import Any
+
+import numpy as np
+
+from cfmcli import metrics
+from cfmcli.data.snapshots import Cloud
+from cfmcli.data.table import Array
+from cfmcli.errors import DataError
+from cfmcli.flows.dynamics import Paths
+from cfmcli.flows.solvers import Solver
+from cfmcli.flows.streams import Streams
+from cfmcli.model import Model, as_solver
+from cfmcli.workflows import runtime
+from cfmcli.workflows.score import subsample
+
+DISTANCES = ("w1", "w2", "sliced_w2", "energy", "mmd", "sinkhorn_divergence")
+EULER = {f"w2_nfe_{steps}": steps for steps in (1, 2, 4, 8, 100)}
+PATHS = ("npe", "path_energy", "straightness", "curvature", "nfe", *EULER)
+FRAMES = 32
+SPLITS = 3
+NONE = float("nan")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure of a run.
+
+    Args:
+        start: clock time from which the points were carried.
+        end: clock time to which they were carried.
+        metric: name of the figure.
+        value: the figure, NaN where it is not defined.
+        floor: what the metric comes to between two samples of the observed points; NaN where it
+            is no distance.
+    """
+
+    start: float
+    end: float
+    metric: str
+    value: float
+    floor: float = NONE
+
+    def row(self) -> dict[str, Any]:
+        """The figure as a row of a table, None for what there is not."""
+        row = {"from": self.start, "to": self.end, "metric": self.metric}
+        figures = {"value": self.value, "floor": self.floor}
+        return row | {name: None if isnan(x) else x for name, x in figures.items()}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How a run is scored, whatever it is scored against.
+
+    Args:
+        model: the run's model.
+        solver: integrator.
+        streams: seeded subsamples, splits and lines.
+        most: most points on a side.
+    """
+
+    model: Model
+    solver: Solver
+    streams: Streams
+    most: int
+
+    def count(self, observed: Sequence[Cloud]) -> int:
+        """How many scores there will be."""
+        gaps = sum(cloud.time in self.model.timeline.times for cloud in observed)
+        return len(DISTANCES) * len(observed) + len(PATHS) * gaps
+
+    def scores(self, observed: Sequence[Cloud]) -> Iterator[Score]:
+        """Distances from each observed cloud, and the paths of the gap that ends there.
+
+        Args:
+            observed: clouds in flow coordinates, in the order of their times.
+        """
+        source = self.start(0)
+        times = (source.time, *(cloud.time for cloud in observed))
+        moved = self.carried(source, times, self.solver).points[1:]
+        for cloud, x in zip(observed, moved, strict=True):
+            floors = {}
+            for score in self._distances(source, cloud, x):
+                floors[score.metric] = score.floor
+                yield score
+            if cloud.time in self.model.timeline.times:
+                yield from self._paths(cloud, floors["w2"])
+
+    def start(self, knot: int) -> Cloud:
+        """Points at a knot of the clock, with conditions: of its snapshot, or of N(0, I).
+
+        Of N(0, I) there are as many as the largest snapshot has, within the limit.
+        """
+        source = self.model.source
+        cloud = self.model.cloud(self.model.timeline.times[knot])
+        if cloud is None:
+            return source.draw(min(self.most, max(map(len, self.model.clouds))), self.streams)
+        return source.conditioned(self.sample(cloud), self.streams)
+
+    def sample(self, cloud: Cloud) -> Cloud:
+        """At most so many points of an observed cloud."""
+        return subsample(cloud, self.streams, self.most)
+
+    def carried(self, cloud: Cloud, times: Sequence[float], solver: Solver) -> Paths:
+        """The points of a cloud at times, of which the first is its own."""
+        x, guide = np.asarray(cloud.points, dtype=np.float64), self.model.guide(cloud.obs)
+        return self.model.flow.paths(x, times, solver, guide)
+
+    def _distances(self, source: Cloud, cloud: Cloud, x: Array) -> Iterator[Score]:
+        """Every distance from an observed cloud, beside its floor."""
+        sample = self.sample(cloud)
+        known = self._measures(sample)
+        for name in DISTANCES:
+            value = floor = NONE
+            if name in known:
+                value = known[name](x, sample.points, source.weights, sample.weights)
+                floor = self._floor(known[name], cloud)
+            yield Score(source.time, cloud.time, name, value, floor)
+
+    def _floor(self, measure: metrics.Distance, cloud: Cloud) -> float:
+        """What a distance comes to between two samples of an observed cloud."""
+        rng = self.streams.numpy(f"floor {cloud.label}")
+        y, b, n = cloud.points, cloud.weights, min(len(cloud), self.most)
+        return metrics.floor(measure, y, b, n, rng=rng, splits=SPLITS)
+
+    def _measures(self, sample: Cloud) -> dict[str, metrics.Distance]:
+        """The distances, their scales and lines set once, so that scores and floors compare."""
+
+        def along_lines(x: Array, y: Array, a: Array, b: Array) -> float:
+            return metrics.sliced_w2(x, y, a, b, rng=self.streams.numpy("lines"))
+
+        found: dict[str, metrics.Distance] = {
+            "w1": metrics.w1,
+            "w2": metrics.w2,
+            "sliced_w2": along_lines,
+            "energy": metrics.energy_distance,
+        }
+        y, b = sample.points, sample.weights
+        try:
+            found["mmd"] = partial(metrics.mmd, bandwidth=metrics.median_bandwidth(y))
+            found["sinkhorn_divergence"] = partial(
+                metrics.sinkhorn_divergence, reg=metrics.default_reg(y, b)
+            )
+        except DataError:
+            runtime.warn(
+                f"The points observed at {sample.label} are all one: mmd and sinkhorn_divergence "
+                "have no scale there and are left empty."
+            )
+        return found
+
+    def _paths(self, cloud: Cloud, floor: float) -> Iterator[Score]:
+        """The paths of the gap that ends at an observed cloud, and where few steps lead."""
+        start = self.start(self.model.timeline.times.index(cloud.time) - 1)
+        sample, ends = self.sample(cloud), (start.time, cloud.time)
+        for name, value in self._figures(start, sample).items():
+            yield Score(*ends, name, value)
+        for name, steps in EULER.items():
+            x = self.carried(start, ends, as_solver(f"euler:steps={steps}")).points[-1]
+            value = metrics.w2(x, sample.points, start.weights, sample.weights)
+            yield Score(*ends, name, value, floor)
+
+    def _figures(self, start: Cloud, end: Cloud) -> dict[str, float]:
+        """Energy and shape of the paths over a gap, on its own unit clock."""
+        times, a = (start.time, end.time), start.weights
+        paths = self.carried(start, times, self.solver)
+        frames = self.carried(start, np.linspace(*times, FRAMES + 1).tolist(), self.solver).points
+        energy = float(a @ paths.energy)
+        square = metrics.w2(start.points, end.points, a, end.weights) ** 2
+        return {
+            "npe": metrics.normalized_path_energy(energy, square) if square else NONE,
+            "path_energy": energy,
+            "straightness": metrics.straightness(energy, start.points, paths.points[-1], a),
+            "curvature": metrics.curvature(frames, a),
+            "nfe": float(paths.nfe),
+        }

@@ -1,0 +1,94 @@
+"""Rectify: pairs that a trained run makes, and the settings that a fit takes over from it."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cfmcli.data.snapshots import Snapshots
+from cfmcli.data.table import Array
+from cfmcli.data.times import TimeMap
+from cfmcli.errors import ConfigError
+from cfmcli.flows.reading import Guide
+from cfmcli.headers import MODEL
+from cfmcli.model import Model, as_solver
+from cfmcli.recipe import Recipe, option
+from cfmcli.workflows.prepare import Prepared
+
+Carry = Callable[[Array, Array | None, int], Array]
+
+
+def files(recipe: Recipe) -> tuple[str, ...]:
+    """The files that a fit reads."""
+    return (str(Path(recipe.from_run) / MODEL),) if recipe.from_run else recipe.inputs
+
+
+def inherited(recipe: Recipe) -> Recipe:
+    """The recipe with everything about the data as the trained run has it.
+
+    Raises:
+        ConfigError: if files or settings of data are given that the run decides.
+        CheckpointError: if the run cannot be read.
+    """
+    parent = _parent(recipe.from_run).recipe
+    if recipe.inputs and recipe.inputs != parent.inputs:
+        raise ConfigError(
+            "--from-run takes the points of that run: leave DATA out, or fit DATA without it."
+        )
+    taken = {}
+    for item in dataclasses.fields(Recipe):
+        if item.metadata["section"] != "data":
+            continue
+        own, theirs = getattr(recipe, item.name), getattr(parent, item.name)
+        if own not in (item.default, theirs):
+            raise ConfigError(
+                f"{option(item.name)} {own}: the run {recipe.from_run} was fitted with "
+                f"{theirs!r} and decides it; leave it out."
+            )
+        taken[item.name] = theirs
+    return dataclasses.replace(recipe, **taken)
+
+
+def prepared(recipe: Recipe) -> Prepared:
+    """The snapshots of the trained run, in its flow coordinates."""
+    parent = _parent(recipe.from_run)
+    coupling, interpolant, objective = recipe.triple()
+    resolved = dataclasses.replace(
+        recipe, coupling=coupling, interpolant=interpolant, objective=objective
+    )
+    clouds = parent.clouds
+    times = TimeMap(
+        tuple(c.label for c in clouds), tuple(c.time for c in clouds), f"as in {recipe.from_run}"
+    )
+    snapshots = Snapshots(clouds, parent.gaussian_source)
+    return Prepared(resolved, snapshots, parent.chain, times, parent.conditions)
+
+
+def carrier(run: str) -> Carry | None:
+    """What the flow of a run does to points of a segment; None where there is no run.
+
+    Args:
+        run: run folder, or empty.
+
+    Returns:
+        (points, their conditions or None, segment) -> where they end, shape (n, D).
+    """
+    if not run:
+        return None
+    model = _parent(run)
+
+    def carry(points: Array, condition: Array | None, segment: int) -> Array:
+        guide = None
+        if condition is not None:
+            guide = Guide(torch.as_tensor(condition, dtype=torch.float32))
+        times = model.timeline.times[segment : segment + 2]
+        moved: Array = model.flow.paths(points, times, as_solver("dopri5"), guide).points[-1]
+        return moved
+
+    return carry
+
+
+def _parent(run: str) -> Model:
+    """The model of a run."""
+    return Model.load(run)
