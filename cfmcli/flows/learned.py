@@ -111,7 +111,7 @@ class Learned(Interpolant):
     """A path that training bends until the flow is as short as can be.
 
     x_t = a(t) x0 + b(t) x1 + t (1 - t) N(t, x0, x1), where a and b are trigonometric with learned
-    harmonics and N is a network. It starts as the quarter circle.
+    harmonics and N is a network. It starts as the quarter circle; all gaps share one shape.
 
     Reference: Albergo & Vanden-Eijnden (2022), arXiv 2209.15571 (path-length optimisation)
 

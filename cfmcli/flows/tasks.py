@@ -83,17 +83,19 @@ class Task:
         per_batch = -(-count * batch // n)
         strata = (np.arange(count) % per_batch + rng.random(count)) / per_batch
         margin = max(self.interpolant.t_margin, self.objective.margin)
-        t = _tensor(margin + (1 - 2 * margin) * strata)[:, None]
+        device = next((p.device for p in self.interpolant.parameters()), None)
+        t = _tensor(margin + (1 - 2 * margin) * strata)[which, None].to(device)
         layout = self.layout or Layout(x0.shape[1])
-        ends = Ends(*(_tensor(part[which]) for part in layout.ends(x0, x1)))
+        ends = Ends(*(_tensor(part[which]).to(device) for part in layout.ends(x0, x1)))
         z = rng.standard_normal((count, layout.dim), dtype=np.float32)[which] * sign
         with torch.no_grad():
-            path = self.interpolant.draw(t[which], ends, _tensor(z))
+            path = self.interpolant.draw(t, ends, _tensor(z).to(device))
         condition = None
         if layout.conditions:
             known = rng.random((count, 1)) >= self.dropout
             condition = _tensor((layout.condition(x1) * known)[which])
-        return Batch(_tensor(segment[which])[:, None] + path.t, path, ends, condition)
+        inner = _tensor(segment[which])[:, None].to(device) + t
+        return Batch(inner, path, ends, condition)
 
     def _mirrored(self, n: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """For each of n samples the draw that it uses, and the sign of its latent."""

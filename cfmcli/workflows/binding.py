@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cfmcli import catalog
 from cfmcli.data.conditions import Conditions
@@ -30,11 +29,12 @@ from cfmcli.flows.pairing import (
     PooledPairs,
     measured,
 )
-from cfmcli.flows.plans import ProductPlan, systematic
+from cfmcli.flows.plans import ProductPlan
 from cfmcli.flows.semidiscrete import SemiDiscrete, fit_potential
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import runtime
+from cfmcli.workflows.sides import Codes, PlanNote, Side, independent_cost
 
 POOL = 10_000
 RECTIFIED = 4
@@ -42,88 +42,6 @@ RECTIFIED = 4
 MOST_BYTES = 4e9
 LINK_BYTES = 48
 """Bytes of a pair of a plan that splines follow in both directions."""
-
-
-@dataclass(frozen=True)
-class PlanNote:
-    """What became of a segment's coupling.
-
-    Args:
-        segment: labels of its two ends.
-        scope: dataset, minibatch, pool or cells.
-        coupling: the coupling that was used.
-        cost: mean squared distance of its pairs in flow coordinates; NaN inside minibatches.
-        independent: the same for random pairs.
-        seconds: time to solve it.
-    """
-
-    segment: tuple[str, str]
-    scope: str
-    coupling: str
-    cost: float
-    independent: float
-    seconds: float
-
-    def __str__(self) -> str:
-        cost = "" if math.isnan(self.cost) else f", mean cost {self.cost:.4g}"
-        ends = f"{self.segment[0]} -> {self.segment[1]}"
-        return (
-            f"{ends}: {self.coupling} coupling, scope {self.scope}{cost} "
-            f"(random pairs {self.independent:.4g}), {self.seconds:.1f} s"
-        )
-
-    def figures(self) -> dict[str, Any]:
-        """The note as JSON."""
-        cost = None if math.isnan(self.cost) else self.cost
-        return {
-            "from": self.segment[0],
-            "to": self.segment[1],
-            "scope": self.scope,
-            "coupling": self.coupling,
-            "mean_cost": cost,
-            "independent_cost": self.independent,
-            "seconds": self.seconds,
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """The points at one end of a segment, in flow coordinates.
-
-    Args:
-        points: shape (n, D).
-        weights: shape (n,), sum 1.
-        condition: condition of each, shape (n, C), None where it has none of its own.
-        classes: class of each, shape (n,), None where it has none.
-    """
-
-    points: Array
-    weights: Array
-    condition: Array | None = None
-    classes: npt.NDArray[np.intp] | None = None
-
-    @property
-    def rows(self) -> Array:
-        """Points with their conditions."""
-        if self.condition is None:
-            return self.points
-        return np.hstack((self.points, self.condition))
-
-    def under(self, other: "Side", rng: np.random.Generator) -> "Side":
-        """This side with conditions drawn from another, where it has none of its own."""
-        if self.condition is not None or other.condition is None:
-            return self
-        drawn = other.condition[systematic(other.weights, len(self.points), rng)]
-        return Side(self.points, self.weights, drawn, self.classes)
-
-    def of_class(self, k: int) -> "Side":
-        """The points of a class; all of them where there are no classes."""
-        if self.classes is None:
-            return self
-        own = self.classes == k
-        condition = None if self.condition is None else self.condition[own]
-        weights = self.weights[own] / self.weights[own].sum()
-        return Side(self.points[own], weights, condition, self.classes[own])
 
 
 class Bound(NamedTuple):
@@ -190,7 +108,7 @@ class Binder:
                     bound.scope,
                     catalog.name_of("couplings", bound.coupling),
                     bound.cost,
-                    _independent_cost(source, target),
+                    independent_cost(source, target),
                     time.perf_counter() - start,
                 )
             )
@@ -216,6 +134,8 @@ class Binder:
         if target.classes is None or given:
             return self._bound(source, target, k, 0)
         found = np.unique(target.classes)
+        if source is not None and source.classes is not None:
+            self._say_what_ends(source.classes, found)
         bounds = []
         for place, c in enumerate(found):
             own = source
@@ -227,6 +147,15 @@ class Binder:
         cost = float(shares @ np.array([bound.cost for bound in bounds]))
         pairs = GroupedPairs(tuple(bound.pairs for bound in bounds), shares)
         return Bound(pairs, bounds[0].scope, bounds[0].coupling, cost)
+
+    def _say_what_ends(self, before: Codes, after: Codes) -> None:
+        """Warn of classes that a gap leaves behind."""
+        gone = [self.conditions.classes[c] for c in np.setdiff1d(before, after)]
+        if gone:
+            runtime.warn(
+                f"The class{'es' * (len(gone) > 1)} {', '.join(gone)} of the source of a gap "
+                "come(s) to an end there: its points become nothing."
+            )
 
     def _source_of(self, source: Side, c: int) -> Side:
         """The points of a class in the source; all of them, said aloud, where it has none."""
@@ -351,17 +280,3 @@ def _chained(pairs: list[PairSource], snapshots: Snapshots, dim: int) -> list[Pa
     times = np.array(snapshots.timeline.times)
     chains = Chains(tuple(planned), times, dim)
     return [ChainedPairs(chains, k) for k in range(len(planned))]
-
-
-def _independent_cost(source: Side | None, target: Side) -> float:
-    """Mean squared distance of random pairs; None stands for N(0, I)."""
-    mean1, spread1 = _moments(target)
-    normal = (np.zeros_like(mean1), float(len(mean1)))
-    mean0, spread0 = normal if source is None else _moments(source)
-    return float(((mean0 - mean1) ** 2).sum() + spread0 + spread1)
-
-
-def _moments(side: Side) -> tuple[Array, float]:
-    """Weighted mean, shape (D,), and total variance."""
-    mean: Array = side.weights @ side.points
-    return mean, float(side.weights @ ((side.points - mean) ** 2).sum(axis=1))

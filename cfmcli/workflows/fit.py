@@ -25,8 +25,9 @@ from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import FitRequest, Interrupted, Listener, Outcome, Progress, Runtime
 from cfmcli.workflows import assemble, prepare, rectify, runtime, summary
-from cfmcli.workflows.binding import Binder, PlanNote
+from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.run import Run
+from cfmcli.workflows.sides import PlanNote
 
 SAVE_EVERY = 5.0
 

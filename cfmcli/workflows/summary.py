@@ -14,8 +14,8 @@ from cfmcli.flows.streams import Streams
 from cfmcli.flows.training import Record
 from cfmcli.model import Model
 from cfmcli.workflows import score
-from cfmcli.workflows.binding import PlanNote
 from cfmcli.workflows.prepare import Prepared
+from cfmcli.workflows.sides import PlanNote
 
 
 def losses_csv(records: Sequence[Record], heads: Sequence[str]) -> str:

@@ -21,7 +21,8 @@ from cfmcli.flows.streams import Streams
 from cfmcli.flows.tasks import Task
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import assemble, binding
-from cfmcli.workflows.binding import Binder, PlanNote
+from cfmcli.workflows.binding import Binder
+from cfmcli.workflows.sides import PlanNote
 
 N0, N1 = 24, 36
 

@@ -1,0 +1,114 @@
+"""Sides: the points at the two ends of a segment, and what pairing them came to."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli.data.table import Array
+from cfmcli.flows.plans import systematic
+
+Codes = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class PlanNote:
+    """What became of a segment's coupling.
+
+    Args:
+        segment: labels of its two ends.
+        scope: dataset, minibatch, pool or cells.
+        coupling: the coupling that was used.
+        cost: mean squared distance of its pairs in flow coordinates; NaN inside minibatches.
+        independent: the same for random pairs.
+        seconds: time to solve it.
+    """
+
+    segment: tuple[str, str]
+    scope: str
+    coupling: str
+    cost: float
+    independent: float
+    seconds: float
+
+    def __str__(self) -> str:
+        cost = "" if math.isnan(self.cost) else f", mean cost {self.cost:.4g}"
+        ends = f"{self.segment[0]} -> {self.segment[1]}"
+        return (
+            f"{ends}: {self.coupling} coupling, scope {self.scope}{cost} "
+            f"(random pairs {self.independent:.4g}), {self.seconds:.1f} s"
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """The note as JSON."""
+        cost = None if math.isnan(self.cost) else self.cost
+        return {
+            "from": self.segment[0],
+            "to": self.segment[1],
+            "scope": self.scope,
+            "coupling": self.coupling,
+            "mean_cost": cost,
+            "independent_cost": self.independent,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The points at one end of a segment, in flow coordinates.
+
+    Args:
+        points: shape (n, D).
+        weights: shape (n,), sum 1.
+        condition: condition of each, shape (n, C), None where it has none of its own.
+        classes: class of each, shape (n,), None where it has none.
+    """
+
+    points: Array
+    weights: Array
+    condition: Array | None = None
+    classes: Codes | None = None
+
+    @property
+    def rows(self) -> Array:
+        """Points with their conditions."""
+        if self.condition is None:
+            return self.points
+        return np.hstack((self.points, self.condition))
+
+    def under(self, other: "Side", rng: np.random.Generator) -> "Side":
+        """This side with conditions drawn from another, where it has none of its own."""
+        if self.condition is not None or other.condition is None:
+            return self
+        drawn = other.condition[systematic(other.weights, len(self.points), rng)]
+        return Side(self.points, self.weights, drawn, self.classes)
+
+    def of_class(self, k: int) -> "Side":
+        """The points of a class; all of them where there are no classes."""
+        if self.classes is None:
+            return self
+        own = self.classes == k
+        condition = None if self.condition is None else self.condition[own]
+        weights = self.weights[own] / self.weights[own].sum()
+        return Side(self.points[own], weights, condition, self.classes[own])
+
+
+def independent_cost(source: Side | None, target: Side) -> float:
+    """Mean squared distance of random pairs.
+
+    Args:
+        source: points at t = 0; None stands for N(0, I).
+        target: points at t = 1.
+    """
+    mean1, spread1 = _moments(target)
+    normal = (np.zeros_like(mean1), float(len(mean1)))
+    mean0, spread0 = normal if source is None else _moments(source)
+    return float(((mean0 - mean1) ** 2).sum() + spread0 + spread1)
+
+
+def _moments(side: Side) -> tuple[Array, float]:
+    """Weighted mean, shape (D,), and total variance."""
+    mean: Array = side.weights @ side.points
+    return mean, float(side.weights @ ((side.points - mean) ** 2).sum(axis=1))
