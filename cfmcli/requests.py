@@ -90,7 +90,7 @@ class Condition:
             )
         for name, value in self.covariates.items():
             if not math.isfinite(value):
-                raise ConfigError(f"--covariates {name}={value:g}: expected a finite number.")
+                raise ConfigError(f"--covariate {name}={value:g}: expected a finite number.")
 
     @property
     def chosen(self) -> bool:

@@ -212,7 +212,7 @@ Label = Annotated[
 Covariates = Annotated[
     str,
     option(
-        "--covariates",
+        "--covariate",
         meaning="Covariates of all points, for a run fitted with --covariates: dose=0.5,age=3.",
         panel=POINTS,
         metavar="LIST",

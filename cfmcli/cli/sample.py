@@ -30,7 +30,7 @@ def sample(
     Example:
     cfm sample run -n 1000 -o points.csv
     cfm sample run -n 1000 --sde 0.5 -o noisy.csv
-    cfm sample run --label Tcell --covariates dose=0.5 -o treated.csv
+    cfm sample run --label Tcell --covariate dose=0.5 -o treated.csv
     """
     request = SampleRequest(
         run=run,

@@ -87,7 +87,7 @@ def condition(label: str, covariates: str, guidance: float = OWN.guidance) -> Co
     """
     pairs = [_assigned(item) for item in words(covariates)]
     if len(dict(pairs)) < len(pairs):
-        raise ConfigError(f"--covariates {covariates}: a column stands there twice.")
+        raise ConfigError(f"--covariate {covariates}: a column stands there twice.")
     return Condition(label, dict(pairs), guidance)
 
 
@@ -97,7 +97,7 @@ def _assigned(item: str) -> tuple[str, float]:
     with suppress(ValueError):
         if name.strip():
             return name.strip(), float(number)
-    raise ConfigError(f"--covariates '{item}': expected a column and a number, such as dose=0.5.")
+    raise ConfigError(f"--covariate '{item}': expected a column and a number, such as dose=0.5.")
 
 
 def _annotation(name: str, section: str, kind: Any) -> Any:

@@ -137,14 +137,14 @@ class Conditions:
         """
         if given.chosen and not self.keys:
             raise ConfigError(
-                "This run is not conditional, so --label, --covariates and --guidance mean nothing "
+                "This run is not conditional, so --label, --covariate and --guidance mean nothing "
                 "to it: leave them out, or fit with --label-key or --covariates."
             )
         if given.label and given.label not in self.classes:
             raise ConfigError(self._unknown(f"--label '{given.label}'", given.label, self.classes))
         for name in given.covariates:
             if name not in self.covariates:
-                raise ConfigError(self._unknown(f"--covariates '{name}'", name, self.covariates))
+                raise ConfigError(self._unknown(f"--covariate '{name}'", name, self.covariates))
         return ({self.label_key: given.label} if given.label else {}) | dict(given.covariates)
 
     def facts(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class Conditions:
     def _missing(self, key: str, obs: "pd.DataFrame", origin: str) -> str:
         """What to say where points lack a column of their conditions."""
         classes = f"--label, one of {', '.join(self.classes)}"
-        choice = classes if key == self.label_key else f"--covariates {key}=VALUE"
+        choice = classes if key == self.label_key else f"--covariate {key}=VALUE"
         return (
             f"{origin}: there is no column '{key}', which the run is conditional on: add it to the "
             f"points, or give {choice}.{_guess(key, map(str, obs.columns))}"

@@ -345,7 +345,7 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "point without dose": ("fit a.csv gaps.csv --covariates dose -o new", 3, "point 2|nan|'dose'"),
     "rows without label": ("transport kinds a.csv -o out.csv", 3, "a.csv|'kind'|--label|p, q"),
     "rows without dose": (
-        "transport kinds a.csv --label p -o out.csv", 3, "a.csv|'dose'|--covariates dose=VALUE"),
+        "transport kinds a.csv --label p -o out.csv", 3, "a.csv|'dose'|--covariate dose=VALUE"),
     "scores without label": ("likelihood kinds a.csv -o out.csv", 3, "'kind'|--label|p, q"),
     "starts without label": (
         "interpolate kinds a.csv --frames 2 -o out.csv", 3, "a.csv|'kind'|--label|p, q"),
@@ -359,12 +359,12 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "guidance negative": ("sample kinds --guidance -1 -o out.csv", 2, "--guidance -1|expected 0"),
     "guidance nan": ("sample kinds --guidance nan -o out.csv", 2, "--guidance nan"),
     "covariate unknown": (
-        "sample kinds --covariates dosis=1 -o out.csv", 2, "'dosis'|kind (p, q), dose|mean 'dose'"),
-    "covariate without number": ("sample kinds --covariates dose -o out.csv", 2, "'dose'|dose=0.5"),
-    "covariate as word": ("sample kinds --covariates dose=low -o out.csv", 2, "'dose=low'|=0.5"),
-    "covariate without name": ("sample kinds --covariates =1 -o out.csv", 2, "'=1'|dose=0.5"),
-    "covariate infinite": ("sample kinds --covariates dose=inf -o out.csv", 2, "dose=inf|finite"),
-    "covariate given twice": ("sample kinds --covariates dose=1,dose=2 -o out.csv", 2, "twice"),
+        "sample kinds --covariate dosis=1 -o out.csv", 2, "'dosis'|kind (p, q), dose|mean 'dose'"),
+    "covariate without number": ("sample kinds --covariate dose -o out.csv", 2, "'dose'|dose=0.5"),
+    "covariate as word": ("sample kinds --covariate dose=low -o out.csv", 2, "'dose=low'|=0.5"),
+    "covariate without name": ("sample kinds --covariate =1 -o out.csv", 2, "'=1'|dose=0.5"),
+    "covariate infinite": ("sample kinds --covariate dose=inf -o out.csv", 2, "dose=inf|finite"),
+    "covariate given twice": ("sample kinds --covariate dose=1,dose=2 -o out.csv", 2, "twice"),
     "condition cost negative": (
         "fit a.csv b.csv -o new --condition-cost -1", 2, "--condition-cost -1.0|at least 0"),
     "condition dropout one": (

@@ -165,7 +165,7 @@ def test_common_options_make_the_runtime(
 
 
 INTEGRATED = ("--solver", "rk4:steps=5", "--atol", "1e-3", "--rtol", "1e-4", "--dry-run")
-CONDITION = ("--label", "T cell", "--covariates", "dose=0.5, age=-3")
+CONDITION = ("--label", "T cell", "--covariate", "dose=0.5, age=-3")
 REQUESTS: list[tuple[tuple[str, ...], Any]] = [
     (FIT, FitRequest("run")),
     ((*FIT, "--resume", "--dry-run"), FitRequest("run", True, True)),

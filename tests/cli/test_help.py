@@ -16,7 +16,7 @@ HEAVY = "torch ot torchdiffeq pandas anndata scanpy scipy sklearn matplotlib h5p
 LIMIT = 1.5  # three times the promised half second, for busy machines
 COMMON = "--seed --device --threads --quiet -q --verbose -v --log-file --no-progress --debug --json"
 FLOW = "--solver --atol --rtol --output -o --force --dry-run"
-CONDITION = "--label --covariates"
+CONDITION = "--label --covariate"
 PROMISED = {
     "fit": "--output -o --force --dry-run --resume --config --method --coupling --interpolant"
     " --objective --field --scope --ot-batch --source --times --time-key --time-order --time-map"

@@ -27,7 +27,7 @@ DAYS = f"fit days.csv --time-key day --drop weight,stage,number -o new --steps 3
 CELLS = f"fit cells.h5ad --time-key day -o new --steps 30 {TINY}"
 STOPPED = f"fit a.csv b.csv -o half --steps 400 {TINY}"
 KINDS = "fit a.csv kinds.csv --covariates dose -o new --steps 30 " + TINY
-TOLD = "--label p --covariates dose=1"
+TOLD = "--label p --covariate dose=1"
 SAMPLE = "sample run -o out.csv"
 MOVE = "transport run a.csv -o out.csv"
 SCORE = "likelihood run a.csv -o out.csv"
@@ -149,7 +149,7 @@ for _name, _line in BASES.items():
         _told = f"{_line.replace(' run ', ' kinds ').replace(' days ', ' kinds ')} {TOLD}"
         ROWS[_name] |= {
             "--label": (_told, _told.replace("--label p", "--label q")),
-            "--covariates": (_told, _told.replace("dose=1", "dose=2")),
+            "--covariate": (_told, _told.replace("dose=1", "dose=2")),
         }
         if _name != "likelihood":
             ROWS[_name] |= {"--guidance": (_told, "--guidance 2")}

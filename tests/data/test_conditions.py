@@ -99,7 +99,7 @@ def test_completing_adds_only_what_is_missing(both: Conditions) -> None:
     [
         (frame()[["dose"]], "no column 'kind'.*--label, one of a, b, c"),
         (frame().rename(columns={"kind": "kinds"}), "no column 'kind'.*Did you mean 'kinds'"),
-        (frame()[["kind"]], "no column 'dose'.*--covariates dose=VALUE"),
+        (frame()[["kind"]], "no column 'dose'.*--covariate dose=VALUE"),
         (frame(["a", "b", "b", "bb"]), "not learnt the label 'bb'.*Known: a, b, c"),
         (frame(["a", None, "b", "b"]), "p1 has no label in 'kind' \\(1 such"),
         (frame(dose=[0.0, 1.0, np.nan, 2.0]), "p2 has nan in the covariate 'dose'"),
