@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
-from cfmcli import io, model, recipe
+from cfmcli import io, model, recipe, stored
 from cfmcli.data.conditions import word
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
@@ -97,7 +97,7 @@ class Model:
         Raises:
             CheckpointError: if it is missing, unfinished, damaged or of another format.
         """
-        return Model(model.Model.load(run))
+        return Model(stored.load(run))
 
     def save(self, run: str | Path, *, force: bool = False) -> None:
         """Write the model as a run folder that every command reads.

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from dataclasses import field as member
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -345,23 +344,6 @@ class Model:
     def on(self, device: torch.device) -> "Model":
         """The same model with its field on a device."""
         return replace(self, field=self.field.to(device))
-
-    def pack(self) -> bytes:
-        """The checkpoint's bytes."""
-        from cfmcli.stored import pack
-
-        return pack(self)
-
-    @staticmethod
-    def load(run: str | Path) -> "Model":
-        """The model of a run folder.
-
-        Raises:
-            CheckpointError: if it is missing, unfinished, damaged or of another format.
-        """
-        from cfmcli.stored import load
-
-        return load(run)
 
 
 def as_solver(solver: Solver | str) -> Solver:

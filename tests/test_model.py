@@ -12,6 +12,7 @@ from cfmcli.errors import CheckpointError, ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, with_tolerances
 from cfmcli.requests import Scoring
+from cfmcli.stored import load, pack
 
 TIGHT = with_tolerances("dopri5", 1e-9, 1e-9)
 
@@ -19,13 +20,13 @@ TIGHT = with_tolerances("dopri5", 1e-9, 1e-9)
 @pytest.fixture(scope="module")
 def toy(toy_run: Path) -> Model:
     """The toy model."""
-    return Model.load(toy_run)
+    return load(toy_run)
 
 
 @pytest.fixture(scope="module")
 def days(days_run: Path) -> Model:
     """The model of the time course."""
-    return Model.load(days_run)
+    return load(days_run)
 
 
 def learn(x: Array, y: Array, **more: Any) -> Model:
@@ -36,10 +37,10 @@ def learn(x: Array, y: Array, **more: Any) -> Model:
 
 def test_packing_keeps_every_bit(toy: Model, days: Model, normal_run: Path, tmp_path: Path) -> None:
     """load(pack(model)) gives the same outputs, and packs to the same bytes."""
-    for model in (toy, days, Model.load(normal_run)):
-        (tmp_path / checkpoint.MODEL).write_bytes(model.pack())
-        again = Model.load(tmp_path)
-        assert again.pack() == model.pack()
+    for model in (toy, days, load(normal_run)):
+        (tmp_path / checkpoint.MODEL).write_bytes(pack(model))
+        again = load(tmp_path)
+        assert pack(again) == pack(model)
         assert again.recipe == model.recipe
         assert again.timeline == model.timeline
         assert again.features == model.features
@@ -56,8 +57,8 @@ def test_a_model_in_memory_is_the_one_on_disk(tmp_path: Path, samples: Path) -> 
         np.loadtxt(samples / f, delimiter=",", skiprows=1) for f in ("source.csv", "target.csv")
     )
     model = learn(x, y)
-    (tmp_path / checkpoint.MODEL).write_bytes(model.pack())
-    assert np.array_equal(Model.load(tmp_path).transport(x), model.transport(x))
+    (tmp_path / checkpoint.MODEL).write_bytes(pack(model))
+    assert np.array_equal(load(tmp_path).transport(x), model.transport(x))
 
 
 def test_a_checkpoint_that_lies_is_refused(toy_run: Path, tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_a_checkpoint_that_lies_is_refused(toy_run: Path, tmp_path: Path) -> Non
     ):
         (tmp_path / checkpoint.MODEL).write_bytes(checkpoint.pack(arrays, {**facts, **change}))
         with pytest.raises(CheckpointError):
-            Model.load(tmp_path).transport(np.zeros((2, 2)))
+            load(tmp_path).transport(np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize("method", ["otcfm", "vp"])
@@ -212,14 +213,14 @@ def test_wrong_questions_are_refused(toy: Model, normal_run: Path) -> None:
     with pytest.raises(ConfigError, match="dopri5"):
         toy.sample(2, solver="dorpi5")
     with pytest.raises(ConfigError, match="leave --base out"):
-        Model.load(normal_run).log_prob(x, scoring=Scoring(base="kde"))
+        load(normal_run).log_prob(x, scoring=Scoring(base="kde"))
     with pytest.raises(ConfigError, match="fixed steps"):
         with_tolerances("rk4", 1e-3, None)
 
 
 def test_a_gaussian_source_has_its_exact_density(normal_run: Path) -> None:
     """At the source the density is N(0, I) in flow coordinates, in data units."""
-    model = Model.load(normal_run)
+    model = load(normal_run)
     x = np.random.default_rng(0).normal(size=(20, 2))
     y = model.encode(x)
     expected = -0.5 * (y**2).sum(axis=1) - np.log(2 * np.pi) + model.chain.log_abs_det(x)

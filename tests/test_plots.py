@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cfmcli import plots
-from cfmcli.model import Model
+from cfmcli.stored import load
 
 LOSSES = (
     "step,loss,grad_norm,seconds,velocity,validation\n25,2.0,1,0.1,2.0,{}\n50,1.0,1,0.2,1.0,{}\n"
@@ -14,7 +14,7 @@ LOSSES = (
 
 def test_pictures_are_png_and_the_same_twice(toy_run: Path) -> None:
     """Two pictures, each a PNG of some size, the same bytes for the same model."""
-    model, losses = Model.load(toy_run), (toy_run / "losses.csv").read_text()
+    model, losses = load(toy_run), (toy_run / "losses.csv").read_text()
     one, other = plots.of_run(model, losses), plots.of_run(model, losses)
     assert set(one) == {"loss.png", "clouds.png"}
     assert one == other
@@ -39,7 +39,7 @@ def test_the_loss_is_drawn(values: tuple[str, str], lines: int) -> None:
 
 def test_clouds_are_drawn_in_data_units(toy_run: Path) -> None:
     """In two dimensions the axes are the features, and trajectories start on source points."""
-    model = Model.load(toy_run)
+    model = load(toy_run)
     (axes,) = plots.cloud_figure(model).axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
     source = model.chain.inverse(np.asarray(model.clouds[0].points))
@@ -54,7 +54,7 @@ def test_clouds_are_drawn_in_data_units(toy_run: Path) -> None:
 
 def test_every_snapshot_is_in_the_legend(days_run: Path) -> None:
     """Held-out ones are marked; beyond two dimensions the axes are principal."""
-    (axes,) = plots.cloud_figure(Model.load(days_run)).axes
+    (axes,) = plots.cloud_figure(load(days_run)).axes
     legend = axes.get_legend()
     assert legend is not None
     labels = [text.get_text() for text in legend.get_texts()]
@@ -78,7 +78,7 @@ def test_every_dimension_can_be_drawn(dimension: int) -> None:
 
 def test_large_clouds_are_thinned(toy_run: Path) -> None:
     """No more points than the picture can show."""
-    model = Model.load(toy_run)
+    model = load(toy_run)
     cloud = model.clouds[0].rows(np.zeros(4000, dtype=int))
     (axes,) = plots.cloud_figure(replace(model, clouds=(cloud, model.clouds[1]))).axes
     assert len(np.asarray(axes.collections[0].get_offsets())) == plots.SHOWN

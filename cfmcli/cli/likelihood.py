@@ -46,6 +46,6 @@ def likelihood(
         dry_run=dry_run,
         condition=condition(label, covariates),
     )
-    from cfmcli.workflows.verbs import likelihood as carry_out
+    from cfmcli.workflows.likelihood import likelihood as carry_out
 
     return carry_out(request, session.runtime(force=force), session.listen)

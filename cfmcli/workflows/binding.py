@@ -153,8 +153,8 @@ class Binder:
         gone = [self.conditions.classes[c] for c in np.setdiff1d(before, after)]
         if gone:
             runtime.warn(
-                f"The class{'es' * (len(gone) > 1)} {', '.join(gone)} of the source of a gap "
-                "come(s) to an end there: its points become nothing."
+                f"Of the source of a gap nothing becomes {', '.join(gone)}: its target holds no "
+                "point of that class, so these points take no part."
             )
 
     def _source_of(self, source: Side, c: int) -> Side:

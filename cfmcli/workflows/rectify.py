@@ -14,6 +14,7 @@ from cfmcli.flows.reading import Guide
 from cfmcli.headers import MODEL
 from cfmcli.model import Model, as_solver
 from cfmcli.recipe import Recipe, option
+from cfmcli.stored import load
 from cfmcli.workflows.prepare import Prepared
 
 Carry = Callable[[Array, Array | None, int], Array]
@@ -91,4 +92,4 @@ def carrier(run: str) -> Carry | None:
 
 def _parent(run: str) -> Model:
     """The model of a run."""
-    return Model.load(run)
+    return load(run)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cfmcli import checkpoint, io, plots
+from cfmcli import checkpoint, io, plots, stored
 from cfmcli.errors import OutputExistsError, ResourceError
 from cfmcli.model import Model
 from cfmcli.requests import Interrupted
@@ -118,7 +118,7 @@ class Run:
         pictures = plots.of_run(model, losses)
         # The checkpoint stands first, so it takes its name last: a run with one is whole.
         content = {
-            checkpoint.MODEL: model.pack(),
+            checkpoint.MODEL: stored.pack(model),
             RECIPE: model.recipe.to_toml().encode(),
             METRICS: io.as_json(metrics).encode(),
             PROVENANCE: io.as_json(provenance).encode(),

@@ -4,26 +4,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from cfmcli import catalog, io
+from cfmcli import catalog, io, stored
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics import CHUNK, TANGENTS, Paths
+from cfmcli.flows.dynamics import CHUNK, Paths
 from cfmcli.flows.motion import Deterministic, Motion, motion
-from cfmcli.flows.stochastic import dynamics
 from cfmcli.flows.streams import Streams
-from cfmcli.model import LogProb, Model, with_tolerances
+from cfmcli.model import Model, with_tolerances
 from cfmcli.requests import (
     Integration,
     InterpolateRequest,
-    LikelihoodRequest,
     Listener,
     Outcome,
     Runtime,
     SampleRequest,
-    Scoring,
     TransportRequest,
 )
 from cfmcli.workflows import points, prepare, results, runtime, score
@@ -40,7 +36,7 @@ def load(run: str, where: Runtime, rows: int = CHUNK) -> Model:
         where: device and threads.
         rows: points, or tangents of points, that pass through the network at once.
     """
-    model = Model.load(run)
+    model = stored.load(run)
     width = catalog.build("fields", model.recipe.field).width
     return model.on(runtime.prepare(where, width, rows))
 
@@ -57,7 +53,7 @@ def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
     io.claim(request.output, force=where.force)
     model = load(request.run, where)
     model.conditions.checked(request.condition)
-    time = _time(model, request.time, last=True)
+    time = clock_time(model, request.time, last=True)
     figures = {"points": request.count, "time": time}
     if request.dry_run:
         return Outcome({}, figures, (f"would draw {request.count} points at time {time:g}",))
@@ -82,9 +78,9 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     how = motion_of(request.integration, where)
     if request.max_points < 2:
         raise ConfigError(f"--max-points {request.max_points}: expected at least 2.")
-    io.claim(request.output, force=where.force, inputs=_given(request.data, request.against))
+    io.claim(request.output, force=where.force, inputs=given(request.data, request.against))
     model = load(request.run, where)
-    start, end = _time(model, request.start), _time(model, request.end, last=True)
+    start, end = clock_time(model, request.start), clock_time(model, request.end, last=True)
     table = points.read_points(model, request.data)
     guide = model.guide(table.obs, request.condition, table.origin)
     _warn_of_other_times(model, table, start)
@@ -118,72 +114,6 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     return Outcome({"points": request.output}, figures)
 
 
-def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> Outcome:
-    """Write the log densities of given points at a time.
-
-    Raises:
-        CfmError: see the command line's exit codes.
-    """
-    how, scoring = request.integration, request.scoring
-    solver = with_tolerances(how.chosen, how.atol, how.rtol)
-    dynamics(scoring, solver, torch.Generator())
-    catalog.build("bases", scoring.base)
-    io.claim(request.output, force=where.force, inputs=_given(request.data))
-    model = load(request.run, where, TANGENTS)
-    time = _time(model, request.time, last=True)
-    table = points.read_points(model, request.data)
-    given = request.condition.unguided()
-    told = model.conditions.told(table.obs, given, table.origin)
-    figures: dict[str, Any] = {"points": len(table), "time": time}
-    if request.dry_run:
-        return Outcome({}, figures, (f"would score {len(table)} points at time {time:g}",))
-    found = model.log_prob(
-        table.values, time, obs=told, scoring=scoring, solver=solver, seed=where.seed
-    )
-    said: dict[str, Any] = {
-        "base": found.base,
-        "nfe": found.nfe,
-        "coordinates": found.coordinates,
-    }
-    said |= {"estimator": scoring.estimator or ("sde" if scoring.sde else "ode")}
-    more = said | {"known": scoring.known} | results.chosen(given)
-    more |= {"sde": scoring.sde} if scoring.sde else {}
-    facts = results.facts("likelihood", request.run, where, time=time, **more)
-    _write_columns(request, table, _scored(found, scoring), facts)
-    figures |= said | _summed(model, found, scoring)
-    note = f"known density: {found.base}; log densities in {found.coordinates}"
-    return Outcome({"log_prob": request.output}, figures, (note,))
-
-
-def _scored(found: LogProb, scoring: Scoring) -> dict[str, Array]:
-    """The columns of log densities."""
-    columns = {"log_prob": found.values}
-    if found.stochastic:
-        columns["log_prob_se"] = found.error
-    if scoring.sde:
-        columns |= {"log_prob_bound": found.found.bound, "paths": found.found.effective}
-    return columns
-
-
-def _summed(model: Model, found: LogProb, scoring: Scoring) -> dict[str, Any]:
-    """Means over the points."""
-    mean = float(found.values.mean())
-    dim = len(model.features) if model.chain.invertible else model.dim
-    divergence = catalog.build("divergences", scoring.divergence).stochastic(model.dim)
-    figures = {
-        "mean_log_prob": mean,
-        "cross_entropy": -mean,
-        "bits_per_dim": -mean / (dim * float(np.log(2))),
-        "divergence": "hutchinson" if divergence else "exact",
-    }
-    if found.stochastic:
-        figures["mean_log_prob_se"] = float(np.sqrt((found.error**2).sum()) / len(found.values))
-    if scoring.sde:
-        figures["mean_bound"] = float(found.found.bound.mean())
-        figures["median_paths"] = float(np.median(found.found.effective))
-    return figures
-
-
 def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -> Outcome:
     """Write points at each of some times: trajectories, or populations.
 
@@ -192,10 +122,10 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     """
     how = motion_of(request.integration, where)
     _check_interpolate(request)
-    io.claim(request.output, force=where.force, inputs=_given(request.data, request.cells))
+    io.claim(request.output, force=where.force, inputs=given(request.data, request.cells))
     model = load(request.run, where)
     times = _asked_times(model, request)
-    start = _time(model, request.start)
+    start = clock_time(model, request.start)
     for time in (*times, start):
         model.timeline.inner(time)
     clouds = points.starts(model, request, start, Streams(where.seed))
@@ -236,12 +166,12 @@ def _energy(paths: Paths, rows: Any = slice(None)) -> dict[str, float]:
     return {} if np.isnan(energy) else {"path_energy": energy}
 
 
-def _given(*paths: str) -> list[str]:
+def given(*paths: str) -> list[str]:
     """The paths that are not empty."""
     return [path for path in paths if path]
 
 
-def _time(model: Model, text: str, *, last: bool = False) -> float:
+def clock_time(model: Model, text: str, *, last: bool = False) -> float:
     """A clock time from what was typed, inside what the model learnt."""
     if not text:
         return model.timeline.times[-1 if last else 0]
@@ -307,22 +237,6 @@ def _scores(x: Weighted, y: Weighted, most: int, streams: Streams) -> dict[str, 
         "scored_points": [len(ours.points), len(theirs.points)],
         "scored_in": "flow coordinates",
     }
-
-
-def _write_columns(
-    request: LikelihoodRequest, table: Table, columns: dict[str, Array], facts: dict[str, Any]
-) -> None:
-    """Write new columns beside ids and annotations, or into a copy of the AnnData."""
-    if results.is_anndata(request.output) and results.is_anndata(request.data):
-        obs = {f"cfm_{name}": values for name, values in columns.items()}
-        io.annotate(request.data, request.output, io.Annotation(obs=obs, uns={"cfm": facts}))
-        return
-    names = tuple(columns)
-    kept = table.obs.drop(columns=[n for n in names if n in table.obs.columns])
-    kept.index.name = "id"
-    order = ("id", *(str(c) for c in kept.columns if c != "id"), *names)
-    values = np.stack(list(columns.values()), axis=1)
-    io.write_table(request.output, Table(values, names, kept, columns=order))
 
 
 def _check_interpolate(request: InterpolateRequest) -> None:

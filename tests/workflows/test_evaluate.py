@@ -24,7 +24,7 @@ from cfmcli.errors import (
 )
 from cfmcli.flows.fields import Field, Head
 from cfmcli.flows.streams import Streams
-from cfmcli.model import Model, as_solver
+from cfmcli.model import as_solver
 from cfmcli.requests import (
     EvaluateRequest,
     Integration,
@@ -33,6 +33,7 @@ from cfmcli.requests import (
     Runtime,
     TransportRequest,
 )
+from cfmcli.stored import load
 from cfmcli.workflows import verbs
 from cfmcli.workflows.evaluate import evaluate
 from cfmcli.workflows.fit import ignore
@@ -81,7 +82,7 @@ def moved(run: Path, data: Path, out: Path, solver: str = "dopri5") -> tuple[Arr
     """What `cfm transport` makes of a file, in flow coordinates, and what it says."""
     request = TransportRequest(str(run), str(data), str(out), integration=Integration(solver))
     outcome = verbs.transport(request, where(), ignore)
-    return Model.load(run).encode(pd.read_csv(out)[["x", "y"]].to_numpy()), outcome
+    return load(run).encode(pd.read_csv(out)[["x", "y"]].to_numpy()), outcome
 
 
 # Against what other commands write
@@ -92,7 +93,7 @@ def test_distances_are_those_of_transported_points(
 ) -> None:
     """The metrics of the file that transport writes, against the target file."""
     x, _ = moved(toy_run, samples / "source.csv", tmp_path / "x.csv")
-    model = Model.load(toy_run)
+    model = load(toy_run)
     y = model.encode(pd.read_csv(samples / "target.csv")[["x", "y"]].to_numpy())
     expected = {
         "w1": metrics.w1(x, y),
@@ -113,7 +114,7 @@ def test_few_steps_are_those_of_the_euler_solver(
 ) -> None:
     """w2_nfe_k is W2 after transport with k Euler steps, which cost k evaluations."""
     x, told = moved(toy_run, samples / "source.csv", tmp_path / "x.csv", f"euler:steps={steps}")
-    y = np.asarray(Model.load(toy_run).clouds[1].points)
+    y = np.asarray(load(toy_run).clouds[1].points)
     assert told.figures["nfe"] == steps
     assert values(toy)[0.0, 1.0, f"w2_nfe_{steps}"] == pytest.approx(metrics.w2(x, y), rel=1e-4)
 
@@ -124,14 +125,14 @@ def test_path_figures_are_those_of_transport(
     """Energy and NFE are what transport says; cost is energy less straightness; NPE by hand."""
     _, told = moved(toy_run, samples / "source.csv", tmp_path / "x.csv")
     found = {name: values(toy)[0.0, 1.0, name] for name in PATHS}
-    source, target = (np.asarray(c.points) for c in Model.load(toy_run).clouds)
+    source, target = (np.asarray(c.points) for c in load(toy_run).clouds)
     assert found["path_energy"] == pytest.approx(told.figures["path_energy"], rel=1e-5)
     assert found["nfe"] == told.figures["nfe"]
     cost = found["path_energy"] - found["straightness"]
     assert cost == pytest.approx(told.figures["mean_cost"], rel=1e-5)
     square = metrics.w2(source, target) ** 2
     assert found["npe"] == pytest.approx(abs(told.figures["path_energy"] / square - 1), rel=1e-4)
-    arcs = Model.load(toy_run).flow.paths(source, np.linspace(0, 1, 400).tolist(), as_solver("rk4"))
+    arcs = load(toy_run).flow.paths(source, np.linspace(0, 1, 400).tolist(), as_solver("rk4"))
     assert found["curvature"] == pytest.approx(metrics.curvature(arcs.points), rel=0.02)
 
 
@@ -149,7 +150,7 @@ def test_every_score_of_a_run_of_two_snapshots(toy: Outcome) -> None:
 
 def test_the_floor_is_that_of_halves_of_the_target(toy: Outcome, toy_run: Path) -> None:
     """Within the spread of single splits, whatever the seed."""
-    y = np.asarray(Model.load(toy_run).clouds[1].points)
+    y = np.asarray(load(toy_run).clouds[1].points)
     drawn = [np.random.default_rng(s).permutation(512).reshape(2, 256) for s in range(15)]
     halves = [metrics.w2(y[i], y[j]) for i, j in drawn]
     floor = values(toy, "floor")[0.0, 1.0, "w2"]
@@ -161,7 +162,7 @@ def test_every_snapshot_and_every_gap(days: Outcome, days_run: Path) -> None:
     expected = [(0.0, t, name) for t in (1.0, 2.5, 5.0) for name in DISTANCES]
     expected += [(a, b, name) for a, b in ((0.0, 2.5), (2.5, 5.0)) for name in PATHS]
     assert sorted(values(days)) == sorted(expected)
-    model = Model.load(days_run)
+    model = load(days_run)
     clouds = {c.time: np.asarray(c.points) for c in model.clouds}
     there = model.flow.paths(clouds[0.0], (0.0, 1.0), as_solver("dopri5")).points[-1]
     assert values(days)[0.0, 1.0, "w1"] == pytest.approx(metrics.w1(there, clouds[1.0]), rel=1e-6)
@@ -183,7 +184,7 @@ def test_a_generator_starts_from_noise(normal_run: Path) -> None:
     outcome = do(normal_run)
     assert list(values(outcome)) == [(0.0, 1.0, name) for name in (*DISTANCES, *PATHS)]
     assert outcome.figures["points"] == {"1": [512, 512]}
-    model = Model.load(normal_run)
+    model = load(normal_run)
     square = np.mean(
         [
             metrics.w2(np.random.default_rng(s).standard_normal((512, 2)), model.clouds[0].points)
@@ -220,7 +221,7 @@ def test_points_are_carried_under_their_own_conditions(
     """A conditional run is scored as its stored source goes, each point by its own class."""
     days = [samples / f"day{day}.csv" for day in ("2.5", "5")]
     fit_run(tmp_path / "run", *days, label_key="branch")
-    model = Model.load(tmp_path / "run")
+    model = load(tmp_path / "run")
     first, last = model.clouds
     x, times = np.asarray(first.points), (first.time, last.time)
     ends = model.flow.paths(x, times, as_solver("dopri5"), model.guide(first.obs)).points[-1]
@@ -246,7 +247,7 @@ class Closed(nn.Module):
 
 def scored(run: Path, formula: Formula, x0: Array, x1: Array, a: Array) -> dict[str, float]:
     """The scores of a known flow from weighted points to others."""
-    model = Model.load(run)
+    model = load(run)
     clouds = tuple(
         Cloud(x, a, pd.DataFrame(index=range(len(x))), f"{t}", float(t))
         for t, x in enumerate((x0, x1))

@@ -22,6 +22,7 @@ from cfmcli.errors import (
 )
 from cfmcli.model import Model
 from cfmcli.requests import FitRequest, Interrupted, Progress, Runtime
+from cfmcli.stored import load
 from cfmcli.workflows import fit as fitting
 from cfmcli.workflows.info import describe_run
 
@@ -166,7 +167,7 @@ def test_resuming_is_as_if_never_stopped(
     assert signal.getsignal(number) is before
     assert describe_run(str(parts))["steps_done"] == 75
     with pytest.raises(CheckpointError, match="--resume"):
-        Model.load(parts)
+        load(parts)
     fit_run(parts, *toys, resume=True, **more)
     assert tree(parts) == tree(whole)
     assert model_bytes(parts) == model_bytes(whole)
@@ -290,7 +291,7 @@ def test_a_held_out_time_is_scored(days_run: Path) -> None:
     for name in ("model", "previous", "next", "static_ot"):
         assert 0 < scores[f"{name}_w1"] <= scores[f"{name}_w2"]
     assert scores["static_ot_w1"] < min(scores["previous_w1"], scores["next_w1"])
-    model = Model.load(days_run)
+    model = load(days_run)
     first, held = model.clouds[0], model.clouds[1]
     carried = model.encode(model.transport(model.chain.inverse(np.asarray(first.points)), 0, 1))
     assert scores["model_w1"] == pytest.approx(
@@ -305,8 +306,8 @@ def test_a_held_out_time_is_not_used(
     days = [samples / f"day{d}.csv" for d in ("0", "2.5", "5")]
     fit_run(tmp_path / "r", *days, times=(0, 2.5, 5))
     assert same_weights(tmp_path / "r", days_run)
-    assert Model.load(days_run).timeline == Model.load(tmp_path / "r").timeline
-    assert [c.held_out for c in Model.load(days_run).clouds] == [False, True, False, False]
+    assert load(days_run).timeline == load(tmp_path / "r").timeline
+    assert [c.held_out for c in load(days_run).clouds] == [False, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ def test_validation_needs_points(tmp_path: Path, toys: tuple[Path, ...], fit_run
 
 def test_a_generator_learns_from_noise(normal_run: Path) -> None:
     """--source gaussian: one unit before its cloud, and the source stores no points."""
-    model = Model.load(normal_run)
+    model = load(normal_run)
     assert model.gaussian_source
     assert model.timeline.times == (0.0, 1.0)
     assert len(model.clouds) == 1
@@ -371,7 +372,7 @@ def test_arithmetic_in_bfloat16_is_close(
     fit_run(tmp_path / "r", *toys, precision="bf16")
     assert not same_weights(tmp_path / "r", toy_run)
     x = np.random.default_rng(0).normal(size=(50, 2))
-    one, other = (Model.load(r).transport(x) for r in (toy_run, tmp_path / "r"))
+    one, other = (load(r).transport(x) for r in (toy_run, tmp_path / "r"))
     assert np.abs(one - other).mean() < 0.1 * np.abs(one - x).mean()
 
 

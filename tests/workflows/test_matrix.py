@@ -17,6 +17,7 @@ from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics import Flow
 from cfmcli.flows.reading import Guide
 from cfmcli.model import Model, as_solver
+from cfmcli.stored import load, pack
 from cfmcli.workflows import binding
 from tests import oracles
 
@@ -78,8 +79,8 @@ def scores(model: Model) -> Array:
 
 def checked(model: Model, folder: Path) -> None:
     """Points and scores are finite, and the same once the model has been written and read."""
-    (folder / checkpoint.MODEL).write_bytes(model.pack())
-    again = Model.load(folder)
+    (folder / checkpoint.MODEL).write_bytes(pack(model))
+    again = load(folder)
     assert again.recipe == model.recipe
     # What is stored of the clouds, which static flows move, is rounded to float32.
     rounding = 0.0 if model.field.heads else 1e-6
@@ -175,9 +176,9 @@ def test_couplings_within_classes(coupling: str, tmp_path: Path) -> None:
     how: dict[str, Any] = {"label_key": "kind", "coupling": coupling, **TINY}
     how |= {"interpolant": "vp", "objective": "v+denoiser"}
     model = cfmcli.fit(*clouds, device="cpu", threads=1, **how).core
-    (tmp_path / checkpoint.MODEL).write_bytes(model.pack())
+    (tmp_path / checkpoint.MODEL).write_bytes(pack(model))
     found = []
-    for m in (model, Model.load(tmp_path)):
+    for m in (model, load(tmp_path)):
         assert isinstance(m.flow, Flow)
         told = torch.as_tensor(m.conditions.encode(pd.DataFrame({"kind": kinds[:5]}))).float()
         for w in (0.0, 1.0, 2.0):
@@ -240,7 +241,7 @@ def test_every_method_leaves_a_run(
     noise = method == "fm"
     settings = {"method": method, "source": "gaussian" if noise else "data"}
     done = fit_run(tmp_path / "run", *files[noise:], **TINY, **settings)
-    model = Model.load(tmp_path / "run")
+    model = load(tmp_path / "run")
     checked(model, tmp_path)
     learns = method != "static-ot"
     assert bool(model.field.heads) == learns
@@ -260,7 +261,7 @@ def test_a_run_is_straightened(
     monkeypatch.setattr(binding, "POOL", 60)
     run = tmp_path / "run"
     fit_run(run, **TINY, method="rf", from_run=str(parents[parent]))
-    model, origin = Model.load(run), Model.load(parents[parent])
+    model, origin = load(run), load(parents[parent])
     checked(model, tmp_path)
     assert model.timeline == origin.timeline
     assert model.gaussian_source == origin.gaussian_source

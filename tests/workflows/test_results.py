@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cfmcli.model import Model
 from cfmcli.requests import Runtime
+from cfmcli.stored import load
 from cfmcli.workflows import results
 from tests.conftest import Fit
 
@@ -44,13 +44,13 @@ def test_what_a_result_says_does_not_change_between_equal_runs() -> None:
 
 def test_loadings_rebuild_the_coordinates(cells_run: Path, toy_run: Path) -> None:
     """PCs and X_mean as scanpy defines them; without a PCA there are none."""
-    model = Model.load(cells_run)
+    model = load(cells_run)
     found = results.loadings(model)
     counts = np.random.default_rng(0).poisson(3, size=(5, 30))
     rebuilt = (np.log1p(counts) - found["X_mean"].ravel()) @ found["PCs"]
     np.testing.assert_allclose(rebuilt, model.encode(counts), atol=1e-10)
-    assert results.loadings(Model.load(toy_run)) == {}
-    assert results.explained(Model.load(toy_run)) == {}
+    assert results.loadings(load(toy_run)) == {}
+    assert results.explained(load(toy_run)) == {}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_pca_that_is_not_last_is_written_under_names_of_its_own(
         time_key="day",
         transform="log1p,pca:n=3,standardize",
     )
-    model = Model.load(tmp_path / "run")
+    model = load(tmp_path / "run")
     found = results.loadings(model)
     assert set(found) == {"cfm_PCs", "cfm_X_mean"}
     assert results.explained(model) == {}

@@ -16,7 +16,7 @@ from cfmcli.errors import (
     NumericsError,
     OutputExistsError,
 )
-from cfmcli.model import Model, with_tolerances
+from cfmcli.model import with_tolerances
 from cfmcli.requests import (
     Integration,
     InterpolateRequest,
@@ -27,14 +27,15 @@ from cfmcli.requests import (
     Scoring,
     TransportRequest,
 )
-from cfmcli.workflows import points, verbs
+from cfmcli.stored import load
+from cfmcli.workflows import likelihood, points, verbs
 from cfmcli.workflows.fit import ignore
 
 TABLES = ("csv", "tsv", "csv.gz", "parquet")
 VERBS: dict[type, Callable[..., Outcome]] = {
     SampleRequest: verbs.sample,
     TransportRequest: verbs.transport,
-    LikelihoodRequest: verbs.likelihood,
+    LikelihoodRequest: likelihood.likelihood,
     InterpolateRequest: verbs.interpolate,
 }
 STEPS = Integration("rk4:steps=8")
@@ -78,7 +79,7 @@ def test_samples_are_tidy(suffix: str, toy_run: Path, tmp_path: Path) -> None:
     assert list(found.columns) == ["id", "time", "x", "y"]
     assert found["id"].tolist() == list(map(type(found["id"][0]), range(17)))
     assert (found["time"] == 1.0).all()
-    expected = Model.load(toy_run).sample(17, seed=0)
+    expected = load(toy_run).sample(17, seed=0)
     np.testing.assert_allclose(found[["x", "y"]], expected, rtol=1e-5, atol=1e-6)
     assert outcome.outputs == {"samples": str(out)}
     assert outcome.figures["nfe"] > 0
@@ -99,7 +100,7 @@ def test_samples_at_the_first_time_are_source_points(
 def test_samples_of_a_generator_start_from_noise(normal_run: Path, tmp_path: Path) -> None:
     """At the first time they are standard normal in flow coordinates."""
     do(SampleRequest(str(normal_run), str(tmp_path / "s.csv"), 4000, time="gaussian"))
-    x = Model.load(normal_run).encode(frame(tmp_path / "s.csv")[["x", "y"]].to_numpy())
+    x = load(normal_run).encode(frame(tmp_path / "s.csv")[["x", "y"]].to_numpy())
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=0.08)
     np.testing.assert_allclose(np.cov(x.T), np.eye(2), atol=0.1)
 
@@ -119,7 +120,7 @@ def test_samples_as_anndata(cells_run: Path, tmp_path: Path) -> None:
     """Gene space in X, PCA space in obsm, loadings as scanpy writes them, time as categorical."""
     do(SampleRequest(str(cells_run), str(tmp_path / "s.h5ad"), 12, time="2.5"))
     data = anndata.read_h5ad(tmp_path / "s.h5ad")
-    model = Model.load(cells_run)
+    model = load(cells_run)
     assert data.var_names.tolist() == list(model.features)
     assert data.obs["time"].cat.ordered
     assert data.obs["time"].cat.categories.tolist() == [2.5]
@@ -150,7 +151,7 @@ def test_transport_keeps_the_table(
     assert list(found.columns) == list(given.columns)
     for name in ("cell", "branch", "note", "score"):
         assert found[name].tolist() == pytest.approx(given[name].tolist())
-    model = Model.load(days_run)
+    model = load(days_run)
     expected = model.transport(given[list(model.features)].to_numpy())
     np.testing.assert_allclose(found[list(model.features)], expected, rtol=1e-5, atol=1e-5)
     assert outcome.figures["points"] == 300
@@ -161,7 +162,7 @@ def test_transport_figures_are_what_they_say(toy_run: Path, tmp_path: Path, samp
     """Mean cost in flow coordinates; path energy is at least that, by Jensen; W1 <= W2."""
     out = tmp_path / "o.csv"
     figures = do(TransportRequest(str(toy_run), str(samples / "source.csv"), str(out))).figures
-    model = Model.load(toy_run)
+    model = load(toy_run)
     x = model.encode(frame(samples / "source.csv").to_numpy())
     y = model.encode(frame(out).to_numpy())
     assert figures["mean_cost"] == pytest.approx(((x - y) ** 2).sum(axis=1).mean(), rel=1e-4)
@@ -197,7 +198,7 @@ def test_transport_of_an_array(toy_run: Path, tmp_path: Path, samples: Path) -> 
     x = frame(samples / "source.csv").to_numpy()
     np.save(tmp_path / "in.npy", x)
     do(TransportRequest(str(toy_run), str(tmp_path / "in.npy"), str(tmp_path / "out.npy")))
-    expected = Model.load(toy_run).transport(x)
+    expected = load(toy_run).transport(x)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-5, atol=1e-6)
     np.save(tmp_path / "wide.npy", np.zeros((4, 3)))
     with pytest.raises(DataError, match="3 columns, the model expects 2"):
@@ -244,7 +245,7 @@ def test_transport_adds_the_contracted_keys(carried: Path, cells_run: Path) -> N
     assert set(after.varm) == {"PCs", "X_mean"}
     assert set(after.uns["cfm"]) >= {"verb", "run", "version", "seed", "start", "end", "nfe"}
     assert all(isinstance(key, str) for key in after.uns["cfm"])
-    model = Model.load(cells_run)
+    model = load(cells_run)
     logged = np.log1p(after.X.toarray())
     scores = (logged - after.varm["X_mean"].ravel()) @ after.varm["PCs"]
     np.testing.assert_allclose(after.obsm["X_pca"], scores, rtol=1e-4, atol=1e-4)
@@ -284,7 +285,7 @@ def test_scanpy_goes_on_from_the_result(carried: Path) -> None:
 def test_the_velocity_is_the_derivative_of_transport(carried: Path, cells_run: Path) -> None:
     """velocity_pca and layers["velocity"] are the rate of the carried points on the clock."""
     after = anndata.read_h5ad(carried / "out.h5ad")
-    model, h = Model.load(cells_run), 1e-3
+    model, h = load(cells_run), 1e-3
     x = np.asarray(after.obsm["X_pca"])
     tight = with_tolerances("dopri5", 1e-10, 1e-10)
     end = model.flow.paths(x, (0.0, h), tight).points[-1]
@@ -306,7 +307,7 @@ def test_the_velocity_is_per_unit_of_the_clock(
     do(TransportRequest(str(cells_run), str(tmp_path / "in.h5ad"), str(out), "1", end))
     found = anndata.read_h5ad(out).obsm
     tight = with_tolerances("dopri5", 1e-10, 1e-10)
-    paths = Model.load(cells_run).flow.paths(np.asarray(found["X_pca"]), (1.0, 1.0 + h), tight)
+    paths = load(cells_run).flow.paths(np.asarray(found["X_pca"]), (1.0, 1.0 + h), tight)
     rate = (paths.points[-1] - found["X_pca"]) / h
     np.testing.assert_allclose(found["velocity_pca"], rate, atol=0.02 * np.abs(rate).max())
 
@@ -325,7 +326,7 @@ def test_transport_in_a_representation(samples: Path, tmp_path: Path, fit_run: A
     after = anndata.read_h5ad(out)
     assert set(after.obsm) == {"X_scvi", "X_cfm", "velocity_scvi"}
     assert not after.layers
-    model = Model.load(tmp_path / "r")
+    model = load(tmp_path / "r")
     expected = model.transport(early.obsm["X_scvi"])
     np.testing.assert_allclose(after.obsm["X_cfm"], expected, rtol=1e-4, atol=1e-4)
     do(SampleRequest(str(tmp_path / "r"), str(tmp_path / "s.h5ad"), 5))
@@ -453,7 +454,7 @@ def test_trajectories_are_tidy(
     assert at_start.index.tolist() == start.index.tolist()
     np.testing.assert_allclose(at_start[genes], start[genes], atol=1e-5)
     assert at_start["branch"].tolist() == start["branch"].tolist()
-    model = Model.load(days_run)
+    model = load(days_run)
     expected = model.transport(start[genes].to_numpy(), 0.0, 2.5)
     np.testing.assert_allclose(found[found["time"] == 2.5][genes], expected, atol=2e-3)
     assert outcome.figures["rows"] == 900
@@ -484,7 +485,7 @@ def test_interpolation_from_points_of_a_file(
     assert list(found.columns) == ["trajectory", "time", *genes, "branch", "score"]
     same = found[found["time"] == 2.5]
     np.testing.assert_allclose(same[genes], given[genes], atol=1e-5)
-    model = Model.load(days_run)
+    model = load(days_run)
     for end in (0.0, 5.0):
         expected = model.transport(given[genes].to_numpy(), 2.5, end)
         np.testing.assert_allclose(found[found["time"] == end][genes], expected, atol=2e-3)
@@ -506,7 +507,7 @@ def test_populations_come_from_the_nearest_earlier_snapshot(
         2.5: ["d2.5"],
         3.0: ["d2.5"],
     }
-    model = Model.load(days_run)
+    model = load(days_run)
     own = model.chain.inverse(np.asarray(model.kept[1].points))
     np.testing.assert_allclose(found[found["time"] == 2.5][genes], own, atol=1e-5)
 
@@ -528,7 +529,7 @@ def test_starting_points_are_chosen(days_run: Path, tmp_path: Path) -> None:
     )
     found = frame(tmp_path / "b.csv")
     assert set(found["branch"]) == {"arm_b"}
-    stored = Model.load(days_run).cloud(2.5)
+    stored = load(days_run).cloud(2.5)
     assert stored is not None
     assert len(found) == (stored.obs["branch"] == "arm_b").sum()
     (tmp_path / "ids.txt").write_text("d0_007\nd0_7\n")
