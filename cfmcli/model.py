@@ -44,6 +44,7 @@ class LogProb:
     Args:
         found: log p in nats, in the stated coordinates, with errors and bounds.
         stochastic: whether they were estimated.
+        paths: paths of each point.
         base: name of the density that was known.
         coordinates: what the density is a density of.
     """
@@ -52,6 +53,7 @@ class LogProb:
     stochastic: bool
     base: str
     coordinates: str
+    paths: int = 1
 
     @property
     def values(self) -> Array:
@@ -339,7 +341,8 @@ class Model:
         values, bound = (v + self.chain.log_abs_det(points) for v in (found.values, found.bound))
         told_of = ", ".join(dict.fromkeys(names))
         whole = replace(found, values=values, bound=bound)
-        return LogProb(whole, stochastic, told_of, self.chain.coordinates)
+        paths = how[0].paths
+        return LogProb(whole, stochastic, told_of, self.chain.coordinates, paths)
 
     def on(self, device: torch.device) -> "Model":
         """The same model with its field on a device."""

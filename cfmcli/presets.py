@@ -117,9 +117,9 @@ METHODS: dict[str, Preset] = {
         "heuristic",
         "linear",
         "velocity",
-        "Multisample flow matching with stable pairs ranked by what swapping costs.",
+        "Multisample flow matching with stable pairs improved by swaps of their targets.",
         _POOLADIAN,
-        "nearly optimal pairs in O(k^2 log k)",
+        "nearly optimal pairs, found by swaps",
     ),
     "uotcfm": Preset(
         "unbalanced",

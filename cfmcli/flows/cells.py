@@ -12,6 +12,9 @@ from cfmcli.flows.streams import Streams
 SAMPLE = 10_000
 """Source points of an estimate of the mean cost."""
 
+COST = 2**31
+"""The segment whose random stream such an estimate takes: one that no run has."""
+
 
 @dataclass(frozen=True, eq=False)
 class CellPairs(PairSource):
@@ -37,5 +40,5 @@ class CellPairs(PairSource):
 
     def mean_cost(self, streams: Streams, dim: int) -> float:
         """Mean squared distance of pairs in their first D columns, over a sample."""
-        x0, x1 = self.draw(0, SAMPLE, 0, streams)
+        x0, x1 = self.draw(0, SAMPLE, COST, streams)
         return float(np.square(x0[:, :dim] - x1[:, :dim], dtype=np.float64).sum(axis=1).mean())

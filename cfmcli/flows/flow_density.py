@@ -88,7 +88,7 @@ class FlowBase(Base):
         streams = Streams(int(rng.integers(2**31)))
         dim = x.shape[1]
         field = MLP().build(("velocity",), Shape(dim), streams.torch("weights"))
-        affordable = Exact().whole(POOL, len(x)) or Exact() or Exact()
+        affordable = Exact().whole(POOL, len(x)) or Exact()
         pairs = PooledPairs(NormalSource(dim), placed, weights, affordable, POOL)
         task = Task([pairs], Linear(), Velocity())
         schedule = Schedule(self.steps, BATCH, RATE, AVERAGE, weight_decay=weight_decay([len(x)]))

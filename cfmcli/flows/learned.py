@@ -151,7 +151,7 @@ class LearnedBridge(Interpolant):
     """A noisy path that training bends until its flow is a Schrodinger bridge.
 
     x_t = a(t) x0 + b(t) x1 + t (1 - t) N(t, x0, x1) + sqrt(2 epsilon t (1 - t)) z, with the parts
-    of `learned`. The field is the forward drift b + epsilon grad log rho_t.
+    of `learned`. The heads play with their forward drift b + epsilon grad log rho_t.
 
     Reference: Albergo et al. (2023), arXiv 2303.08797, Thm 3.11
 

@@ -111,6 +111,14 @@ class NormalSource(PointSource):
             return points
         return np.hstack((points, self.conditions[systematic(self.weights, n, rng)]))
 
+    def independent(self, n: int, rng: np.random.Generator) -> Array:
+        """n rows that know nothing of each other, for statistics that count on it."""
+        points = rng.standard_normal((n, self.dim))
+        if self.conditions is None or self.weights is None:
+            return points
+        drawn = rng.choice(len(self.weights), n, p=self.weights)
+        return np.hstack((points, self.conditions[drawn]))
+
 
 class PairSource(ABC):
     """Pairs (x0, x1) of one segment."""

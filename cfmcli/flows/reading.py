@@ -62,6 +62,17 @@ class Reading:
         clock = torch.full((1, 1), t, dtype=torch.float64)
         return float(self.noise(clock).sqrt()), float(self.interpolant.rates(clock).beta)
 
+    def eta(self, velocity: Tensor, t: float, x: Tensor) -> Tensor:
+        """With a normal source, E[z | x_t = x] of x_t = a z + beta x1 from its velocity, (B, D).
+
+        b = (d beta/dt / beta) x + (da/dt - a (d beta/dt) / beta) eta.
+        """
+        r = self.interpolant.rates(torch.full((1, 1), t, dtype=torch.float64))
+        scale = (r.alpha.square() + r.gamma.square()).sqrt()
+        rate = (r.alpha * r.alpha_rate + r.gamma * r.gamma_rate) / scale
+        growth = r.beta_rate / r.beta
+        return (velocity - float(growth) * x) / float(rate - scale * growth)
+
     def velocity(self, outputs: Outputs, t: Tensor, x: Tensor) -> Tensor:
         """The velocity at path times t, shape (B, 1), and points x, shape (B, D)."""
         return self.objective.velocity(outputs, self._place(t, x, self.margin))

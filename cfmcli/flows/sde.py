@@ -29,12 +29,14 @@ class Process:
         score: grad log rho_t(x), the same shapes; None will do where epsilon = 0.
         epsilon: diffusion level t -> epsilon(t) >= 0, for t of shape (1, 1).
         margin: score and epsilon are taken at times no closer to 0 and 1 than this.
+        still: whether epsilon is 0 throughout, so that this is the flow.
     """
 
     velocity: VectorField
     score: VectorField | None
     epsilon: Epsilon
     margin: float = 0.0
+    still: bool = False
 
     def velocity_at(self, t: float, x: Tensor) -> Tensor:
         """b(t, x), shape (B, D)."""
@@ -48,8 +50,8 @@ class Process:
         """
         if self.score is None:
             raise ConfigError(
-                "Stochastic dynamics need a score, and this flow has none: use a diffusion of 0, "
-                "or fit an objective that learns the score."
+                "Stochastic dynamics need a score, and this flow has none: fit an objective that "
+                "learns the score."
             )
         return self.score(_clock(self._inside(t), x), x)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cfmcli.flows.estimators import Carried, Estimator, Means
+from cfmcli.flows.estimators import Carried, Estimator, Means, Ode
 from cfmcli.flows.sde import Process
 
 Leg = tuple[Process, tuple[float, float]]
@@ -119,7 +119,8 @@ def _through(
     y = x[index]
     change, variance, nfe = torch.zeros_like(y[:, 0]), torch.zeros_like(y[:, 0]), 0
     for process, times in journey(index):
-        found = estimator.carry(process, y, times, means)
+        how = Ode() if process.still else estimator
+        found = how.carry(process, y, times, means)
         y, change, nfe = found.x, change + found.change, nfe + found.nfe
         variance = variance + found.error.square()
     shape = (estimator.paths, len(chunk))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -23,8 +24,9 @@ from cfmcli.flows.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.requests import Scoring
 
-DENOISE_FROM = 0.97
-"""Path time from which paths that lead from noise to points take one last step without noise."""
+QUIET_FROM = 0.97
+"""Path time from which paths between noise and points are led without noise: there the score is
+read off a velocity times 1 / (1 - t), and so are its errors."""
 
 STILL = Constant(0.0)
 
@@ -69,7 +71,8 @@ def wander(
     """Carry points through clock times by dX = (b +- epsilon s) dt + sqrt(2 epsilon) dW.
 
     Forward with the plus, backward with the minus: at every time the points have the density that
-    the flow itself would give them. Paths from noise to points end with a step of denoising.
+    the flow itself would give them. The last stretch from noise to points, beyond t = 0.97, takes
+    steps of denoising instead, and the same stretch backward is the flow's own.
 
     Reference: Albergo et al. (2023), arXiv 2303.08797, sec. 2.3
 
@@ -90,9 +93,11 @@ def wander(
     inner = [flow.timeline.inner(time) for time in times]
     found = {s: np.empty(x.shape) for s in inner}
     most = 0
+    # Each direction and each start has noise of its own.
+    forward, begin = int(inner[-1] >= inner[0]), int(max(inner[0], 0.0) * 2**20)
     for number, rows in enumerate(chunks(len(x), CHUNK)):
         found[inner[0]][rows], spent = x[rows], 0
-        generator = noise.streams.torch("noise", number)
+        generator = noise.streams.torch("noise", number, forward, begin)
         here = flow.tensor(x[rows], False)
         for leg in journey(inner, flow.timeline.segments):
             drift = flow.drift(leg.segment, guide, rows)
@@ -140,10 +145,12 @@ def estimate(
     def journey_of(index: Tensor) -> list[Stretch]:
         stretches: list[Stretch] = []
         for leg in legs:
-            own = guide and guide.of(index)
+            own = guide and guide.of(index.cpu())
             drift = flow.drift(leg.segment, own, double=means.solver.double)
-            ends = leg.times[0] - leg.segment, leg.times[-1] - leg.segment
-            stretches.append((process(drift, diffusion), ends))
+            local = [s - leg.segment for s in leg.times]
+            for times_of, quiet in _stretches([local[0], local[-1]], drift):
+                level = STILL if quiet else diffusion
+                stretches.append((process(drift, level), (times_of[0], times_of[-1])))
         return stretches
 
     def log_base(y: Tensor) -> Tensor:
@@ -223,6 +230,7 @@ def process(drift: Drift, diffusion: Diffusion) -> Process:
         (lambda t, y: drift.score(t + k, y)) if reading.has_score else None,
         diffusion.along(reading.noise),
         reading.score_margin if reading.has_score else 0.0,
+        diffusion.level == 0,
     )
 
 
@@ -230,18 +238,48 @@ def _along(
     drift: Drift, leg: Leg, x: Tensor, noise: Noise, generator: torch.Generator
 ) -> tuple[list[Tensor], int]:
     """Points at the times of one leg, and the evaluations that it took."""
-    whole = process(drift, noise.diffusion)
     local = [s - leg.segment for s in leg.times]
-    last = local[-1] == 1 and local[0] < DENOISE_FROM and drift.reading.normal_source
-    if not last:
-        return noise.solver.solve(whole, x, local, generator)
-    kept = [t for t in local[:-1] if t <= DENOISE_FROM]
-    stops = kept if kept[-1] == DENOISE_FROM else [*kept, DENOISE_FROM]
-    states, nfe = noise.solver.solve(whole, x, stops, generator)
-    here = states[-1]
-    clock = torch.full((len(here), 1), DENOISE_FROM + leg.segment).to(here)
-    start = drift.reading.ends_at(DENOISE_FROM)
-    eta = -start[0] * drift.score(clock, here)
-    later = [t for t in local if t > DENOISE_FROM]
-    denoised = [denoise(here, eta, start, drift.reading.ends_at(t)) for t in later]
-    return [*states[: len(kept)], *denoised], nfe + 1
+    noisy, still = process(drift, noise.diffusion), process(drift, STILL)
+    if noisy.still:
+        return noise.solver.solve(still, x, local, generator)
+    found, nfe = {local[0]: x}, 0
+    for times, quiet in _stretches(local, drift):
+        here = found[times[0]]
+        if quiet and times[0] < times[-1]:
+            states, calls = _denoised(drift, here, times, noise.solver)
+        else:
+            states, calls = noise.solver.solve(still if quiet else noisy, here, times, generator)
+        found |= dict(zip(times, states, strict=True))
+        nfe += calls
+    return [found[t] for t in local], nfe
+
+
+def _stretches(times: list[float], drift: Drift) -> list[tuple[list[float], bool]]:
+    """Times of a gap cut at `QUIET_FROM` where its paths come from noise; which are beyond it."""
+    if not drift.reading.normal_source:
+        return [(times, False)]
+    up = times[0] < times[-1]
+    low, high = min(times), max(times)
+    cut = {QUIET_FROM} if low < QUIET_FROM < high else set()
+    whole = sorted({*times, *cut}, reverse=not up)
+    parts = [
+        ([t for t in whole if t <= QUIET_FROM], False),
+        ([t for t in whole if t >= QUIET_FROM], True),
+    ]
+    return [(part, quiet) for part, quiet in (parts if up else parts[::-1]) if len(part) > 1]
+
+
+def _denoised(
+    drift: Drift, x: Tensor, times: list[float], solver: StochasticSolver
+) -> tuple[list[Tensor], int]:
+    """Steps of denoising through ascending times, the denoiser read off the velocity."""
+    states, nfe = [x], 0
+    for start, end in pairwise(times):
+        here = states[-1]
+        for a, b in pairwise(solver.grid(start, end)):
+            clock = torch.full((len(here), 1), a + drift.segment).to(here)
+            eta = drift.reading.eta(drift.velocity(clock, here), a, here)
+            here = denoise(here, eta, drift.reading.ends_at(a), drift.reading.ends_at(b))
+            nfe += 1
+        states.append(here)
+    return states, nfe

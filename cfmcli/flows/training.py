@@ -22,6 +22,8 @@ from cfmcli.flows.tasks import Batch, Task
 BLOCK = 25
 WARM_UP = 0.05
 CLIP = 1.0
+KEPT = 2**31
+"""The block that validation draws: one that no training reaches."""
 DECAY, MOST_DECAY = 100.0, 0.3
 PATH_RATE = 0.1
 """Learning rate of a path against that of the field, which has to keep up with it."""
@@ -258,7 +260,9 @@ class Trainer:
         inputs = (kept.s, kept.draw.x_t, kept.condition)
         with torch.no_grad():
             outputs = torch.func.functional_call(self.field, names, inputs)
-            loss = float(sum(self.task.objective.losses(outputs, kept.draw).values()))
+            found = self.task.objective.losses(outputs, kept.draw)
+            loss = float(sum(value / self.units[name] for name, value in found.items()))
+            loss *= next(iter(self.units.values()))
         self.stale = 0 if loss < self.best else self.stale + 1
         if loss < self.best:
             self.best = loss
@@ -268,7 +272,7 @@ class Trainer:
     @cached_property
     def _kept(self) -> Batch | None:
         """What every validation is measured on, if there are any."""
-        return self._draw(self.validation, 0, 4096, 4096) if self.validation else None
+        return self._draw(self.validation, KEPT, 4096, 4096) if self.validation else None
 
     def _draw(self, task: Task, block: int, n: int, batch: int) -> Batch:
         """Path draws of a task on the field's device."""

@@ -149,6 +149,13 @@ def check_data(built: Triple, snapshots: Snapshots, conditions: Conditions) -> N
                 "The path mirror starts and ends at one and the same cloud, and these differ: give "
                 "the same file twice, or use --interpolant linear."
             )
+    if isinstance(built.coupling, Paired):
+        ids, *others = ([str(name) for name in cloud.obs.index] for cloud in snapshots.kept)
+        if any(other != ids and sorted(other) == sorted(ids) for other in others):
+            raise ConfigError(
+                "Coupling paired joins row i with row i, and these files hold the same ids in "
+                "different orders: sort them alike."
+            )
     if conditions.width and not built.objective.heads:
         raise ConfigError(
             "static-ot learns nothing, so nothing can be conditional: leave --label-key and "

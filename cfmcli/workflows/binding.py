@@ -37,6 +37,8 @@ from cfmcli.workflows import runtime
 from cfmcli.workflows.sides import Codes, PlanNote, Side, independent_cost
 
 POOL = 10_000
+LEAST_POOL = 1_000
+"""Points of N(0, I) for each of many classes, at least."""
 RECTIFIED = 4
 """Pools of N(0, I) that a trained flow carries at once, to make pairs."""
 MOST_BYTES = 4e9
@@ -141,7 +143,7 @@ class Binder:
             own = source
             if source is not None and source.classes is not None:
                 own = self._source_of(source, int(c))
-            bounds.append(self._bound(own, target.of_class(c), k, place))
+            bounds.append(self._bound(own, target.of_class(c), k, place, len(found)))
         shares = np.array([target.weights[target.classes == c].sum() for c in found])
         shares /= shares.sum()
         cost = float(shares @ np.array([bound.cost for bound in bounds]))
@@ -167,15 +169,24 @@ class Binder:
         )
         return replace(source, condition=None, classes=None)
 
-    def _bound(self, source: Side | None, target: Side, k: int, group: int) -> Bound:
+    def _bound(
+        self, source: Side | None, target: Side, k: int, group: int, groups: int = 1
+    ) -> Bound:
         """Pairs of one group of a segment."""
         if source is None:
-            return self._from_normal(target, k, group)
+            return self._from_normal(target, k, group, groups)
         return self._between(source, target, k, group)
 
     def _between(self, source: Side, target: Side, k: int, group: int) -> Bound:
         """Pairs between two finite clouds."""
         rng = self.streams.numpy("plan", k, *([group] if group else []))
+        told = source.condition is not None and self.conditions.covariates
+        if told and isinstance(self.coupling, Independent):
+            raise ConfigError(
+                "Random pairs ignore the covariates of the source, so points would end where "
+                "others of their covariates do not: use --coupling exact, or leave the covariates "
+                "out of the source file."
+            )
         source = source.under(target, rng)
         if self.carry is not None:
             moved = self.carry(source.points, source.condition, k)
@@ -192,10 +203,10 @@ class Binder:
         cost = plan.mean_cost(source.points, target.points)
         return Bound(PlannedPairs(x0, x1, plan), "dataset", whole, cost)
 
-    def _from_normal(self, target: Side, k: int, group: int) -> Bound:
+    def _from_normal(self, target: Side, k: int, group: int, groups: int) -> Bound:
         """Pairs between N(0, I) and a finite cloud; random pairs need no pool."""
         dim = target.points.shape[1]
-        size = max(len(target.points), POOL)
+        size = max(len(target.points), POOL // groups, min(POOL, LEAST_POOL))
         if self.carry is not None:
             size *= RECTIFIED
             drawn = NormalSource(dim).draw(size, self.streams.numpy("pool", k, group))
@@ -219,7 +230,7 @@ class Binder:
         """Pairs of N(0, I) with the cells of a potential that is fitted once."""
         rows, ruler = target.rows, self._ruler(target)
         potential = fit_potential(
-            lambda n, rng: measured(normal.draw(n, rng), ruler),
+            lambda n, rng: measured(normal.independent(n, rng), ruler),
             measured(rows, ruler),
             target.weights,
             self.streams.numpy("potential", number),
@@ -236,7 +247,9 @@ class Binder:
         """
         if target.condition is None:
             return None
-        spread = target.points.std(axis=0).mean() * self.recipe.condition_cost
+        mean = target.weights @ target.points
+        deviations = np.sqrt(target.weights @ (target.points - mean) ** 2)
+        spread = deviations.mean() * self.recipe.condition_cost
         numbers = len(self.conditions.covariates)
         plain = target.condition.shape[1] - numbers
         factors = [np.ones(target.points.shape[1]), np.zeros(plain), np.full(numbers, spread)]

@@ -243,14 +243,14 @@ def _task(
 
 
 def _whereabouts(snapshots: Snapshots) -> tuple[torch.Tensor, float]:
-    """Mean of all points, and root mean square deviation per dimension."""
+    """Mean of all points, and root mean square deviation per dimension, by their weights."""
     x = dense(snapshots.stacked())
+    mass = np.concatenate([c.weights * len(c) for c in snapshots.kept]) / len(x)
+    center = mass @ x
+    variance = mass @ (x - center) ** 2
     if snapshots.gaussian_source:
-        second = (x.var(axis=0) + x.mean(axis=0) ** 2 + 1) / 2
-        center = x.mean(axis=0) / 2
-        variance = second - center**2
-    else:
-        center, variance = x.mean(axis=0), x.var(axis=0)
+        variance = (variance + center**2 + 1) / 2 - (center / 2) ** 2
+        center = center / 2
     return torch.as_tensor(center), float(np.sqrt(variance.mean())) or 1.0
 
 

@@ -7,11 +7,15 @@ import torch
 
 from cfmcli import catalog, io
 from cfmcli.data.table import Array, Table
+from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics import TANGENTS
 from cfmcli.flows.stochastic import dynamics
 from cfmcli.model import LogProb, Model, with_tolerances
 from cfmcli.requests import LikelihoodRequest, Listener, Outcome, Runtime, Scoring
-from cfmcli.workflows import points, results, verbs
+from cfmcli.workflows import points, results, runtime, verbs
+
+FEW, LEAST = 0.1, 5
+"""Share and number of the paths of a point that should count, at least."""
 
 
 def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -21,6 +25,11 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
         CfmError: see the command line's exit codes.
     """
     how, scoring = request.integration, request.scoring
+    if scoring.sde and (how.solver or how.atol is not None or how.rtol is not None):
+        raise ConfigError(
+            "--sde brings its own steps and knows no --solver, --atol or --rtol here: say how many "
+            "with --estimator sde:steps=400."
+        )
     solver = with_tolerances(how.chosen, how.atol, how.rtol)
     dynamics(scoring, solver, torch.Generator())
     catalog.build("bases", scoring.base)
@@ -46,7 +55,14 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
     more |= {"sde": scoring.sde} if scoring.sde else {}
     facts = results.facts("likelihood", request.run, where, time=time, **more)
     _write_columns(request, table, _scored(found, scoring), facts)
-    figures |= said | _summed(model, found, scoring)
+    figures |= said | _summed(model, found, scoring, verbs.point_weights(model, table))
+    enough = max(FEW * found.paths, min(LEAST, found.paths / 2))
+    if scoring.sde and figures["median_paths"] < enough:
+        runtime.warn(
+            f"Of {found.paths} paths a point only {figures['median_paths']:.1f} count: the log "
+            "densities are rough and their errors too small. Use more paths and steps (--estimator "
+            "sde:paths=64,steps=400), or noise that vanishes at the ends (--sde gamma:level=1)."
+        )
     note = f"known density: {found.base}; log densities in {found.coordinates}"
     return Outcome({"log_prob": request.output}, figures, (note,))
 
@@ -61,9 +77,10 @@ def _scored(found: LogProb, scoring: Scoring) -> dict[str, Array]:
     return columns
 
 
-def _summed(model: Model, found: LogProb, scoring: Scoring) -> dict[str, Any]:
-    """Means over the points."""
-    mean = float(found.values.mean())
+def _summed(model: Model, found: LogProb, scoring: Scoring, weights: Array) -> dict[str, Any]:
+    """Means over the points, by their weights."""
+    mass = weights / weights.sum()
+    mean = float(mass @ found.values)
     dim = len(model.features) if model.chain.invertible else model.dim
     divergence = catalog.build("divergences", scoring.divergence).stochastic(model.dim)
     figures = {
@@ -73,9 +90,9 @@ def _summed(model: Model, found: LogProb, scoring: Scoring) -> dict[str, Any]:
         "divergence": "hutchinson" if divergence else "exact",
     }
     if found.stochastic:
-        figures["mean_log_prob_se"] = float(np.sqrt((found.error**2).sum()) / len(found.values))
+        figures["mean_log_prob_se"] = float(np.sqrt(mass**2 @ found.error**2))
     if scoring.sde:
-        figures["mean_bound"] = float(found.found.bound.mean())
+        figures["mean_bound"] = float(mass @ found.found.bound)
         figures["median_paths"] = float(np.median(found.found.effective))
     return figures
 

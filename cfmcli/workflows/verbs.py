@@ -9,7 +9,7 @@ from cfmcli import catalog, io, stored
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics import CHUNK, Paths
+from cfmcli.flows.dynamics import CHUNK
 from cfmcli.flows.motion import Deterministic, Motion, motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, with_tolerances
@@ -65,7 +65,7 @@ def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
     told = results.chosen(request.condition, request.integration)
     said = results.facts("sample", request.run, where, time=time, nfe=paths.nfe, **told)
     results.write_frames(request.output, model, frames, said)
-    figures |= {"nfe": paths.nfe, **_energy(paths)}
+    figures |= {"nfe": paths.nfe, **_energy(paths.energy, cloud.weights)}
     return Outcome({"samples": request.output}, figures)
 
 
@@ -102,14 +102,15 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
         **results.chosen(request.condition, request.integration),
     )
     results.write_moved(request.output, request.data, model, table, moved, said)
-    rows = _rows(model, table, start)
+    rows, mass = _rows(model, table, start), point_weights(model, table)
+    costs = ((moved.end - x) ** 2).sum(axis=1)
     figures |= {
         "nfe": paths.nfe,
-        "mean_cost": float(((moved.end - x) ** 2).sum(axis=1)[rows].mean()),
-        **_energy(paths, rows),
+        "mean_cost": float(np.average(costs[rows], weights=mass[rows])),
+        **_energy(paths.energy[rows], mass[rows]),
     }
     if observed is not None:
-        carried = Weighted(moved.end[rows], _weights(model, table)[rows])
+        carried = Weighted(moved.end[rows], point_weights(model, table)[rows])
         figures |= _scores(carried, observed, request.max_points, Streams(where.seed))
     return Outcome({"points": request.output}, figures)
 
@@ -160,9 +161,9 @@ def motion_of(how: Integration, where: Runtime) -> Motion:
     return motion(how.solver, how.sde, Streams(where.seed))
 
 
-def _energy(paths: Paths, rows: Any = slice(None)) -> dict[str, float]:
+def _energy(energies: Array, weights: Array) -> dict[str, float]:
     """The mean energy of paths, where they have one."""
-    energy = float(paths.energy[rows].mean())
+    energy = float(np.average(energies, weights=weights))
     return {} if np.isnan(energy) else {"path_energy": energy}
 
 
@@ -213,7 +214,7 @@ def _observed(model: Model, request: TransportRequest, time: float) -> Weighted 
         return Weighted(np.asarray(cloud.points), cloud.weights)
     table = points.read_points(model, request.against)
     table = table.rows(_rows(model, table, time))
-    return Weighted(model.encode(table.values), _weights(model, table))
+    return Weighted(model.encode(table.values), point_weights(model, table))
 
 
 def _rows(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_]:
@@ -222,7 +223,7 @@ def _rows(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_]:
     return there if there is not None and there.any() else np.ones(len(table), dtype=np.bool_)
 
 
-def _weights(model: Model, table: Table) -> Array:
+def point_weights(model: Model, table: Table) -> Array:
     """The weights of a table's points, equal where it has no such column."""
     key = model.recipe.weight_key
     return prepare.weights(table, key if key in table.obs.columns else "")

@@ -162,6 +162,9 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "estimator of flows": (
         "likelihood run a.csv --estimator ode --sde 0.5 -o out.csv", 2, "--estimator sde",
     ),
+    "noisy estimate and solver": (
+        "likelihood run a.csv --sde 0.5 --solver rk4 -o out.csv", 2, "--estimator sde:steps",
+    ),
     "known nowhere": ("likelihood run a.csv --known middle -o out.csv", 2, "source or target"),
     "rectify nothing": ("fit a.csv b.csv --method rf -o new", 2, "--from-run RUN"),
     "rectify what is not": ("fit --method rf --from-run nowhere -o new", 6, "no run nowhere"),

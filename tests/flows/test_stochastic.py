@@ -161,3 +161,52 @@ def test_densities_through_two_gaps(order: int) -> None:
     assert np.all(found.bound <= found.values + 1e-12)
     assert np.all(found.effective > 32)
     assert found.nfe > 0
+
+
+class Wrong(nn.Module):
+    """A closed form with a small error, as every network has one."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """The formula and a ripple."""
+        found: Tensor = self.head(s, x, c)
+        return found + 0.05 * (3 * x).sin()
+
+
+def test_errors_of_a_velocity_do_not_blow_up_near_the_data() -> None:
+    """Read off a velocity that is slightly wrong, diffusion and density stay near the flow's."""
+    flow, law = generator("linear")
+    field = Field({"velocity": cast(Head, Wrong(flow.field.heads["velocity"]))})
+    rough = Flow(field, UNIT, flow.reading)
+    x = points(law.target, 40)
+    means = Means(Exact(), Adaptive("dopri5"), torch.Generator().manual_seed(0))
+    base = Known(oracles.STANDARD)
+    plain = estimate(rough, x, (1.0, 0.0), (Ode(), Constant(0.0), means), base)
+    noisy = estimate(rough, x, (1.0, 0.0), (Controlled(16, 60), Constant(0.3), means), base)
+    assert float(np.mean(noisy.values - plain.values)) == pytest.approx(0, abs=0.15)
+    assert float(np.median(noisy.effective)) > 8
+
+
+@pytest.mark.parametrize("time", [0.98, 0.995, 1.0])
+def test_narrow_targets_are_met_however_late_one_asks(time: float) -> None:
+    """N(0, 1) to N(0, .02^2): with steps enough the spread is right at, and just before, t = 1."""
+    narrow = oracles.gaussian([0.0, 0.0], [[4e-4, 0.0], [0.0, 4e-4]])
+    law = Oracle(oracles.STANDARD, narrow, oracles.linear(0.0))
+    field = Field({"velocity": cast(Head, Closed([law], "velocity"))})
+    flow = Flow(field, UNIT, Reading(normal_source=True))
+    x = points(oracles.STANDARD, 4000)
+    found = wander(flow, x, (0.0, time), noise("bridge:level=0.2", 2000)).points[-1]
+    wanted = float(law.moments(time)[1][0, 0, 0].sqrt())
+    assert found.std() == pytest.approx(wanted, rel=0.06)
+
+
+def test_past_and_future_have_noise_of_their_own() -> None:
+    """From one start the paths forward and backward are not the same draw."""
+    flow = closed(CHAIN, TWO_GAPS, ("velocity", "score"))
+    x = np.zeros((500, 2))
+    ahead = wander(flow, x, (3.0, 3.5), noise("1", 10)).points[-1]
+    behind = wander(flow, x, (3.0, 1.5), noise("1", 10)).points[-1]
+    assert abs(np.corrcoef(ahead[:, 0], behind[:, 0])[0, 1]) < 0.2

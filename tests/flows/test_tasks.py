@@ -27,7 +27,6 @@ BATCHES = [(1, 4), (2, 3), (5, 4), (7, 1), (64, 5)]
 each_size = pytest.mark.parametrize(("size", "count"), BATCHES)
 
 
-
 def told_by(x: Points, width: int) -> Points:
     """What belongs to each point: a different number for each."""
     return np.asarray(np.cos(x[:, :1] * np.arange(1, width + 1)), dtype=np.float32)

@@ -19,7 +19,7 @@ from cfmcli.flows.objectives import Objective, Velocity
 from cfmcli.flows.pairing import BatchedPairs, CloudSource
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.tasks import Task
-from cfmcli.flows.training import BLOCK, Record, Schedule, Trainer
+from cfmcli.flows.training import BLOCK, KEPT, Record, Schedule, Trainer
 from cfmcli.flows.triple import built
 from tests import oracles
 from tests.oracles import Oracle
@@ -150,7 +150,7 @@ def test_validation_stops_early_and_keeps_the_best_weights() -> None:
     assert losses.index(min(losses)) == len(losses) - 1 - 3
     run.finish()
     assert run.validation is not None
-    kept = run.validation.draw(0, 4096, 4096, STREAMS)
+    kept = run.validation.draw(KEPT, 4096, 4096, STREAMS)
     with torch.no_grad():
         loss = run.task.objective.losses(run.field(kept.s, kept.draw.x_t), kept.draw)["velocity"]
     assert float(loss) == pytest.approx(min(losses), rel=1e-6)
