@@ -73,7 +73,7 @@ class Adaptive(Solver):
 
     Reference: Dormand & Prince (1980); torchdiffeq, Chen (2018)
 
-    Use: the default.
+    Use: dopri5 by default; dopri8 for tight tolerances, the others for loose ones.
 
     Args:
         method: torchdiffeq's name.

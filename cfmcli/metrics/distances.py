@@ -22,6 +22,8 @@ def w1(x: Points, y: Points, a: Weights = None, b: Weights = None) -> float:
     Reference: Peyré & Cuturi (2019), arXiv 1803.00567, eq. 2.11 and prop. 2.2; solved by network
     simplex, Bonneel et al. (2011), doi 10.1145/2070781.2024192.
 
+    Use: the usual score of a left-out time; robust to a few far points.
+
     Args:
         x: cloud, shape (n, D).
         y: reference cloud, shape (m, D).
@@ -44,6 +46,8 @@ def w2(x: Points, y: Points, a: Weights = None, b: Weights = None) -> float:
 
     Reference: Peyré & Cuturi (2019), arXiv 1803.00567, eq. 2.11 and prop. 2.2; solved by network
     simplex, Bonneel et al. (2011), doi 10.1145/2070781.2024192.
+
+    Use: the usual score of a generator; the distance that optimal transport minimises.
 
     Args:
         x, y, a, b: the clouds and their weights, as for `w1`.
@@ -72,6 +76,8 @@ def sliced_w2(
 
     Reference: Bonneel et al. (2015), doi 10.1007/s10851-014-0506-3.
 
+    Use: many points or dimensions, where exact transport is too dear.
+
     Args:
         x, y, a, b: the clouds and their weights, as for `w1`.
         rng: where the directions come from; the same state gives the same number.
@@ -99,6 +105,8 @@ def energy_distance(x: Points, y: Points, a: Weights = None, b: Weights = None) 
     Reference: Székely & Rizzo (2013), doi 10.1016/j.jspi.2013.03.018; the root, as in
     scipy.stats.energy_distance.
 
+    Use: a quick check without any choice to make.
+
     Args:
         x, y, a, b: the clouds and their weights, as for `w1`.
 
@@ -124,6 +132,8 @@ def mmd(
 
     Reference: Gretton et al. (2012), JMLR 13:723-773, eq. 5 (the biased estimate), and sec. 8 for
     the median heuristic.
+
+    Use: two-sample comparisons at the scale of the bandwidth.
 
     Args:
         x, y, a, b: the clouds and their weights, as for `w1`.

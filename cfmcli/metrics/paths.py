@@ -14,6 +14,8 @@ def path_energy(velocities: Points, times: Points, a: Weights = None) -> float:
     Reference: Tong et al. (2024), arXiv 2302.00482, table 2; Benamou & Brenier (2000),
     doi 10.1007/s002110050002: over t in [0, 1], E >= W₂², with equality for optimal transport.
 
+    Use: what a flow spends; compare with the squared W2 of its ends.
+
     Args:
         velocities: velocity of each path at each time, shape (T, n, D), T >= 2.
         times: the times, shape (T,), increasing.
@@ -42,6 +44,8 @@ def normalized_path_energy(energy: float, w2_squared: float) -> float:
 
     Reference: Tong et al. (2024), arXiv 2302.00482, table 2.
 
+    Use: how far a flow is from optimal transport, comparable between tasks.
+
     Args:
         energy: path energy E over t in [0, 1].
         w2_squared: squared Wasserstein-2 distance of source and target, > 0.
@@ -69,6 +73,8 @@ def straightness(energy: float, start: Points, end: Points, a: Weights = None) -
 
     Reference: Pooladian et al. (2023), arXiv 2304.14772; Liu et al. (2022), arXiv 2209.03003;
     Lee et al. (2023), arXiv 2301.12003.
+
+    Use: whether few steps are enough.
 
     Args:
         energy: path energy E over t in [0, 1].
@@ -99,6 +105,8 @@ def curvature(paths: Points, a: Weights = None) -> float:
     length, and counts changes of speed along a straight line too.
 
     Reference: the distance metric of Bullitt et al. (2003), doi 10.1109/TMI.2003.816964.
+
+    Use: the shape of paths alone, whatever their pace.
 
     Args:
         paths: positions of each path at increasing times, shape (T, n, D), T >= 2; the arc is that
