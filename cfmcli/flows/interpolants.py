@@ -131,7 +131,7 @@ class Interpolant(ABC):
             sqrt(gamma^2) does not exist there.
         """
         mean, mean_rate = _rate(lambda s: self.mean(s, ends), t)
-        gamma, gamma_rate = self._latent_rate(t)
+        gamma, gamma_rate = self.latent_rates(t)
         velocity = mean_rate + gamma_rate * z
         return PathDraw(t, mean + gamma * z, velocity, mean_rate, z, gamma, gamma_rate)
 
@@ -152,11 +152,11 @@ class Interpolant(ABC):
         one, zero = torch.ones_like(t), torch.zeros_like(t)
         alpha, alpha_rate = _rate(lambda s: self.mean(s, Ends(one, zero)), t)
         beta, beta_rate = _rate(lambda s: self.mean(s, Ends(zero, one)), t)
-        gamma, gamma_rate = self._latent_rate(t)
+        gamma, gamma_rate = self.latent_rates(t)
         return Rates(alpha, beta, gamma, alpha_rate, beta_rate, gamma_rate)
 
-    def _latent_rate(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """gamma and d gamma/dt, which is put to 0 where gamma is."""
+    def latent_rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """gamma and d gamma/dt at times t, shaped as t; the rate is put to 0 where gamma is."""
         variance, rate = _rate(self.variance, t)
         gamma = variance.clamp_min(0).sqrt()
         return gamma, torch.where(gamma > 0, rate / (2 * gamma), torch.zeros_like(gamma))

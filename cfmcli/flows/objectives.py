@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.func import jvp
 
 from cfmcli.errors import ConfigError
 from cfmcli.flows.interpolants import Interpolant, PathDraw, Rates
@@ -37,10 +36,7 @@ class Place:
     @cached_property
     def latent(self) -> tuple[Tensor, Tensor]:
         """gamma and d gamma/dt, shape (B, 1) each."""
-        ones = torch.ones_like(self.t)
-        variance, rate, *_ = jvp(self.interpolant.variance, (self.t,), (ones,))
-        gamma = variance.sqrt()
-        return gamma, rate / (2 * gamma)
+        return self.interpolant.latent_rates(self.t)
 
 
 class Objective(ABC):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,12 +29,14 @@ class Estimate:
             bound of the log-density.
         effective: effective number of paths, (sum w)^2 / sum w^2, shape (B,), at least 1; where it
             is a small share of the paths, trust neither log_prob nor error.
+        nfe: evaluations of velocity and score for each chunk, at most.
     """
 
     log_prob: Tensor
     error: Tensor
     bound: Tensor
     effective: Tensor
+    nfe: int = 0
 
 
 def weigh(estimator: Estimator, journey: Journey, x: Tensor, means: Means) -> Carried:
@@ -108,7 +110,7 @@ def log_density(
     """
     found = weigh(estimator, journey, x, means)
     base = log_base(found.x.flatten(0, 1)).view_as(found.change)
-    return average(base + found.change, found.error)
+    return replace(average(base + found.change, found.error), nfe=found.nfe)
 
 
 def _through(

@@ -19,7 +19,7 @@ from cfmcli.flows.plans import IntArray
 from cfmcli.flows.reading import NO_SCORE, Drift, Guide
 from cfmcli.flows.sde import Process, StochasticSolver, denoise
 from cfmcli.flows.sde_likelihood import Leg as Stretch
-from cfmcli.flows.sde_likelihood import average, weigh
+from cfmcli.flows.sde_likelihood import log_density
 from cfmcli.flows.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.requests import Scoring
@@ -156,13 +156,12 @@ def estimate(
     def log_base(y: Tensor) -> Tensor:
         return torch.as_tensor(base.log_prob(y.double().cpu().numpy())).to(y)
 
+    points = flow.tensor(x, means.solver.double)
     with torch.no_grad():
-        found = weigh(estimator, journey_of, flow.tensor(x, means.solver.double), means)
-    known = log_base(found.x.flatten(0, 1)).view_as(found.change)
-    told = average(known + found.change, found.error)
+        told = log_density(estimator, journey_of, log_base, points, means)
     columns = (told.log_prob, told.error, told.bound, told.effective)
     values, error, bound, effective = (part.double().cpu().numpy() for part in columns)
-    return LogDensity(values, error, bound, effective, found.nfe)
+    return LogDensity(values, error, bound, effective, told.nfe)
 
 
 def dynamics(
