@@ -13,8 +13,8 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, DataError
-from cfmcli.flows.motion import motion
-from cfmcli.flows.solvers import Solver
+from cfmcli.flows.dynamics.motion import motion
+from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.model import AnySolver, LogProb
 from cfmcli.requests import Condition, Runtime, Scoring

@@ -43,57 +43,57 @@ def _in(module: str, **names: str) -> dict[str, Entry]:
 
 def _torchdiffeq(target: str, **names: str) -> dict[str, Entry]:
     """Solvers that share a class and differ by torchdiffeq's method name."""
-    where = f"cfmcli.flows.solvers:{target}"
+    where = f"cfmcli.flows.dynamics.solvers:{target}"
     return {name: Entry(where, {"method": name}, text) for name, text in names.items()}
 
 
 CATALOG: dict[str, dict[str, Entry]] = {
     "couplings": {
         **_in(
-            "flows.couplings",
+            "flows.coupling.couplings",
             independent="Independent",
             exact="Exact",
             sinkhorn="Sinkhorn",
             blocks="Blocks",
             paired="Paired",
         ),
-        **_in("flows.relaxed", unbalanced="Unbalanced", partial="Partial"),
-        **_in("flows.matching", stable="Stable", heuristic="Heuristic"),
-        **_in("flows.bijection", bsp="BinaryPartition"),
-        **_in("flows.semidiscrete", semidiscrete="SemiDiscrete"),
+        **_in("flows.coupling.relaxed", unbalanced="Unbalanced", partial="Partial"),
+        **_in("flows.coupling.matching", stable="Stable", heuristic="Heuristic"),
+        **_in("flows.coupling.bijection", bsp="BinaryPartition"),
+        **_in("flows.coupling.semidiscrete", semidiscrete="SemiDiscrete"),
     },
     "interpolants": {
         **_in(
-            "flows.interpolants",
+            "flows.path.interpolants",
             linear="Linear",
             trigonometric="Trigonometric",
             brownian="Brownian",
         ),
         **_in(
-            "flows.curves",
+            "flows.path.curves",
             spline="Spline",
             encdec="EncoderDecoder",
             vp="VariancePreserving",
         ),
         **_in(
-            "flows.onesided",
+            "flows.path.onesided",
             onesided_linear="OneSidedLinear",
             onesided_trigonometric="OneSidedTrigonometric",
             onesided_sbdm="OneSidedDiffusion",
             mirror="Mirror",
         ),
-        **_in("flows.learned", learned="Learned", learned_bridge="LearnedBridge"),
+        **_in("flows.path.learned", learned="Learned", learned_bridge="LearnedBridge"),
     },
     "objectives": {
-        **_in("flows.objectives", velocity="Velocity"),
-        "velocity+score": Entry("cfmcli.flows.latent_objectives:VelocityScore"),
-        "velocity+denoiser": Entry("cfmcli.flows.latent_objectives:VelocityDenoiser"),
-        "v+score": Entry("cfmcli.flows.latent_objectives:MeanVelocityScore"),
-        "v+denoiser": Entry("cfmcli.flows.latent_objectives:MeanVelocityDenoiser"),
-        **_in("flows.latent_objectives", denoiser="Denoiser"),
-        **_in("flows.objectives", static="Static"),
+        **_in("flows.objective.objectives", velocity="Velocity"),
+        "velocity+score": Entry("cfmcli.flows.objective.latent_objectives:VelocityScore"),
+        "velocity+denoiser": Entry("cfmcli.flows.objective.latent_objectives:VelocityDenoiser"),
+        "v+score": Entry("cfmcli.flows.objective.latent_objectives:MeanVelocityScore"),
+        "v+denoiser": Entry("cfmcli.flows.objective.latent_objectives:MeanVelocityDenoiser"),
+        **_in("flows.objective.latent_objectives", denoiser="Denoiser"),
+        **_in("flows.objective.objectives", static="Static"),
         "sf2m": Entry(
-            "cfmcli.flows.latent_objectives:VelocityScore",
+            "cfmcli.flows.objective.latent_objectives:VelocityScore",
             {"weighted": True},
             "Velocity and score of a bridge, the score weighted to unit variance: [SF]2M.",
         ),
@@ -118,10 +118,12 @@ CATALOG: dict[str, dict[str, Entry]] = {
             explicit_adams="Adams-Bashforth, multistep, order 4.",
             implicit_adams="Adams-Bashforth-Moulton, multistep with correction, order 4.",
         ),
-        **_in("flows.sde", euler_maruyama="EulerMaruyama", stochastic_heun="StochasticHeun"),
+        **_in(
+            "flows.dynamics.sde", euler_maruyama="EulerMaruyama", stochastic_heun="StochasticHeun"
+        ),
     },
     "diffusions": _in(
-        "flows.diffusions",
+        "flows.dynamics.diffusions",
         constant="Constant",
         bridge="Bridge",
         decreasing="Decreasing",
@@ -135,13 +137,17 @@ CATALOG: dict[str, dict[str, Entry]] = {
             gmm="GaussianMixture",
             kde="KernelDensity",
         ),
-        **_in("flows.flow_density", flow="FlowBase"),
+        **_in("flows.training.flow_density", flow="FlowBase"),
     },
     "transforms": _in(
         "data.transforms", none="Identity", standardize="Standardize", log1p="Log1p", pca="PCA"
     ),
-    "divergences": _in("flows.likelihood", auto="Auto", exact="Exact", hutchinson="Hutchinson"),
-    "estimators": _in("flows.estimators", ode="Ode", sde="Controlled", feynman_kac="FeynmanKac"),
+    "divergences": _in(
+        "flows.dynamics.likelihood", auto="Auto", exact="Exact", hutchinson="Hutchinson"
+    ),
+    "estimators": _in(
+        "flows.dynamics.estimators", ode="Ode", sde="Controlled", feynman_kac="FeynmanKac"
+    ),
     "metrics": _in(
         "metrics",
         w1="w1",

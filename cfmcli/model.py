@@ -16,17 +16,17 @@ from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.data.transforms import Chain
 from cfmcli.errors import ConfigError, DataError
-from cfmcli.flows.displacement import Displacement, Gap
-from cfmcli.flows.dynamics import Flow, Paths
+from cfmcli.flows.coupling.plans import IntArray
+from cfmcli.flows.dynamics.displacement import Displacement, Gap
+from cfmcli.flows.dynamics.flow import Flow, Paths
+from cfmcli.flows.dynamics.motion import Motion, motion
+from cfmcli.flows.dynamics.sde import StochasticSolver, deterministic
+from cfmcli.flows.dynamics.solvers import Adaptive, Solver
+from cfmcli.flows.dynamics.stochastic import LogDensity, dynamics, estimate, joined
 from cfmcli.flows.fields import Field
-from cfmcli.flows.motion import Motion, motion
-from cfmcli.flows.plans import IntArray
-from cfmcli.flows.reading import Guide, Reading
-from cfmcli.flows.sde import StochasticSolver, deterministic
-from cfmcli.flows.solvers import Adaptive, Solver
-from cfmcli.flows.stochastic import LogDensity, dynamics, estimate, joined
+from cfmcli.flows.objective.reading import Guide, Reading
 from cfmcli.flows.streams import Streams
-from cfmcli.flows.triple import Triple
+from cfmcli.flows.training.triple import Triple
 from cfmcli.recipe import Recipe
 from cfmcli.requests import OWN, PLAIN, Condition, Scoring
 from cfmcli.source import Source

@@ -10,8 +10,8 @@ from cfmcli import catalog
 from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud
 from cfmcli.errors import CfmWarning, ConfigError
+from cfmcli.flows.coupling.plans import IntArray, systematic
 from cfmcli.flows.densities import Base, Density, standard_normal
-from cfmcli.flows.plans import IntArray, systematic
 from cfmcli.flows.streams import Streams
 from cfmcli.requests import OWN, Condition
 

@@ -11,7 +11,7 @@ from cfmcli.data.times import Timeline
 from cfmcli.data.transforms import load_chain
 from cfmcli.errors import CheckpointError
 from cfmcli.flows.fields import MLP, Shape
-from cfmcli.flows.triple import Triple, path_state, restore_path
+from cfmcli.flows.training.triple import Triple, path_state, restore_path
 from cfmcli.model import Model
 from cfmcli.recipe import from_layers
 

@@ -11,7 +11,7 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor
 
-from cfmcli.flows.interpolants import Ends, Interpolant
+from cfmcli.flows.path.interpolants import Ends, Interpolant
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import cfmcli
 
 PACKAGE = Path(cfmcli.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-NUMERICS = [p for p in FILES if p.parent.name in ("data", "flows", "metrics")]
+NUMERICS = [p for p in FILES if p.relative_to(PACKAGE).parts[0] in ("data", "flows", "metrics")]
 HEAVY = ("torch", "ot", "pandas", "anndata", "scanpy", "matplotlib", "scipy", "sklearn", "pyarrow")
 MOST_LINES = 400
 

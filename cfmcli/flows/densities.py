@@ -9,7 +9,7 @@ import numpy as np
 
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
-from cfmcli.flows.plans import systematic
+from cfmcli.flows.coupling.plans import systematic
 
 MAX_COMPONENTS = 16
 MAX_POINTS = 10_000

@@ -5,9 +5,9 @@ import numpy as np
 from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.errors import ConfigError
-from cfmcli.flows.couplings import Independent, Paired
-from cfmcli.flows.interpolants import Linear
-from cfmcli.flows.triple import Triple
+from cfmcli.flows.coupling.couplings import Independent, Paired
+from cfmcli.flows.path.interpolants import Linear
+from cfmcli.flows.training.triple import Triple
 from cfmcli.recipe import Recipe
 
 

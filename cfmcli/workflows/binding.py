@@ -14,10 +14,10 @@ from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
-from cfmcli.flows.cells import CellPairs
-from cfmcli.flows.chains import ChainedPairs, Chains
-from cfmcli.flows.couplings import Coupling, Independent, Paired
-from cfmcli.flows.pairing import (
+from cfmcli.flows.coupling.cells import CellPairs
+from cfmcli.flows.coupling.chains import ChainedPairs, Chains
+from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired
+from cfmcli.flows.coupling.pairing import (
     STRIDE,
     BatchedPairs,
     CloudSource,
@@ -29,8 +29,8 @@ from cfmcli.flows.pairing import (
     PooledPairs,
     measured,
 )
-from cfmcli.flows.plans import ProductPlan
-from cfmcli.flows.semidiscrete import SemiDiscrete, fit_potential
+from cfmcli.flows.coupling.plans import ProductPlan
+from cfmcli.flows.coupling.semidiscrete import SemiDiscrete, fit_potential
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import runtime

@@ -18,9 +18,9 @@ from cfmcli.data.table import Table
 from cfmcli.errors import CheckpointError, ConfigError, DataError
 from cfmcli.flows.fields import Field, Shape
 from cfmcli.flows.streams import Streams
-from cfmcli.flows.tasks import Task
-from cfmcli.flows.training import Record, Schedule, Trainer, weight_decay
-from cfmcli.flows.triple import Triple, settle_path
+from cfmcli.flows.training.tasks import Task
+from cfmcli.flows.training.trainer import Record, Schedule, Trainer, weight_decay
+from cfmcli.flows.training.triple import Triple, settle_path
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import FitRequest, Interrupted, Listener, Outcome, Progress, Runtime

@@ -12,8 +12,8 @@ from cfmcli import metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.errors import DataError
-from cfmcli.flows.dynamics import Paths
-from cfmcli.flows.solvers import Solver
+from cfmcli.flows.dynamics.flow import Paths
+from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, as_solver
 from cfmcli.workflows import runtime

@@ -8,8 +8,8 @@ import torch
 from cfmcli import catalog, io
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics import TANGENTS
-from cfmcli.flows.stochastic import dynamics
+from cfmcli.flows.dynamics.flow import TANGENTS
+from cfmcli.flows.dynamics.stochastic import dynamics
 from cfmcli.model import LogProb, Model, with_tolerances
 from cfmcli.requests import LikelihoodRequest, Listener, Outcome, Runtime, Scoring
 from cfmcli.workflows import points, results, runtime, verbs

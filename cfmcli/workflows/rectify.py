@@ -10,7 +10,7 @@ from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.table import Array
 from cfmcli.data.times import TimeMap
 from cfmcli.errors import ConfigError
-from cfmcli.flows.reading import Guide
+from cfmcli.flows.objective.reading import Guide
 from cfmcli.headers import MODEL
 from cfmcli.model import Model, as_solver
 from cfmcli.recipe import Recipe, option

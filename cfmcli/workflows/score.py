@@ -8,7 +8,7 @@ import numpy as np
 from cfmcli import metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
-from cfmcli.flows.couplings import Exact
+from cfmcli.flows.coupling.couplings import Exact
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, as_solver
 

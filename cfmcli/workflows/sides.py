@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli.data.table import Array
-from cfmcli.flows.plans import systematic
+from cfmcli.flows.coupling.plans import systematic
 
 Codes = npt.NDArray[np.intp]
 

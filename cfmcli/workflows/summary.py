@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from cfmcli.flows.streams import Streams
-from cfmcli.flows.training import Record
+from cfmcli.flows.training.trainer import Record
 from cfmcli.model import Model
 from cfmcli.workflows import score
 from cfmcli.workflows.prepare import Prepared

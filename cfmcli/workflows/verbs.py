@@ -9,8 +9,8 @@ from cfmcli import catalog, io, stored
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics import CHUNK
-from cfmcli.flows.motion import Deterministic, Motion, motion
+from cfmcli.flows.dynamics.flow import CHUNK
+from cfmcli.flows.dynamics.motion import Deterministic, Motion, motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, with_tolerances
 from cfmcli.requests import (

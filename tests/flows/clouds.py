@@ -3,8 +3,8 @@
 import numpy as np
 
 from cfmcli.data.table import Array
-from cfmcli.flows.couplings import Coupling
-from cfmcli.flows.plans import Plan
+from cfmcli.flows.coupling.couplings import Coupling
+from cfmcli.flows.coupling.plans import Plan
 
 
 def solve(coupling: Coupling, x0: Array, x1: Array, *weights: Array, seed: int = 0) -> Plan:

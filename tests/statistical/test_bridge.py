@@ -14,9 +14,9 @@ from cfmcli import metrics
 from cfmcli.api import Model
 from cfmcli.data import toys
 from cfmcli.data.table import Array
-from cfmcli.flows.diffusions import Constant
-from cfmcli.flows.sde import StochasticHeun
-from cfmcli.flows.stochastic import Noise, wander
+from cfmcli.flows.dynamics.diffusions import Constant
+from cfmcli.flows.dynamics.sde import StochasticHeun
+from cfmcli.flows.dynamics.stochastic import Noise, wander
 from cfmcli.flows.streams import Streams
 from tests.statistical.figures import Figures, carry
 

@@ -19,7 +19,7 @@ import cfmcli
 from cfmcli import catalog
 from cfmcli.api import Model
 from cfmcli.data.table import Array
-from cfmcli.flows.likelihood import density_change
+from cfmcli.flows.dynamics.likelihood import density_change
 from cfmcli.model import as_solver
 from tests.statistical.figures import Figures
 

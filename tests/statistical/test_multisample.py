@@ -13,7 +13,7 @@ from cfmcli import catalog
 from cfmcli.api import Model
 from cfmcli.data import toys
 from cfmcli.data.table import Array
-from cfmcli.flows.couplings import Coupling
+from cfmcli.flows.coupling.couplings import Coupling
 from tests.statistical.figures import Figures
 
 pytestmark = pytest.mark.slow

@@ -12,9 +12,9 @@ from cfmcli import catalog
 from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.errors import ConfigError
-from cfmcli.flows.couplings import Exact
-from cfmcli.flows.interpolants import Linear
-from cfmcli.flows.objectives import Velocity
+from cfmcli.flows.coupling.couplings import Exact
+from cfmcli.flows.objective.objectives import Velocity
+from cfmcli.flows.path.interpolants import Linear
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import assemble
 

@@ -12,13 +12,13 @@ from cfmcli.data.conditions import Conditions, fit_conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError
-from cfmcli.flows.couplings import Blocks, Coupling, Exact, Independent, Paired, Sinkhorn
-from cfmcli.flows.interpolants import Linear
-from cfmcli.flows.objectives import Velocity
-from cfmcli.flows.pairing import PairSource
-from cfmcli.flows.plans import PairPlan
+from cfmcli.flows.coupling.couplings import Blocks, Coupling, Exact, Independent, Paired, Sinkhorn
+from cfmcli.flows.coupling.pairing import PairSource
+from cfmcli.flows.coupling.plans import PairPlan
+from cfmcli.flows.objective.objectives import Velocity
+from cfmcli.flows.path.interpolants import Linear
 from cfmcli.flows.streams import Streams
-from cfmcli.flows.tasks import Task
+from cfmcli.flows.training.tasks import Task
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import assemble, binding
 from cfmcli.workflows.binding import Binder

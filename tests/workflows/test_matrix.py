@@ -14,8 +14,8 @@ import cfmcli
 from cfmcli import catalog, checkpoint
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics import Flow
-from cfmcli.flows.reading import Guide
+from cfmcli.flows.dynamics.flow import Flow
+from cfmcli.flows.objective.reading import Guide
 from cfmcli.model import Model, as_solver
 from cfmcli.stored import load, pack
 from cfmcli.workflows import binding

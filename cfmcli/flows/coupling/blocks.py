@@ -1,0 +1,177 @@
+"""Block refinement: a nearly optimal plan of whole clouds, in linear time and memory.
+
+A coarse plan between cells of points comes first. Each round then splits the pairs of the plan
+into blocks of neighbouring pairs and solves transport exactly inside every block. The marginals
+stay exact, the cost never rises, and a permutation stays a permutation.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cfmcli.data.table import Array
+from cfmcli.flows.coupling.plans import (
+    IntArray,
+    PairPlan,
+    merge_pairs,
+    pair_costs,
+    squared_distances,
+    summed,
+)
+from cfmcli.flows.coupling.simplex import quantised, solve
+
+TOLERANCE = 1e-3
+"""The first round that lowers the cost by no more than this share is the last."""
+
+CELLS_PER_SIZE = 4
+"""Cells of the coarse plan, as a multiple of the size of a block."""
+
+
+class Problem(NamedTuple):
+    """Two weighted clouds.
+
+    Args:
+        x0: source points, shape (n0, D).
+        x1: target points, shape (n1, D).
+        q0: masses of the source in whole quanta, shape (n0,), >= 0.
+        q1: masses of the target in whole quanta, shape (n1,), of the same sum.
+    """
+
+    x0: Array
+    x1: Array
+    q0: Array
+    q1: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The sizes (n0, n1) of the clouds."""
+        return len(self.x0), len(self.x1)
+
+
+class Items(NamedTuple):
+    """Pairs (i, j) with their masses in quanta, shape (k,) each."""
+
+    i: IntArray
+    j: IntArray
+    mass: Array
+
+
+class _Cells(NamedTuple):
+    """A cloud in cells: the points cell after cell, and the mass and mean of each cell."""
+
+    order: IntArray
+    mass: Array
+    mean: Array
+
+
+def refined_plan(
+    x0: Array,
+    x1: Array,
+    weights: tuple[Array, Array],
+    size: int,
+    rounds: int,
+    rng: np.random.Generator,
+) -> PairPlan:
+    """A plan close to the optimal one for the squared distance.
+
+    Args:
+        x0: source points, shape (n0, D), float64.
+        x1: target points, shape (n1, D), float64.
+        weights: weights of both clouds, shapes (n0,) and (n1,), > 0.
+        size: points of the larger cloud in a block, >= 2; a block holds at most 2 `size` pairs.
+        rounds: largest number of rounds, >= 0.
+        rng: source of the random splits.
+
+    Returns:
+        A sparse plan whose marginals are the weights; optimal where neither cloud has more
+        than 4 `size` points.
+    """
+    problem = Problem(x0, x1, *quantised(*weights))
+    items = _coarse_plan(problem, CELLS_PER_SIZE * size, rng)
+    if max(problem.shape) > CELLS_PER_SIZE * size:
+        items = _refine(problem, items, size, rounds, rng)
+    return PairPlan(items.i, items.j, items.mass / problem.q0.sum(), problem.shape)
+
+
+def _refine(
+    problem: Problem, items: Items, size: int, rounds: int, rng: np.random.Generator
+) -> Items:
+    """Rounds of exact transport inside blocks, until one gains too little."""
+    cost = _cost(problem, items)
+    for _ in range(rounds):
+        midpoints = problem.x0[items.i] + problem.x1[items.j]
+        count = -(-max(*problem.shape, len(items.i) // 2) // size)
+        blocks = _split(midpoints, count, rng)
+        solved = [_solve_block(problem, items, block) for block in blocks]
+        i, j, mass = (np.concatenate(column) for column in zip(*solved, strict=True))
+        items = Items(*merge_pairs(i, j, mass, problem.shape))
+        before, cost = cost, _cost(problem, items)
+        if before - cost <= TOLERANCE * before:
+            break
+    return items
+
+
+def _cost(problem: Problem, items: Items) -> float:
+    """The total cost of the items."""
+    return float(items.mass @ pair_costs(problem.x0, problem.x1, items.i, items.j))
+
+
+def _solve_block(problem: Problem, items: Items, block: IntArray) -> Items:
+    """The best items with the same masses of rows and columns as those of a block."""
+    rows, row = np.unique(items.i[block], return_inverse=True)
+    columns, column = np.unique(items.j[block], return_inverse=True)
+    mass = items.mass[block]
+    cost = squared_distances(problem.x0[rows], problem.x1[columns])
+    i, j, mass = solve(summed(row, mass), summed(column, mass), cost)
+    return Items(rows[i], columns[j], mass)
+
+
+def _split(points: Array, count: int, rng: np.random.Generator) -> list[IntArray]:
+    """Split points into blocks of equal size, halving along random differences of members."""
+    blocks, stack = [], [(np.arange(len(points)), count)]
+    while stack:
+        block, count = stack.pop()
+        if count == 1:
+            blocks.append(block)
+            continue
+        a, b = rng.choice(len(block), 2, replace=False)
+        members = points[block]
+        cut = len(block) * (count // 2) // count
+        order = np.argpartition(members @ (members[a] - members[b]), cut)
+        stack.append((block[order[cut:]], count - count // 2))
+        stack.append((block[order[:cut]], count // 2))
+    return blocks
+
+
+def _coarse_plan(problem: Problem, cells: int, rng: np.random.Generator) -> Items:
+    """The optimal plan between cells, handed down to their points in any order."""
+    x0, x1, q0, q1 = problem
+    source, target = _cells(x0, q0, cells, rng), _cells(x1, q1, cells, rng)
+    p, q, flow = solve(source.mass, target.mass, squared_distances(source.mean, target.mean))
+    # A flow from cell p to cell q is a piece of p's mass and a piece of q's: cut both clouds
+    # into their pieces, put the pieces in one order, and match piece with piece.
+    i, _, mass0 = _north_west(q0[source.order], flow)
+    by_target = np.lexsort((p, q))
+    j, piece, mass1 = _north_west(q1[target.order], flow[by_target])
+    line = np.argsort(by_target[piece], kind="stable")
+    left, right, mass = _north_west(mass0, mass1[line])
+    return Items(source.order[i[left]], target.order[j[line[right]]], mass)
+
+
+def _cells(x: Array, quanta: Array, count: int, rng: np.random.Generator) -> _Cells:
+    """Split a cloud into cells of equal size."""
+    blocks = _split(x, min(count, len(x)), rng)
+    order = np.concatenate(blocks)
+    starts = np.cumsum([0, *(len(block) for block in blocks[:-1])])
+    mass = np.add.reduceat(quanta[order], starts)
+    moment = np.add.reduceat(quanta[order, None] * x[order], starts)
+    return _Cells(order, mass, moment / np.maximum(mass, 1.0)[:, None])
+
+
+def _north_west(mass0: Array, mass1: Array) -> tuple[IntArray, IntArray, Array]:
+    """Match two lines of mass in their order: positions on both, and the mass matched."""
+    ends0, ends1 = np.cumsum(mass0), np.cumsum(mass1)
+    ends = np.union1d(ends0, ends1)
+    ends = ends[ends > 0]
+    mass = np.diff(ends, prepend=0.0)
+    return np.searchsorted(ends0, ends), np.searchsorted(ends1, ends), mass

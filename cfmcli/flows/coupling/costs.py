@@ -1,0 +1,77 @@
+"""Costs: what a coupling pays for a pair, under the names that SciPy and POT give to distances."""
+
+import numpy as np
+
+from cfmcli.catalog import did_you_mean
+from cfmcli.data.table import Array
+from cfmcli.errors import ConfigError, NumericsError
+from cfmcli.flows.coupling.plans import squared_distances
+
+SQUARED = "sqeuclidean"
+
+METRICS = (
+    SQUARED,
+    "euclidean",
+    "cosine",
+    "cityblock",
+    "chebyshev",
+    "correlation",
+    "canberra",
+    "braycurtis",
+    "mahalanobis",
+    "minkowski",
+    "seuclidean",
+    "hamming",
+    "jaccard",
+)
+"""The distances of numbers, not of truth values, that POT's `ot.dist` and SciPy's `cdist` know."""
+
+
+def check_metric(coupling: str, metric: str) -> None:
+    """Refuse an unknown cost.
+
+    Args:
+        coupling: name of the coupling, for the message.
+        metric: name of a cost.
+
+    Raises:
+        ConfigError: it is not one of `METRICS`.
+    """
+    if metric not in METRICS:
+        raise ConfigError(f"{coupling}: unknown cost '{metric}'.{did_you_mean(metric, METRICS)}")
+
+
+def cost_matrix(x0: Array, x1: Array, metric: str) -> Array:
+    """Costs of all pairs.
+
+    Args:
+        x0: source points, shape (n0, D).
+        x1: target points, shape (n1, D).
+        metric: one of `METRICS`.
+
+    Returns:
+        Costs, shape (n0, n1), float64, >= 0.
+
+    Raises:
+        NumericsError: some are not finite, or the metric is not defined for these points.
+    """
+    if metric == SQUARED:
+        return squared_distances(x0, x1)
+    from scipy.spatial.distance import cdist
+
+    points = np.asarray(x0, np.float64), np.asarray(x1, np.float64)
+    try:
+        with np.errstate(all="ignore"):
+            costs: Array = cdist(*points, metric)
+    except (ValueError, np.linalg.LinAlgError) as cause:
+        raise NumericsError(
+            f"The cost '{metric}' is not defined for {len(x0)} source and {len(x1)} target points "
+            f"in {x0.shape[1]} dimensions ({cause}); use cost=euclidean."
+        ) from None
+    if not np.isfinite(costs).all():
+        raise NumericsError(
+            f"The cost '{metric}' between {len(x0)} source and {len(x1)} target points is not "
+            "finite everywhere (a zero vector has no angle, a constant feature no scale); use "
+            "cost=euclidean, or look for missing and extreme values."
+        )
+    return np.maximum(costs, 0.0)

@@ -1,0 +1,261 @@
+"""Pairing: where pairs (x0, x1) come from during training, block by block.
+
+A block is a run of steps whose pairs are drawn at once. Pairs depend on (seed, block) alone, so a
+resumed run sees the pairs that the uninterrupted one would have seen.
+
+What is drawn are rows: the point itself, then what travels with it. `Layout` says which columns
+are which.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.quasirandom import SobolEngine
+
+from cfmcli.data.table import Array
+from cfmcli.flows.coupling.couplings import Coupling
+from cfmcli.flows.coupling.plans import Plan, systematic
+from cfmcli.flows.streams import Streams
+
+Points = npt.NDArray[np.float32]
+PLAN_LIFE = 40
+EDGE = 2.0**-32
+"""Keeps points of the unit cube away from its faces, which are at infinity."""
+STRIDE = 1_000_000
+"""Sets the random streams of groups apart: no run has so many segments."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a row: D coordinates, C numbers of a condition, and perhaps a tangent.
+
+    Args:
+        dim: dimension D.
+        conditions: width C of a condition.
+        tangents: whether D numbers dx/dt follow, in units of the gap.
+    """
+
+    dim: int
+    conditions: int = 0
+    tangents: bool = False
+
+    def ends(self, x0: Points, x1: Points) -> tuple[Points, ...]:
+        """(x0, x1) or (x0, x1, v0, v1) of rows, shape (n, D) each."""
+        points = x0[:, : self.dim], x1[:, : self.dim]
+        if not self.tangents:
+            return points
+        start = self.dim + self.conditions
+        return *points, x0[:, start:], x1[:, start:]
+
+    def condition(self, x1: Points) -> Points:
+        """The condition of pairs, which is their target's, shape (n, C)."""
+        return x1[:, self.dim : self.dim + self.conditions]
+
+
+class PointSource(ABC):
+    """Points at one end of a segment."""
+
+    @abstractmethod
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        """n rows in random order, shape (n, D + C)."""
+
+
+@dataclass(frozen=True)
+class CloudSource(PointSource):
+    """A finite cloud, drawn by systematic resampling of its weights.
+
+    Args:
+        points: shape (m, D).
+        weights: shape (m,), sum 1.
+    """
+
+    points: Array
+    weights: Array
+
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        """Each point floor or ceil of n w times."""
+        return self.points[systematic(self.weights, n, rng)]
+
+
+@dataclass(frozen=True)
+class NormalSource(PointSource):
+    """The standard normal N(0, I), each point under a condition that is drawn apart from it.
+
+    Points are scrambled Sobol points in random order: each is normal, and together they fill the
+    normal more evenly than independent ones, so a coupling's target gets its due everywhere.
+
+    Reference: Owen (1997), doi 10.1214/aos/1031594731 (scrambled nets)
+
+    Args:
+        dim: dimension D.
+        conditions: conditions to draw from, shape (m, C), or None.
+        weights: of the conditions, shape (m,), sum 1, or None.
+    """
+
+    dim: int
+    conditions: Array | None = None
+    weights: Array | None = None
+
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        """Fresh points."""
+        seed = int(rng.integers(2**31))
+        engine = SobolEngine(self.dim, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+        uniform = engine.draw(n, dtype=torch.float64).clamp(EDGE, 1 - EDGE)
+        points = rng.permutation(torch.special.ndtri(uniform).numpy())
+        if self.conditions is None or self.weights is None:
+            return points
+        return np.hstack((points, self.conditions[systematic(self.weights, n, rng)]))
+
+    def independent(self, n: int, rng: np.random.Generator) -> Array:
+        """n rows that know nothing of each other, for statistics that count on it."""
+        points = rng.standard_normal((n, self.dim))
+        if self.conditions is None or self.weights is None:
+            return points
+        drawn = rng.choice(len(self.weights), n, p=self.weights)
+        return np.hstack((points, self.conditions[drawn]))
+
+
+class PairSource(ABC):
+    """Pairs (x0, x1) of one segment."""
+
+    @abstractmethod
+    def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
+        """n pairs for a block of steps, each of shape (n, D)."""
+
+
+@dataclass(frozen=True)
+class PlannedPairs(PairSource):
+    """Pairs of one plan over whole clouds: solved once, drawn for ever.
+
+    Args:
+        x0: rows of the source cloud, shape (n0, D + C).
+        x1: rows of the target cloud, shape (n1, D + C).
+        plan: their coupling.
+    """
+
+    x0: Array
+    x1: Array
+    plan: Plan
+
+    def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
+        """Pairs by their mass in the plan."""
+        i, j = self.plan.draw(n, streams.numpy("pairs", segment, block))
+        return self.x0[i].astype(np.float32), self.x1[j].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class BatchedPairs(PairSource):
+    """Pairs coupled inside minibatches of fresh points.
+
+    Reference: Tong et al. (2024), arXiv 2302.00482, sec. 3.2; Pooladian et al. (2023),
+        arXiv 2304.14772, sec. 4
+
+    Args:
+        source: points at t = 0.
+        target: points at t = 1.
+        coupling: solved on each minibatch.
+        size: points per minibatch, at least 1.
+        ruler: factor of each column where distances are measured, shape (D + C,); 1 for None.
+    """
+
+    source: PointSource
+    target: PointSource
+    coupling: Coupling
+    size: int
+    ruler: Array | None = None
+
+    def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
+        """Pairs of as many minibatches as n needs."""
+        rng = streams.numpy("pairs", segment, block)
+        count = -(-n // self.size)
+        x0 = self.source.draw(count * self.size, rng)
+        x1 = self.target.draw(count * self.size, rng)
+        weights = np.full(self.size, 1 / self.size)
+        for start in range(0, count * self.size, self.size):
+            rows = slice(start, start + self.size)
+            ends = measured(x0[rows], self.ruler), measured(x1[rows], self.ruler)
+            i, j = self.coupling.plan(*ends, weights, weights, rng).draw(self.size, rng)
+            x0[rows], x1[rows] = x0[rows][i], x1[rows][j]
+        return x0[:n].astype(np.float32), x1[:n].astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class PooledPairs(PairSource):
+    """Pairs of plans between pools of fresh source points and a whole target cloud.
+
+    For a source without end, such as N(0, I): a pool stands in for it, is coupled to the whole
+    target once, serves some blocks, and is drawn anew.
+
+    Args:
+        source: points at t = 0.
+        x1: rows of the target cloud, shape (n1, D + C).
+        w1: its weights, shape (n1,).
+        coupling: solved once a pool.
+        size: points of a pool.
+        ruler: factor of each column where distances are measured, shape (D + C,); 1 for None.
+    """
+
+    source: PointSource
+    x1: Array
+    w1: Array
+    coupling: Coupling
+    size: int
+    ruler: Array | None = None
+
+    def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
+        """Pairs by their mass in the plan of the block's pool."""
+        pool = self._pool(block // PLAN_LIFE, segment, streams)
+        return pool.draw(block, n, segment, streams)
+
+    def mean_cost(self, segment: int, streams: Streams, dim: int) -> float:
+        """Mean squared distance of the pairs of the first pool, in their first D columns."""
+        first = self._pool(0, segment, streams)
+        return first.plan.mean_cost(first.x0[:, :dim], first.x1[:, :dim])
+
+    @cached_property
+    def _pool(self) -> Callable[[int, int, Streams], PlannedPairs]:
+        """The coupled pool of a number; the last one is kept."""
+        return lru_cache(maxsize=1)(self._solve)
+
+    def _solve(self, number: int, segment: int, streams: Streams) -> PlannedPairs:
+        """Draw and couple the pool of that number."""
+        rng = streams.numpy("pool", segment, number)
+        x0 = self.source.draw(self.size, rng)
+        w0 = np.full(self.size, 1 / self.size)
+        ends = measured(x0, self.ruler), measured(self.x1, self.ruler)
+        return PlannedPairs(x0, self.x1, self.coupling.plan(*ends, w0, self.w1, rng))
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedPairs(PairSource):
+    """Pairs made inside groups, such as the classes of a label.
+
+    Args:
+        groups: a source of pairs for each group.
+        shares: how much of the target each group is, shape (G,), sum 1.
+    """
+
+    groups: tuple[PairSource, ...]
+    shares: Array
+
+    def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
+        """Pairs of all groups by their shares, in random order."""
+        rng = streams.numpy("groups", segment, block)
+        counts = np.bincount(systematic(self.shares, n, rng), minlength=len(self.groups))
+        drawn = [
+            group.draw(block, int(count), segment + k * STRIDE, streams)
+            for k, (group, count) in enumerate(zip(self.groups, counts, strict=True))
+        ]
+        order = rng.permutation(n)
+        x0, x1 = (np.concatenate(part)[order] for part in zip(*drawn, strict=True))
+        return x0, x1
+
+
+def measured(rows: Array, ruler: Array | None) -> Array:
+    """Rows as couplings see them: each column times its factor, those without one left out."""
+    return rows if ruler is None else rows[:, ruler > 0] * ruler[ruler > 0]

@@ -1,0 +1,1 @@
+"""Dynamics: points carried along a trained flow, with or without noise, and their densities."""

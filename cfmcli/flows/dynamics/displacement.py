@@ -1,0 +1,124 @@
+"""Displacement: optimal pairs moved along straight lines, a flow that needs no training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cfmcli.data.table import Array
+from cfmcli.data.times import Timeline
+from cfmcli.flows.coupling.plans import IntArray, Plan
+from cfmcli.flows.dynamics.flow import Paths, journey
+
+SAME = 1e-9
+"""Distance, relative and absolute, within which pairs are at one place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gap:
+    """The pairs of one gap.
+
+    Args:
+        x0: source cloud, shape (n0, D).
+        x1: target cloud, shape (n1, D).
+        plan: their coupling.
+    """
+
+    x0: Array
+    x1: Array
+    plan: Plan
+
+    def moves(self, x: Array, t: float, rng: np.random.Generator) -> Array:
+        """The displacement of the pair that is nearest to each point at path time t, (n, D).
+
+        Where several pairs are at that place, one is drawn by its mass.
+        """
+        from scipy.spatial import cKDTree
+
+        i, j, mass = self._pairs
+        start, end = self.x0[i], self.x1[j]
+        tree = cKDTree(start + t * (end - start))
+        nearest, _ = tree.query(x)
+        found = tree.query_ball_point(x, nearest * (1 + SAME) + SAME)
+        pair = _one_of_each(found, mass, rng)
+        return np.asarray(end[pair] - start[pair])
+
+    @cached_property
+    def _pairs(self) -> tuple[IntArray, IntArray, Array]:
+        """The pairs that carry mass."""
+        return self.plan.arrays()
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """Displacement interpolation: x0 + t (x1 - x0) for the pairs (x0, x1) of a plan.
+
+    Points of a cloud move with their pair; any other point moves as the nearest pair does.
+
+    Reference: McCann (1997), doi 10.1006/aima.1997.1634
+
+    Args:
+        gaps: the pairs between each two snapshots.
+        timeline: the clock tau of the snapshots.
+    """
+
+    gaps: tuple[Gap, ...]
+    timeline: Timeline
+
+    def paths(self, x: Array, times: Sequence[float], *unused: Any) -> Paths:
+        """Carry points through clock times, forward or backward; nothing is integrated.
+
+        Args:
+            x: points at the first time, shape (n, D).
+            times: clock times, at least one, in either direction, repeats allowed.
+            unused: solver and condition of flows that have some.
+
+        Raises:
+            ConfigError: if a time lies outside the snapshots.
+        """
+        inner = [self.timeline.inner(time) for time in times]
+        found = {inner[0]: np.asarray(x, dtype=np.float64)}
+        energy = np.zeros(len(x))
+        rng = np.random.default_rng(0)
+        place = found[inner[0]]
+        for leg in journey(inner, self.timeline.segments):
+            first = leg.times[0]
+            move = self.gaps[leg.segment].moves(place, first - leg.segment, rng)
+            start = place
+            for s in leg.times[1:]:
+                place = start + (s - first) * move
+                found[s] = place
+            energy += (move**2).sum(axis=1) * abs(leg.times[-1] - first)
+        return Paths(np.stack([found[s] for s in inner]), energy, 0)
+
+    def velocity(self, x: Array, time: float, *, forward: bool = True, guide: Any = None) -> Array:
+        """Velocity dx/dtau of the nearest pair, per unit of the clock, shape (n, D).
+
+        Args:
+            x: points, shape (n, D).
+            time: clock time; at a snapshot the gap after it counts, or the one before.
+            forward: which gap counts at a snapshot.
+            guide: unused: there are no conditions.
+        """
+        s = self.timeline.inner(time)
+        segment = min(int(s), self.timeline.segments - 1)
+        if not forward and s == segment and segment > 0:
+            segment -= 1
+        moves = self.gaps[segment].moves(x, s - segment, np.random.default_rng(0))
+        return moves / self.timeline.span(segment)
+
+
+def _one_of_each(
+    groups: Sequence[Sequence[int]], mass: Array, rng: np.random.Generator
+) -> IntArray:
+    """One member of each group, drawn by its mass."""
+    ends = np.cumsum([len(group) for group in groups])
+    members = np.concatenate([np.sort(np.asarray(group, dtype=np.intp)) for group in groups])
+    line = np.cumsum(mass[members])
+    last = line[ends - 1]
+    first = np.concatenate([[0.0], last[:-1]])
+    place = np.searchsorted(line, first + rng.random(len(groups)) * (last - first), side="right")
+    starts = np.concatenate([[0], ends[:-1]])
+    return np.asarray(members[np.clip(place, starts, ends - 1)])

@@ -1,0 +1,202 @@
+"""Dynamics: a trained field as a flow on the clock of its snapshots."""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from dataclasses import field as member
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfmcli.data.table import Array
+from cfmcli.data.times import Timeline
+from cfmcli.flows.dynamics.solvers import Solver, State
+from cfmcli.flows.fields import Field
+from cfmcli.flows.objective.reading import Drift, Guide, Reading
+
+CHUNK = 4096
+TANGENTS = 2**14
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Points carried through times.
+
+    Args:
+        points: positions at each time, shape (T, n, D).
+        energy: integral of |dx/ds|^2 over the inner clock, shape (n,).
+        nfe: evaluations of the field for each chunk of points, at most.
+    """
+
+    points: Array
+    energy: Array
+    nfe: int
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A stretch of a journey inside one gap.
+
+    Args:
+        segment: the gap.
+        times: inner times, at least two, strictly monotone.
+    """
+
+    segment: int
+    times: list[float]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The flow of a field, in flow coordinates.
+
+    Args:
+        field: the trained heads, functions of inner time s, x and a condition.
+        timeline: the clock tau of the snapshots.
+        reading: what the heads mean.
+    """
+
+    field: Field
+    timeline: Timeline
+    reading: Reading = member(default_factory=Reading)
+
+    def paths(
+        self, x: Array, times: Sequence[float], solver: Solver, guide: Guide | None = None
+    ) -> Paths:
+        """Carry points through clock times, forward or backward: dx/ds = b(s, x).
+
+        Args:
+            x: points at the first time, shape (n, D).
+            times: clock times, at least one, in either direction, repeats allowed.
+            solver: integrator.
+            guide: the condition of each point, where the flow has conditions.
+
+        Raises:
+            ConfigError: if a time lies outside the snapshots.
+            NumericsError: if the integration fails.
+        """
+        inner = [self.timeline.inner(time) for time in times]
+        legs = journey(inner, self.timeline.segments)
+        if not legs:
+            return Paths(np.repeat(x[None], len(inner), axis=0), np.zeros(len(x)), 0)
+        found = {s: np.empty(x.shape) for s in inner}
+        energy = np.zeros(len(x))
+        most = 0
+        for rows in chunks(len(x), CHUNK):
+            start = self.tensor(x[rows], solver.double)
+            zero = torch.zeros(len(start), dtype=start.dtype, device=start.device)
+            found[inner[0]][rows], spent = x[rows], 0
+            for leg in legs:
+                drift = self.drift(leg.segment, guide, rows, solver.double)
+                with torch.no_grad():
+                    states, nfe = solver.solve(_Derivative(drift), (start, zero), leg.times)
+                for s, (place, _) in zip(leg.times, states, strict=True):
+                    if s in found:
+                        found[s][rows] = place.double().cpu().numpy()
+                start, spent = states[-1][0], spent + nfe
+                energy[rows] += states[-1][1].abs().double().cpu().numpy()
+            most = max(most, spent)
+        return Paths(np.stack([found[s] for s in inner]), energy, most)
+
+    def velocity(
+        self, x: Array, time: float, *, forward: bool = True, guide: Guide | None = None
+    ) -> Array:
+        """Velocity dx/dtau in flow coordinates per unit of the clock, shape (n, D).
+
+        Args:
+            x: points, shape (n, D).
+            time: clock time; at a snapshot the gap after it counts, or the one before.
+            forward: which gap counts at a snapshot.
+            guide: the condition of each point, where the flow has conditions.
+        """
+        s = self.timeline.inner(time)
+        segment = min(int(s), self.timeline.segments - 1)
+        if not forward and s == segment and segment > 0:
+            segment -= 1
+        found = np.empty(x.shape)
+        for rows in chunks(len(x), CHUNK):
+            part = self.tensor(x[rows], False)
+            with torch.no_grad():
+                clock = torch.full((len(part), 1), s, dtype=part.dtype, device=part.device)
+                value = self.drift(segment, guide, rows).velocity(clock, part)
+                found[rows] = value.double().cpu().numpy()
+        return found / self.timeline.span(segment)
+
+    def drift(
+        self,
+        segment: int,
+        guide: Guide | None = None,
+        rows: slice = slice(None),
+        double: bool = False,
+    ) -> Drift:
+        """Velocity and score of a gap.
+
+        Args:
+            segment: the gap.
+            guide: the condition of each point, where the flow has conditions.
+            rows: the points in question.
+            double: in float64.
+        """
+        network = self._double if double else self.field
+        if guide is not None:
+            values = self.tensor(guide.of(rows).values.cpu().numpy(), double)
+            guide = replace(guide, values=values)
+        return Drift(network, self.reading, segment, guide)
+
+    @cached_property
+    def _double(self) -> Field:
+        """The field in float64."""
+        return deepcopy(self.field).double()
+
+    def tensor(self, x: Array, double: bool) -> Tensor:
+        """Points on the field's device."""
+        device = next(self.field.parameters()).device
+        return torch.as_tensor(x, dtype=torch.float64 if double else torch.float32).to(device)
+
+
+def journey(times: Sequence[float], segments: int) -> list[Leg]:
+    """Inner times as legs that end at the knots 0, 1, ..., where the field may bend sharply.
+
+    Args:
+        times: inner times in [0, segments], monotone, repeats allowed.
+        segments: number of gaps.
+
+    Returns:
+        Legs in order; none where all times are one.
+    """
+    legs: list[Leg] = []
+    for a, b in pairwise(times):
+        if a == b:
+            continue
+        low, high = sorted((a, b))
+        knots = [float(k) for k in range(1, segments) if low < k < high]
+        stops = [a, *(knots if a < b else knots[::-1]), b]
+        for u, v in pairwise(stops):
+            segment = min(max(int(min(u, v)), 0), segments - 1)
+            if legs and legs[-1].segment == segment:
+                legs[-1].times.append(v)
+            else:
+                legs.append(Leg(segment, [u, v]))
+    return legs
+
+
+@dataclass(frozen=True)
+class _Derivative:
+    """d(x, energy)/ds = (b, |b|^2)."""
+
+    drift: Drift
+
+    def __call__(self, s: Tensor, state: State) -> State:
+        """The velocity and its square."""
+        x = state[0]
+        velocity = self.drift.velocity(s.to(x.dtype).expand(len(x), 1), x)
+        return velocity, velocity.square().sum(dim=1)
+
+
+def chunks(n: int, size: int) -> Iterator[slice]:
+    """Slices that cover n rows."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))

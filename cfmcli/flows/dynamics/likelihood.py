@@ -1,0 +1,192 @@
+"""Likelihood: how a flow's density changes along its paths.
+
+log p_s(x_s) = log p_0(x_0) - integral over [0, s] of div b(u, x_u) du (instantaneous change of
+variables). Only the divergence needs care: exact, or estimated with random probes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.solvers import Solver, State
+
+VectorField = Callable[[Tensor, Tensor], Tensor]
+EXACT_UP_TO = 64
+
+
+class Divergence(ABC):
+    """A way to get div b = tr(db/dx) from directional derivatives e . (db/dx) e."""
+
+    @abstractmethod
+    def directions(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Directions e for the points x of shape (B, D): shape (P, B, D) or (P, 1, D)."""
+
+    @abstractmethod
+    def stochastic(self, dim: int) -> bool:
+        """Whether the P terms are estimates to average; else they are parts to add up."""
+
+
+@dataclass(frozen=True)
+class Exact(Divergence):
+    """Exact trace: the D directional derivatives of one batched forward-mode pass.
+
+    Reference: Chen et al. (2018), arXiv 1806.07366, eq. 8
+
+    Use: up to some tens of dimensions; its cost grows with D.
+    """
+
+    def directions(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """The unit vectors."""
+        return torch.eye(x.shape[1], dtype=x.dtype, device=x.device)[:, None]
+
+    def stochastic(self, dim: int) -> bool:
+        """No."""
+        return False
+
+
+@dataclass(frozen=True)
+class Hutchinson(Divergence):
+    """Hutchinson's estimate with Rademacher probes: E[e . (db/dx) e] = tr(db/dx).
+
+    A probe is kept along a whole path, so that the integrand stays smooth; several independent
+    probes give the standard error.
+
+    Reference: Grathwohl et al. (2019), arXiv 1810.01367, eq. 7
+
+    Use: many dimensions.
+
+    Args:
+        probes: independent probes for each point, at least 2.
+
+    Raises:
+        ConfigError: if there are fewer than 2 probes.
+    """
+
+    probes: int = 8
+
+    def __post_init__(self) -> None:
+        if self.probes < 2:
+            raise ConfigError(
+                f"hutchinson:probes={self.probes}: expected at least 2, for a standard error."
+            )
+
+    def directions(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Random signs."""
+        shape = (self.probes, *x.shape)
+        signs = torch.randint(0, 2, shape, generator=generator, dtype=torch.int8)
+        return (2 * signs - 1).to(x)
+
+    def stochastic(self, dim: int) -> bool:
+        """Yes."""
+        return True
+
+
+@dataclass(frozen=True)
+class Auto(Divergence):
+    """Exact up to 64 dimensions, Hutchinson with 8 probes beyond.
+
+    Use: the default.
+    """
+
+    def directions(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Those of the choice."""
+        return self._choice(x.shape[1]).directions(x, generator)
+
+    def stochastic(self, dim: int) -> bool:
+        """Beyond 64 dimensions."""
+        return self._choice(dim).stochastic(dim)
+
+    def _choice(self, dim: int) -> Divergence:
+        """Exact or Hutchinson."""
+        return Exact() if dim <= EXACT_UP_TO else Hutchinson()
+
+
+@dataclass(frozen=True)
+class Change:
+    """Where paths end, and what their density has lost on the way.
+
+    Args:
+        x: end points, shape (B, D).
+        loss: integral of the divergence along the path, shape (B,).
+        error: its standard error, shape (B,); zero where exact.
+        nfe: evaluations of the field.
+    """
+
+    x: Tensor
+    loss: Tensor
+    error: Tensor
+    nfe: int
+
+
+def density_change(
+    velocity: VectorField,
+    x: Tensor,
+    times: tuple[float, float],
+    divergence: Divergence,
+    solver: Solver,
+    generator: torch.Generator,
+) -> Change:
+    """Carry points along a flow together with the integral of its divergence.
+
+    log p_end(x_end) = log p_start(x_start) - integral of div b.
+
+    Reference: Chen et al. (2018), arXiv 1806.07366, eq. 8; Albergo et al. (2023),
+        arXiv 2303.08797, sec. 2.6
+
+    Args:
+        velocity: b(s, x) with s of shape (B, 1) and x of shape (B, D).
+        x: points at the first time, shape (B, D).
+        times: inner times of start and end.
+        divergence: how the trace is obtained.
+        solver: integrator; its error control covers points and divergence.
+        generator: source of random probes.
+
+    Raises:
+        NumericsError: if the integration fails.
+    """
+    directions = divergence.directions(x, generator)
+    stochastic = divergence.stochastic(x.shape[1])
+    start = torch.zeros(
+        len(x), len(directions) if stochastic else 1, dtype=x.dtype, device=x.device
+    )
+    if times[0] == times[1]:
+        return Change(x, start[:, 0], start[:, 0], 0)
+
+    def derivative(s: Tensor, state: State) -> State:
+        clock = s.to(x.dtype).expand(len(x), 1)
+        rate, terms = traces(lambda y: velocity(clock, y), state[0], directions)
+        return rate, terms if stochastic else terms.sum(dim=1, keepdim=True)
+
+    states, nfe = solver.solve(derivative, (x, start), list(times), steer=2)
+    end, losses = states[-1]
+    count = losses.shape[1]
+    error = losses.std(dim=1) / count**0.5 if stochastic else torch.zeros_like(losses[:, 0])
+    return Change(end, losses.mean(dim=1), error, nfe)
+
+
+def traces(
+    function: Callable[[Tensor], Tensor], x: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A vector field and its derivatives e . (db/dx) e along directions.
+
+    Args:
+        function: b, shape (B, D) -> (B, D).
+        x: points, shape (B, D).
+        directions: e, shape (P, B, D) or (P, 1, D).
+
+    Returns:
+        b at x, shape (B, D), and the derivatives, shape (B, P).
+    """
+
+    def along(e: Tensor) -> tuple[Tensor, Tensor]:
+        tangent = e.expand_as(x)
+        value, change, *_ = jvp(function, (x,), (tangent,))
+        return value, (change * tangent).sum(dim=1)
+
+    found: tuple[Tensor, Tensor] = vmap(along, out_dims=(None, 1))(directions)  # type: ignore[arg-type]
+    return found

@@ -1,0 +1,311 @@
+"""Stochastic dynamics: processes that share the densities of a flow, and their solvers."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from cfmcli import catalog
+from cfmcli.errors import ConfigError, NumericsError
+from cfmcli.flows.dynamics.diffusions import Epsilon
+from cfmcli.flows.dynamics.likelihood import VectorField
+from cfmcli.flows.dynamics.solvers import Solver
+
+
+@dataclass(frozen=True)
+class Process:
+    """Velocity, score and diffusion of one gap: dX = (b +- epsilon s) dt + sqrt(2 epsilon) dW.
+
+    The sign is that of the direction in time, so that both directions keep the densities rho_t
+    whose velocity is b and whose score is s. With epsilon = 0 both are the flow dX = b dt.
+
+    Reference: Albergo et al. (2023), arXiv 2303.08797 (forward and backward SDEs)
+
+    Args:
+        velocity: b(t, x) with t of shape (B, 1), in [0, 1], and x of shape (B, D).
+        score: grad log rho_t(x), the same shapes; None will do where epsilon = 0.
+        epsilon: diffusion level t -> epsilon(t) >= 0, for t of shape (1, 1).
+        margin: score and epsilon are taken at times no closer to 0 and 1 than this.
+        still: whether epsilon is 0 throughout, so that this is the flow.
+    """
+
+    velocity: VectorField
+    score: VectorField | None
+    epsilon: Epsilon
+    margin: float = 0.0
+    still: bool = False
+
+    def velocity_at(self, t: float, x: Tensor) -> Tensor:
+        """b(t, x), shape (B, D)."""
+        return self.velocity(_clock(t, x), x)
+
+    def score_at(self, t: float, x: Tensor) -> Tensor:
+        """The score, shape (B, D).
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        if self.score is None:
+            raise ConfigError(
+                "Stochastic dynamics need a score, and this flow has none: fit an objective that "
+                "learns the score."
+            )
+        return self.score(_clock(self._inside(t), x), x)
+
+    def epsilon_at(self, t: float) -> float:
+        """epsilon(t)."""
+        return float(self.epsilon(torch.full((1, 1), self._inside(t), dtype=torch.float64)))
+
+    def drift(self, t: float, x: Tensor, sign: float) -> Tensor:
+        """The field b + sign epsilon s, shape (B, D); no score is asked for where epsilon = 0."""
+        velocity, epsilon = self.velocity_at(t, x), self.epsilon_at(t)
+        return velocity + sign * epsilon * self.score_at(t, x) if epsilon else velocity
+
+    def against(self) -> "Process":
+        """The process with its score reversed, whose drift one way is this one's the other way."""
+        score = self.score
+        return replace(self, score=score and (lambda t, x: -score(t, x)))
+
+    def _inside(self, t: float) -> float:
+        """The time, kept away from the ends."""
+        return min(max(t, self.margin), 1 - self.margin)
+
+
+def _clock(t: float, x: Tensor) -> Tensor:
+    """The time of each point, shape (B, 1)."""
+    return torch.full((len(x), 1), t, dtype=x.dtype, device=x.device)
+
+
+@dataclass
+class Meter:
+    """Counts evaluations of velocity and score.
+
+    Args:
+        count: evaluations so far; a pass that also takes derivatives counts once.
+    """
+
+    count: int = 0
+
+    def watch(self, process: Process) -> Process:
+        """The process, its evaluations counted here."""
+        score = process.score and self._counted(process.score)
+        return replace(process, velocity=self._counted(process.velocity), score=score)
+
+    def _counted(self, function: VectorField) -> VectorField:
+        """The function, its evaluations counted."""
+
+        def call(s: Tensor, x: Tensor) -> Tensor:
+            self.count += 1
+            return function(s, x)
+
+        return call
+
+
+class StochasticSolver(ABC):
+    """Integrates a process through times of one gap, with a fixed number of steps."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Steps per gap."""
+
+    @abstractmethod
+    def step(
+        self, process: Process, x: Tensor, times: tuple[float, float], generator: torch.Generator
+    ) -> Tensor:
+        """One step of points x, shape (B, D), from the first time to the second."""
+
+    def grid(self, start: float, end: float) -> list[float]:
+        """Equal steps from one time to another, both included."""
+        count = max(1, math.ceil(abs(end - start) * self.steps - 1e-9))
+        return [start + (end - start) * k / count for k in range(count)] + [end]
+
+    def solve(
+        self, process: Process, x: Tensor, times: list[float], generator: torch.Generator
+    ) -> tuple[list[Tensor], int]:
+        """The points at each of the times, and the number of evaluations of b and s.
+
+        The noise is drawn step by step for all points at once, so a given generator belongs to
+        given points: carry points in chunks with a generator each.
+
+        Args:
+            process: what to integrate.
+            x: points at the first time, shape (B, D).
+            times: times in [0, 1], at least one, strictly monotone; descending times integrate
+                the backward equation.
+            generator: source of the noise, on the CPU.
+
+        Raises:
+            ConfigError: if epsilon > 0 and there is no score.
+            NumericsError: if the points leave the finite numbers.
+        """
+        meter = Meter()
+        watched, states = meter.watch(process), [x]
+        for start, end in pairwise(times):
+            here = states[-1]
+            for span in pairwise(self.grid(start, end)):
+                here = self.step(watched, here, span, generator)
+            states.append(here)
+        check_finite(states[-1])
+        return states, meter.count
+
+
+@dataclass(frozen=True)
+class EulerMaruyama(StochasticSolver):
+    """Euler-Maruyama, weak order 1: one evaluation of velocity and score a step.
+
+    x' = x + h (b +- epsilon s) + sqrt(2 epsilon |h|) xi, all at the time where the step begins.
+
+    Reference: Kloeden & Platen (1992), ch. 14
+
+    Use: stochastic dynamics where Heun's second evaluation costs too much.
+
+    Args:
+        steps: steps per gap, at least 1.
+
+    Raises:
+        ConfigError: if steps is below 1.
+    """
+
+    steps: int = 200
+
+    def __post_init__(self) -> None:
+        _check_steps("euler-maruyama", self.steps)
+
+    def step(
+        self, process: Process, x: Tensor, times: tuple[float, float], generator: torch.Generator
+    ) -> Tensor:
+        """One step."""
+        start, h = times[0], times[1] - times[0]
+        noise = _noise(x, 2 * process.epsilon_at(start) * abs(h), generator)
+        return x + h * process.drift(start, x, math.copysign(1, h)) + noise
+
+
+@dataclass(frozen=True)
+class StochasticHeun(StochasticSolver):
+    """Heun with additive noise, weak order 2: two evaluations of velocity and score a step.
+
+    With f = b +- epsilon s and a noise n of variance (epsilon(t) + epsilon(t')) |h|, the step from
+    t to t' = t + h is x' = x + h/2 (f(t, x) + f(t', x + h f(t, x) + n)) + n.
+
+    Reference: Kloeden & Platen (1992), ch. 15 (predictor-corrector, additive noise)
+
+    Use: the default of stochastic dynamics.
+
+    Args:
+        steps: steps per gap, at least 1.
+
+    Raises:
+        ConfigError: if steps is below 1.
+    """
+
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        _check_steps("stochastic-heun", self.steps)
+
+    def step(
+        self, process: Process, x: Tensor, times: tuple[float, float], generator: torch.Generator
+    ) -> Tensor:
+        """One step."""
+        start, end = times
+        h, sign = end - start, math.copysign(1, end - start)
+        spread = process.epsilon_at(start) + process.epsilon_at(end)
+        noise = _noise(x, spread * abs(h), generator)
+        slope = process.drift(start, x, sign)
+        ahead = process.drift(end, x + h * slope + noise, sign)
+        return x + h / 2 * (slope + ahead) + noise
+
+
+def _noise(x: Tensor, variance: float, generator: torch.Generator) -> Tensor:
+    """Normal noise of the shape and precision of x; nothing is drawn for a variance of 0."""
+    if variance == 0:
+        return torch.zeros_like(x)
+    draw = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    return math.sqrt(variance) * draw.to(x.device)
+
+
+def _check_steps(name: str, steps: int) -> None:
+    """Refuse fewer than one step."""
+    if steps < 1:
+        raise ConfigError(f"{name}:steps={steps}: expected at least 1.")
+
+
+def check_finite(x: Tensor) -> None:
+    """Refuse stochastic paths that have left the finite numbers.
+
+    Raises:
+        NumericsError: if some have.
+    """
+    if not bool(x.isfinite().all()):
+        raise NumericsError(
+            "The stochastic dynamics left the finite numbers: use more steps, a smaller diffusion "
+            "or one that vanishes at the ends (bridge, gamma), and check that the points lie where "
+            "the model has learnt."
+        )
+
+
+def denoise(x: Tensor, eta: Tensor, here: tuple[float, float], end: tuple[float, float]) -> Tensor:
+    """The last step along a one-sided path x_t = alpha z + beta x1, free of noise.
+
+    x' = (beta' / beta) x + (alpha' - alpha beta' / beta) eta: the path on which z = eta stays, and
+    so exact for a constant denoiser; it equals the flow as the step goes to 0. Stochastic dynamics
+    stop where alpha is small, and this step leads them to t = 1, where alpha = 0.
+
+    Reference: Albergo et al. (2023), arXiv 2303.08797 (one-sided interpolants)
+
+    Args:
+        x: points at t, shape (B, D).
+        eta: the denoiser E[z | x_t = x], shape (B, D).
+        here: alpha and beta at t, beta above 0.
+        end: alpha and beta at the end of the step.
+
+    Returns:
+        Points at the end, shape (B, D).
+    """
+    ratio = end[1] / here[1]
+    return ratio * x + (end[0] - here[0] * ratio) * eta
+
+
+def deterministic(solver: Solver | StochasticSolver | str) -> Solver:
+    """A solver for deterministic dynamics, from itself or its spec.
+
+    Raises:
+        ConfigError: if the spec is wrong, or names a solver for stochastic dynamics.
+    """
+    found = catalog.build("solvers", solver) if isinstance(solver, str) else solver
+    if isinstance(found, Solver):
+        return found
+    raise ConfigError(
+        f"The solver {_label(solver)} is for stochastic dynamics, and these are deterministic: "
+        f"use one of {_fitting(Solver)}, or give a diffusion."
+    )
+
+
+def stochastic(solver: Solver | StochasticSolver | str) -> StochasticSolver:
+    """A solver for stochastic dynamics, from itself or its spec.
+
+    Raises:
+        ConfigError: if the spec is wrong, or names a solver for deterministic dynamics.
+    """
+    found = catalog.build("solvers", solver) if isinstance(solver, str) else solver
+    if isinstance(found, StochasticSolver):
+        return found
+    raise ConfigError(
+        f"The solver {_label(solver)} is for deterministic dynamics, and these are stochastic: "
+        f"use one of {_fitting(StochasticSolver)}, or no diffusion."
+    )
+
+
+def _label(solver: Solver | StochasticSolver | str) -> str:
+    """What the user calls a solver."""
+    return solver if isinstance(solver, str) else type(solver).__name__
+
+
+def _fitting(kind: type) -> str:
+    """The names of the solvers of one kind."""
+    names = catalog.names("solvers")
+    return ", ".join(n for n in names if issubclass(catalog.entry("solvers", n).load(), kind))

@@ -1,0 +1,129 @@
+"""Likelihood of stochastic dynamics: weighted paths through all gaps, averaged."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from cfmcli.flows.dynamics.estimators import Carried, Estimator, Means, Ode
+from cfmcli.flows.dynamics.sde import Process
+
+Leg = tuple[Process, tuple[float, float]]
+Journey = Callable[[Tensor], Sequence[Leg]]
+LogDensity = Callable[[Tensor], Tensor]
+TANGENTS = 2**14
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Log-densities from weighted paths, in nats.
+
+    Args:
+        log_prob: logarithm of the mean weight, shape (B,); too low by half its squared error, in
+            the mean.
+        error: its standard error, shape (B,), 0 where exact; from the spread of the weights, so
+            too small where few of them dominate.
+        bound: mean logarithm of the weights, shape (B,), at most log_prob: in the mean a lower
+            bound of the log-density.
+        effective: effective number of paths, (sum w)^2 / sum w^2, shape (B,), at least 1; where it
+            is a small share of the paths, trust neither log_prob nor error.
+        nfe: evaluations of velocity and score for each chunk, at most.
+    """
+
+    log_prob: Tensor
+    error: Tensor
+    bound: Tensor
+    effective: Tensor
+    nfe: int = 0
+
+
+def weigh(estimator: Estimator, journey: Journey, x: Tensor, means: Means) -> Carried:
+    """Carry every path of every point through gaps, a chunk of points at a time.
+
+    Args:
+        estimator: how densities are obtained.
+        journey: index -> the processes and times of one gap after the other, from the points to
+            where the density is known; row r of a process's state is a path of point index[r].
+        x: points, shape (B, D).
+        means: what to compute with.
+
+    Returns:
+        End points, shape (P, B, D), changes and errors, shape (P, B), and the evaluations for each
+        chunk, at most.
+
+    Raises:
+        ConfigError: if the estimator needs a score and there is none.
+        NumericsError: if the paths leave the finite numbers.
+    """
+    rows = max(1, TANGENTS // (estimator.paths * x.shape[1]))
+    points = torch.arange(len(x), device=x.device)
+    chunks = [points[k : k + rows] for k in range(0, max(len(x), 1), rows)]
+    parts = [_through(estimator, journey, x, chunk, means) for chunk in chunks]
+    return Carried(
+        torch.cat([part.x for part in parts], dim=1),
+        torch.cat([part.change for part in parts], dim=1),
+        torch.cat([part.error for part in parts], dim=1),
+        max(part.nfe for part in parts),
+    )
+
+
+def average(log_weights: Tensor, errors: Tensor) -> Estimate:
+    """The log-density that weighted paths estimate: log w averaged as log mean exp.
+
+    Args:
+        log_weights: log w = log rho_end(Y_end) + change, shape (P, B).
+        errors: their standard errors by probes, shape (P, B).
+    """
+    count = len(log_weights)
+    total = log_weights.logsumexp(dim=0)
+    shares = (log_weights - total).exp()
+    effective = 1 / shares.square().sum(dim=0)
+    # The delta method: var(log mean w) = var(w) / (P mean(w)^2).
+    spread = (count / effective - 1).clamp_min(0) / max(count - 1, 1)
+    probes = (shares * errors).square().sum(dim=0)
+    return Estimate(
+        total - math.log(count),
+        (spread + probes).sqrt(),
+        log_weights.mean(dim=0),
+        effective,
+    )
+
+
+def log_density(
+    estimator: Estimator, journey: Journey, log_base: LogDensity, x: Tensor, means: Means
+) -> Estimate:
+    """The log-density of a model at points, whose own origin has a known density.
+
+    Args:
+        estimator: how densities are obtained.
+        journey: index -> the processes and times of one gap after the other, from the points to
+            where the density is known; row r of a process's state is a path of point index[r].
+        log_base: log rho_end, shape (N, D) -> (N,).
+        x: points, shape (B, D).
+        means: what to compute with.
+
+    Raises:
+        ConfigError: if the estimator needs a score and there is none.
+        NumericsError: if the paths leave the finite numbers.
+    """
+    found = weigh(estimator, journey, x, means)
+    base = log_base(found.x.flatten(0, 1)).view_as(found.change)
+    return replace(average(base + found.change, found.error), nfe=found.nfe)
+
+
+def _through(
+    estimator: Estimator, journey: Journey, x: Tensor, chunk: Tensor, means: Means
+) -> Carried:
+    """Every path of a chunk of points through all gaps."""
+    index = chunk.repeat(estimator.paths)
+    y = x[index]
+    change, variance, nfe = torch.zeros_like(y[:, 0]), torch.zeros_like(y[:, 0]), 0
+    for process, times in journey(index):
+        how = Ode() if process.still else estimator
+        found = how.carry(process, y, times, means)
+        y, change, nfe = found.x, change + found.change, nfe + found.nfe
+        variance = variance + found.error.square()
+    shape = (estimator.paths, len(chunk))
+    return Carried(y.view(*shape, x.shape[1]), change.view(shape), variance.sqrt().view(shape), nfe)

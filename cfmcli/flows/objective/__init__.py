@@ -1,0 +1,1 @@
+"""Objectives: what is regressed on a path, and how the heads are read."""

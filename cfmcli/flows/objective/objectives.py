@@ -1,0 +1,175 @@
+"""Objectives: which heads are regressed on what, and the dynamics they imply."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from cfmcli.errors import ConfigError
+from cfmcli.flows.path.interpolants import Interpolant, PathDraw, Rates
+
+Outputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A time and points at which heads were read.
+
+    Args:
+        t: path time, shape (B, 1).
+        x: points, shape (B, D).
+        interpolant: the path that the heads were trained on.
+    """
+
+    t: Tensor
+    x: Tensor
+    interpolant: Interpolant
+
+    @cached_property
+    def rates(self) -> Rates:
+        """The coefficients of a path with a linear mean, and their rates."""
+        return self.interpolant.rates(self.t)
+
+    @cached_property
+    def latent(self) -> tuple[Tensor, Tensor]:
+        """gamma and d gamma/dt, shape (B, 1) each."""
+        return self.interpolant.latent_rates(self.t)
+
+
+class Objective(ABC):
+    """A regression whose minimiser drives the flow.
+
+    Attributes:
+        heads: names of the network outputs.
+        has_score: whether they tell the score.
+        needs_latent: whether the path needs a latent z to regress on.
+        needs_normal: whether the path has to start from N(0, I), as a one-sided path does.
+        margin: distance of t from the ends below which the heads cannot be read.
+        antithetic: whether each path is drawn twice, with z and -z.
+    """
+
+    heads: ClassVar[tuple[str, ...]]
+    has_score: ClassVar[bool] = False
+    needs_latent: ClassVar[bool] = False
+    needs_normal: ClassVar[bool] = False
+    margin: ClassVar[float] = 0.0
+    antithetic: bool
+
+    @abstractmethod
+    def losses(self, outputs: Outputs, draw: PathDraw) -> dict[str, Tensor]:
+        """The loss of each head.
+
+        Args:
+            outputs: head name -> network output at (t, x_t), shape (B, D).
+            draw: the path draw that the outputs belong to.
+
+        Returns:
+            Head name -> scalar loss; training minimises their sum.
+        """
+
+    @abstractmethod
+    def lengths(self) -> dict[str, int]:
+        """The power of length in which the loss of each head is measured."""
+
+    @abstractmethod
+    def velocity(self, outputs: Outputs, place: Place) -> Tensor:
+        """The velocity b = E[dx_t/dt | x_t] that the heads imply, shape (B, D)."""
+
+    @abstractmethod
+    def score(self, outputs: Outputs, place: Place) -> Tensor | None:
+        """The score grad log rho_t that the heads imply, shape (B, D), or None."""
+
+
+@dataclass(frozen=True)
+class Velocity(Objective):
+    """Velocity regression: E |b(t, x_t) - dx_t/dt|^2 / D, minimised by b = E[dx_t/dt | x_t].
+
+    Reference: Tong et al. (2024), arXiv 2302.00482, Thm 3.2; Lipman et al. (2023),
+        arXiv 2210.02747, Thm 2
+
+    Use: deterministic flows; every pair of coupling and interpolant.
+
+    Args:
+        antithetic: draw each path with z and -z, where the rate of its latent is not bounded.
+    """
+
+    antithetic: bool = True
+    heads: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def losses(self, outputs: Outputs, draw: PathDraw) -> dict[str, Tensor]:
+        """Mean squared error of the velocity head."""
+        return {"velocity": error(outputs["velocity"], draw.velocity)}
+
+    def lengths(self) -> dict[str, int]:
+        """By head."""
+        return {"velocity": 2}
+
+    def velocity(self, outputs: Outputs, place: Place) -> Tensor:
+        """The head itself."""
+        return outputs["velocity"]
+
+    def score(self, outputs: Outputs, place: Place) -> None:
+        """Not told."""
+
+
+@dataclass(frozen=True)
+class Static(Objective):
+    """Nothing is learnt: points move with the pairs of the coupling, along straight lines.
+
+    Reference: McCann (1997), doi 10.1006/aima.1997.1634 (displacement interpolation)
+
+    Use: the baseline that every trained flow has to beat.
+    """
+
+    heads: ClassVar[tuple[str, ...]] = ()
+
+    def losses(self, outputs: Outputs, draw: PathDraw) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def lengths(self) -> dict[str, int]:
+        """None."""
+        return {}
+
+    def velocity(self, outputs: Outputs, place: Place) -> Tensor:
+        """Not told by heads.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("The objective static has no heads to read a velocity from.")
+
+    def score(self, outputs: Outputs, place: Place) -> None:
+        """Not told."""
+
+
+def score_from_velocity(velocity: Tensor, place: Place) -> Tensor:
+    """The score of a path whose x0 is N(0, I) and independent of x1, from its velocity.
+
+    With x_t = a z + beta x1 and a^2 = alpha^2 + gamma^2,
+    s = (beta b - (d beta/dt) x) / (a (a d beta/dt - beta da/dt)), and s = -x / a^2 where beta = 0.
+
+    Reference: Albergo & Vanden-Eijnden (2022), arXiv 2209.15571 (score of a Gaussian source)
+
+    Args:
+        velocity: b at the place, shape (B, D).
+        place: time, points and path.
+
+    Returns:
+        The score, shape (B, D).
+    """
+    r = place.rates
+    scale = (r.alpha.square() + r.gamma.square()).sqrt()
+    rate = (r.alpha * r.alpha_rate + r.gamma * r.gamma_rate) / scale
+    alone = r.beta == 0
+    bent = torch.where(alone, 1.0, scale * (scale * r.beta_rate - r.beta * rate))
+    found = (r.beta * velocity - r.beta_rate * place.x) / bent
+    return torch.where(alone, -place.x / scale.square(), found)
+
+
+def error(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared error of a head, a scalar."""
+    return (found - wanted).square().mean()

@@ -1,0 +1,165 @@
+"""Reading: how a field's heads become the velocity and the score of a gap."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from cfmcli.errors import ConfigError
+from cfmcli.flows.fields import Field
+from cfmcli.flows.objective.objectives import (
+    Objective,
+    Outputs,
+    Place,
+    Velocity,
+    score_from_velocity,
+)
+from cfmcli.flows.path.interpolants import Interpolant, Linear
+
+FROM_VELOCITY = 1e-3
+"""Distance from the ends at which a score is no longer read off a velocity."""
+
+NO_SCORE = (
+    "This run has no score, so its dynamics cannot be stochastic: a velocity tells the score only "
+    "of an independent Gaussian source. Fit with --method sf2m or si, or with --source gaussian "
+    "--coupling independent."
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the heads were trained on, and so what they mean.
+
+    Args:
+        objective: what each head was regressed on.
+        interpolant: along which path.
+        normal_source: x0 is N(0, I) and independent of x1, so the velocity tells the score.
+    """
+
+    objective: Objective = field(default_factory=Velocity)
+    interpolant: Interpolant = field(default_factory=Linear)
+    normal_source: bool = False
+
+    @property
+    def has_score(self) -> bool:
+        """Whether there is a score, so that dynamics may be stochastic."""
+        return self.objective.has_score or self.normal_source
+
+    @cached_property
+    def margin(self) -> float:
+        """How far from the ends of a gap t keeps when a velocity is read."""
+        return max(self.interpolant.t_margin, self.objective.margin)
+
+    @cached_property
+    def score_margin(self) -> float:
+        """How far from the ends of a gap t keeps when a score is read."""
+        return self.margin if self.objective.has_score else max(self.margin, FROM_VELOCITY)
+
+    def noise(self, t: Tensor) -> Tensor:
+        """Variance of all that is normal and apart from x1 in x_t, shaped as t."""
+        variance = self.interpolant.variance(t)
+        if not self.normal_source:
+            return variance
+        return variance + self.interpolant.rates(t).alpha.square()
+
+    def ends_at(self, t: float) -> tuple[float, float]:
+        """With a normal source, a and beta of x_t = a z + beta x1."""
+        clock = torch.full((1, 1), t, dtype=torch.float64)
+        return float(self.noise(clock).sqrt()), float(self.interpolant.rates(clock).beta)
+
+    def eta(self, velocity: Tensor, t: float, x: Tensor) -> Tensor:
+        """With a normal source, E[z | x_t = x] of x_t = a z + beta x1 from its velocity, (B, D).
+
+        b = (d beta/dt / beta) x + (da/dt - a (d beta/dt) / beta) eta.
+        """
+        r = self.interpolant.rates(torch.full((1, 1), t, dtype=torch.float64))
+        scale = (r.alpha.square() + r.gamma.square()).sqrt()
+        rate = (r.alpha * r.alpha_rate + r.gamma * r.gamma_rate) / scale
+        growth = r.beta_rate / r.beta
+        return (velocity - float(growth) * x) / float(rate - scale * growth)
+
+    def velocity(self, outputs: Outputs, t: Tensor, x: Tensor) -> Tensor:
+        """The velocity at path times t, shape (B, 1), and points x, shape (B, D)."""
+        return self.objective.velocity(outputs, self._place(t, x, self.margin))
+
+    def score(self, outputs: Outputs, t: Tensor, x: Tensor) -> Tensor:
+        """The score there, shape (B, D).
+
+        Raises:
+            ConfigError: if the heads do not tell it.
+        """
+        place = self._place(t, x, self.score_margin)
+        found = self.objective.score(outputs, place)
+        if found is not None:
+            return found
+        if not self.normal_source:
+            raise ConfigError(NO_SCORE)
+        return score_from_velocity(self.objective.velocity(outputs, place), place)
+
+    def _place(self, t: Tensor, x: Tensor, margin: float) -> Place:
+        """Time, kept away from the ends, and points."""
+        return Place(t.clamp(margin, 1 - margin), x, self.interpolant)
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """The condition that points are carried under.
+
+    Args:
+        values: one condition a point, shape (B, C).
+        guidance: w of classifier-free guidance: 0 leaves the condition out, 1 is the conditional
+            flow itself, more exaggerates it.
+    """
+
+    values: Tensor
+    guidance: float = 1.0
+
+    def of(self, index: slice | Tensor) -> "Guide":
+        """The conditions of some points."""
+        return Guide(self.values[index], self.guidance)
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """Velocity and score of one gap, as functions of inner time s = segment + t and points.
+
+    Args:
+        field: the trained heads.
+        reading: what they mean.
+        segment: the gap.
+        guide: the condition, None where the field has none.
+    """
+
+    field: Field
+    reading: Reading
+    segment: int = 0
+    guide: Guide | None = None
+
+    def velocity(self, s: Tensor, x: Tensor) -> Tensor:
+        """b(s, x) for s of shape (B, 1) and x of shape (B, D)."""
+        margin = self.reading.margin
+        return self.reading.velocity(self._outputs(s, x, margin), s - self.segment, x)
+
+    def score(self, s: Tensor, x: Tensor) -> Tensor:
+        """grad log rho_s(x) for s of shape (B, 1) and x of shape (B, D)."""
+        margin = self.reading.score_margin
+        return self.reading.score(self._outputs(s, x, margin), s - self.segment, x)
+
+    def _outputs(self, s: Tensor, x: Tensor, margin: float) -> Outputs:
+        """Every head, guided: null + w (conditional - null).
+
+        Reference: Ho & Salimans (2022), arXiv 2207.12598, eq. 6
+        """
+        if margin:
+            s = s.clamp(self.segment + margin, self.segment + 1 - margin)
+        guide = self.guide
+        if guide is None or guide.guidance == 1:
+            return dict(self.field(s, x, guide.values if guide else None))
+        null: Outputs = self.field(s, x, guide.values * 0)
+        if guide.guidance == 0:
+            return null
+        with_it: Outputs = self.field(s, x, guide.values)
+        return {
+            name: plain + guide.guidance * (with_it[name] - plain) for name, plain in null.items()
+        }

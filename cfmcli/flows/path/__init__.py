@@ -1,0 +1,1 @@
+"""Paths: what lies between the ends of a pair."""

@@ -1,0 +1,150 @@
+"""Curved interpolants: through noise, along a sphere, and through given tangents."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from cfmcli.errors import ConfigError
+from cfmcli.flows.path.interpolants import Ends, Interpolant
+from cfmcli.flows.path.latents import Latent
+
+
+@dataclass(frozen=True)
+class EncoderDecoder(Interpolant):
+    """Source to noise to target: x_t = cos(pi t)^2 (x0 if t < 1/2 else x1) + gamma_t z.
+
+    With the default latent, gamma_t = sin(pi t)^2, all of x_1/2 is N(0, I).
+
+    Reference: Albergo et al. (2023), arXiv 2303.08797 (encoding-decoding)
+
+    Use: a Gaussian code in the middle; source and target exchange nothing but the code.
+
+    Args:
+        gamma: latent g(t): sqrt of t (1 - t), quadratic t (1 - t), sine or sigmoid.
+        a: scale of the latent variance, above 0.
+
+    Raises:
+        ConfigError: if an option is out of its range.
+    """
+
+    gamma: str = "sine"
+    a: float = 1.0
+
+    def __post_init__(self) -> None:
+        _ = self._latent
+
+    def mean(self, t: Tensor, ends: Ends) -> Tensor:
+        """cos(pi t)^2 x0 before the middle, cos(pi t)^2 x1 after it."""
+        near = torch.where(t < 0.5, ends.x0, ends.x1)
+        return (math.pi * t).cos().square() * near
+
+    def variance(self, t: Tensor) -> Tensor:
+        """a g(t)^2."""
+        return self._latent.variance(t)
+
+    @property
+    def _latent(self) -> Latent:
+        """The checked latent."""
+        return Latent("encdec", self.gamma, self.a, needed=True)
+
+
+@dataclass(frozen=True)
+class VariancePreserving(Interpolant):
+    """Along the sphere: x_t = sqrt(1 - gamma^2) (cos(pi t / 2) x0 + sin(pi t / 2) x1) + gamma z.
+
+    Here gamma = gamma_t with gamma^2 = a g(t)^2, which has to stay below 1.
+
+    Reference: Albergo et al. (2023), arXiv 2303.08797 (trigonometric)
+
+    Use: both ends standardised and independent, with a latent: every x_t keeps unit variance.
+
+    Args:
+        gamma: latent g(t): none, sqrt of t (1 - t), quadratic t (1 - t), sine or sigmoid.
+        a: scale of the latent variance, above 0 and below 1 / g(1/2)^2: 4 for sqrt, 16 for
+            quadratic, 1 for sine, 5.01 for sigmoid.
+
+    Raises:
+        ConfigError: if an option is out of its range.
+    """
+
+    gamma: str = "sigmoid"
+    a: float = 1.0
+
+    def __post_init__(self) -> None:
+        peak = self._latent.peak
+        if peak >= 1:
+            raise ConfigError(
+                f"vp:gamma={self.gamma},a={self.a}: the latent variance reaches {peak:g}, expected "
+                f"less than 1: use an a below {self.a / peak:.4g}."
+            )
+
+    def mean(self, t: Tensor, ends: Ends) -> Tensor:
+        """sqrt(1 - gamma^2) (cos(pi t / 2) x0 + sin(pi t / 2) x1)."""
+        angle = t * (math.pi / 2)
+        rest = (1 - self.variance(t)).sqrt()
+        return rest * (angle.cos() * ends.x0 + angle.sin() * ends.x1)
+
+    def variance(self, t: Tensor) -> Tensor:
+        """a g(t)^2."""
+        return self._latent.variance(t)
+
+    @property
+    def _latent(self) -> Latent:
+        """The checked latent."""
+        return Latent("vp", self.gamma, self.a)
+
+
+@dataclass(frozen=True)
+class Spline(Interpolant):
+    """Cubic Hermite curve from x0 with tangent v0 to x1 with tangent v1, plus gamma_t z.
+
+    m_t = x0 + t^2 (3 - 2t) (x1 - x0) + t (1 - t)^2 v0 - t^2 (1 - t) v1, and gamma^2 =
+    sigma^2 + a g(t)^2. With v0 = v1 = x1 - x0 it is the straight line.
+
+    Reference: Rohbeck et al. (2025), ICLR (multi-marginal flow matching with splines)
+
+    Use: three snapshots or more on a smooth course: the velocity is continuous across them.
+
+    Args:
+        sigma: standard deviation of the blur in flow coordinates, at least 0.
+        gamma: latent g(t): none, sqrt of t (1 - t), quadratic t (1 - t), sine or sigmoid.
+        a: scale of the latent variance, above 0.
+
+    Raises:
+        ConfigError: if an option is out of its range.
+    """
+
+    sigma: float = 0.0
+    gamma: str = "none"
+    a: float = 1.0
+    needs_tangents: ClassVar[bool] = True
+    linear_mean: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _ = self._latent
+
+    def mean(self, t: Tensor, ends: Ends) -> Tensor:
+        """The Hermite cubic.
+
+        Raises:
+            ConfigError: if the ends have no tangents.
+        """
+        if ends.v0 is None or ends.v1 is None:
+            raise ConfigError(
+                "The path spline needs the tangents v0 and v1 at both ends, got none: give three "
+                "snapshots or more, or use --interpolant linear."
+            )
+        chord = t * t * (3 - 2 * t) * (ends.x1 - ends.x0)
+        return ends.x0 + chord + t * (1 - t) * ((1 - t) * ends.v0 - t * ends.v1)
+
+    def variance(self, t: Tensor) -> Tensor:
+        """sigma^2 + a g(t)^2."""
+        return self._latent.variance(t)
+
+    @property
+    def _latent(self) -> Latent:
+        """The checked latent."""
+        return Latent("spline", self.gamma, self.a, self.sigma)

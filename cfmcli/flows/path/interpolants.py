@@ -1,0 +1,301 @@
+"""Interpolants: random paths x_t = m_t(x0, x1) + gamma_t z between paired points.
+
+An interpolant is two formulas, the mean m_t(x0, x1) and the latent variance gamma^2(t). Their rates
+are derived by forward-mode differentiation, so the conditional velocity
+dx_t/dt = dm_t/dt + (d gamma_t/dt) z needs no formula of its own. A path whose shape is learned is
+a module of its own, whose parameters climb the game that the field descends.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import jvp
+
+from cfmcli.catalog import did_you_mean
+from cfmcli.errors import ConfigError
+from cfmcli.flows.path.latents import Latent
+from cfmcli.flows.path.schedules import SCHEDULES, Schedule
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The two ends of each path of a batch.
+
+    Args:
+        x0: sources, shape (B, D).
+        x1: targets, shape (B, D).
+        v0: tangents dx/dt at t = 0, shape (B, D), for bent paths; None for the others.
+        v1: the same at t = 1.
+    """
+
+    x0: Tensor
+    x1: Tensor
+    v0: Tensor | None = None
+    v1: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class PathDraw:
+    """One draw of the path for each pair of a batch.
+
+    Args:
+        t: path time, shape (B, 1), in [0, 1].
+        x_t: the point on the path, shape (B, D).
+        velocity: its conditional velocity dx_t/dt = dm_t/dt + (d gamma_t/dt) z, shape (B, D).
+        mean_rate: dm_t/dt, shape (B, D).
+        z: the standard normal latents, shape (B, D).
+        gamma: their scale gamma_t, shape (B, 1), at least 0.
+        gamma_rate: d gamma_t/dt, shape (B, 1).
+    """
+
+    t: Tensor
+    x_t: Tensor
+    velocity: Tensor
+    mean_rate: Tensor
+    z: Tensor
+    gamma: Tensor
+    gamma_rate: Tensor
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The coefficients of x_t = alpha x0 + beta x1 + gamma z and their rates, each shaped as t."""
+
+    alpha: Tensor
+    beta: Tensor
+    gamma: Tensor
+    alpha_rate: Tensor
+    beta_rate: Tensor
+    gamma_rate: Tensor
+
+
+class Interpolant(ABC):
+    """A random path between x0 at t = 0 and x1 at t = 1.
+
+    Attributes:
+        needs_gaussian_source: whether z stands for the source, which then has to be N(0, I).
+        needs_mirror_source: whether the source is the target again, so that x0 plays no role.
+        needs_tangents: whether the ends need v0 and v1.
+        linear_mean: whether the mean is alpha(t) x0 + beta(t) x1.
+        epsilon: diffusion of the Schrodinger bridge that a learned path seeks, 0 for none.
+    """
+
+    needs_gaussian_source: ClassVar[bool] = False
+    needs_mirror_source: ClassVar[bool] = False
+    needs_tangents: ClassVar[bool] = False
+    linear_mean: ClassVar[bool] = True
+    epsilon: float = 0.0
+
+    @abstractmethod
+    def mean(self, t: Tensor, ends: Ends) -> Tensor:
+        """m_t(x0, x1) for t of shape (B, 1) and ends of shape (B, D)."""
+
+    @abstractmethod
+    def variance(self, t: Tensor) -> Tensor:
+        """gamma^2(t), shape (B, 1)."""
+
+    @property
+    def t_margin(self) -> float:
+        """How far training keeps from the ends: 1e-3 where d gamma/dt is unbounded there, else 0.
+
+        gamma = sqrt(v) has an unbounded rate where v = 0 and dv/dt is not.
+        """
+        edges = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        value, rate = _rate(self.variance, edges)
+        return 1e-3 if bool(((value < 1e-12) & (rate.abs() > 1e-6)).any()) else 0.0
+
+    @property
+    def has_latent(self) -> bool:
+        """Whether gamma > 0 inside (0, 1), so that E[z | x_t] = -gamma grad log rho_t."""
+        return bool(self.variance(torch.full((1, 1), 0.5)) > 0)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What is learned of the path: nothing, if it is fixed."""
+        return iter(())
+
+    def draw(self, t: Tensor, ends: Ends, z: Tensor) -> PathDraw:
+        """Draw x_t = m_t + gamma_t z and its rate.
+
+        Args:
+            t: path time, shape (B, 1), in [0, 1].
+            ends: the pairs that the paths join.
+            z: standard normal latents, shape (B, D).
+
+        Returns:
+            The point and its velocity. Where gamma vanishes, so does its contribution: the rate of
+            sqrt(gamma^2) does not exist there.
+        """
+        mean, mean_rate = _rate(lambda s: self.mean(s, ends), t)
+        gamma, gamma_rate = self.latent_rates(t)
+        velocity = mean_rate + gamma_rate * z
+        return PathDraw(t, mean + gamma * z, velocity, mean_rate, z, gamma, gamma_rate)
+
+    def rates(self, t: Tensor) -> Rates:
+        """The coefficients at times t, read off the mean at unit ends.
+
+        Args:
+            t: path time, shape (B, 1), in [0, 1].
+
+        Raises:
+            ConfigError: if the mean is not alpha(t) x0 + beta(t) x1.
+        """
+        if not self.linear_mean:
+            raise ConfigError(
+                f"{type(self).__name__} is no combination alpha(t) x0 + beta(t) x1: use a path "
+                "that is, such as linear or trigonometric."
+            )
+        one, zero = torch.ones_like(t), torch.zeros_like(t)
+        alpha, alpha_rate = _rate(lambda s: self.mean(s, Ends(one, zero)), t)
+        beta, beta_rate = _rate(lambda s: self.mean(s, Ends(zero, one)), t)
+        gamma, gamma_rate = self.latent_rates(t)
+        return Rates(alpha, beta, gamma, alpha_rate, beta_rate, gamma_rate)
+
+    def latent_rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """gamma and d gamma/dt at times t, shaped as t; the rate is put to 0 where gamma is."""
+        variance, rate = _rate(self.variance, t)
+        gamma = variance.clamp_min(0).sqrt()
+        return gamma, torch.where(gamma > 0, rate / (2 * gamma), torch.zeros_like(gamma))
+
+
+def _rate(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
+    """A function of time and its time derivative."""
+    value, rate, *_ = jvp(function, (t,), (torch.ones_like(t),))
+    return value, rate
+
+
+@dataclass(frozen=True)
+class Linear(Interpolant):
+    """Straight line: x_t = (1 - t) x0 + t x1 + gamma_t z, gamma^2 = sigma^2 + a g(t)^2.
+
+    Reference: Tong et al. (2024), arXiv 2302.00482, eq. 14; Albergo et al. (2023),
+        arXiv 2303.08797 (latent)
+
+    Use: the default; with optimal pairs the flow is straight as well.
+
+    Args:
+        sigma: standard deviation of the blur in flow coordinates, at least 0.
+        gamma: latent g(t): none, sqrt of t (1 - t), quadratic t (1 - t), sine or sigmoid.
+        a: scale of the latent variance, above 0.
+
+    Raises:
+        ConfigError: if an option is out of its range.
+    """
+
+    sigma: float = 0.0
+    gamma: str = "none"
+    a: float = 1.0
+
+    def __post_init__(self) -> None:
+        _ = self._latent
+
+    def mean(self, t: Tensor, ends: Ends) -> Tensor:
+        """(1 - t) x0 + t x1."""
+        return ends.x0 + t * (ends.x1 - ends.x0)
+
+    def variance(self, t: Tensor) -> Tensor:
+        """sigma^2 + a g(t)^2."""
+        return self._latent.variance(t)
+
+    @property
+    def _latent(self) -> Latent:
+        """The checked latent."""
+        return Latent("linear", self.gamma, self.a, self.sigma)
+
+
+@dataclass(frozen=True)
+class Trigonometric(Interpolant):
+    """Quarter circle: x_t = cos(pi t / 2) x0 + sin(pi t / 2) x1 + gamma_t z.
+
+    Its latent variance is gamma^2 = sigma^2 + a g(t)^2.
+
+    Reference: Albergo & Vanden-Eijnden (2022), arXiv 2209.15571, eq. 5; Albergo et al. (2023),
+        arXiv 2303.08797 (latent)
+
+    Use: both ends standardised and independent: every x_t then keeps unit variance.
+
+    Args:
+        sigma: standard deviation of the blur in flow coordinates, at least 0.
+        gamma: latent g(t): none, sqrt of t (1 - t), quadratic t (1 - t), sine or sigmoid.
+        a: scale of the latent variance, above 0.
+
+    Raises:
+        ConfigError: if an option is out of its range.
+    """
+
+    sigma: float = 0.0
+    gamma: str = "none"
+    a: float = 1.0
+
+    def __post_init__(self) -> None:
+        _ = self._latent
+
+    def mean(self, t: Tensor, ends: Ends) -> Tensor:
+        """cos(pi t / 2) x0 + sin(pi t / 2) x1."""
+        angle = t * (math.pi / 2)
+        return angle.cos() * ends.x0 + angle.sin() * ends.x1
+
+    def variance(self, t: Tensor) -> Tensor:
+        """sigma^2 + a g(t)^2."""
+        return self._latent.variance(t)
+
+    @property
+    def _latent(self) -> Latent:
+        """The checked latent."""
+        return Latent("trigonometric", self.gamma, self.a, self.sigma)
+
+
+@dataclass(frozen=True)
+class Brownian(Interpolant):
+    """Brownian bridge: x_t = x0 + (x1 - x0) F/F(1) + sqrt(F - F^2/F(1)) z, F = int_0^t sigma^2.
+
+    With a constant sigma, x_t = (1 - t) x0 + t x1 + sigma sqrt(t (1 - t)) z. Its target velocity
+    has variance of order 1 / (t (1 - t)), so t keeps a margin from the ends. Time t is that of the
+    gap between two snapshots, so sigma belongs to a gap, however long.
+
+    Reference: Tong et al. (2024), arXiv 2302.00482, eq. 19; Tong et al. (2024), arXiv 2307.03672
+        (time-varying sigma)
+
+    Use: stochastic dynamics; with entropic pairs of reg = 2 F(1) the Schrodinger bridge.
+
+    Args:
+        sigma: diffusion of the bridge at its start in flow coordinates, above 0.
+        schedule: what sigma(t) does: constant, linear for sigma (1 - t), or cosine for
+            sigma cos(pi t / 2).
+
+    Raises:
+        ConfigError: if an option is out of its range.
+    """
+
+    sigma: float = 1.0
+    schedule: str = "constant"
+
+    def __post_init__(self) -> None:
+        _ = Latent("brownian", sigma=self.sigma)
+        if self.sigma == 0:
+            raise ConfigError("brownian:sigma=0 is no bridge: use linear, or a sigma above 0.")
+        if self.schedule not in SCHEDULES:
+            known = did_you_mean(self.schedule, SCHEDULES)
+            raise ConfigError(f"brownian has no schedule '{self.schedule}'.{known}")
+
+    def mean(self, t: Tensor, ends: Ends) -> Tensor:
+        """x0 + (x1 - x0) F(t) / F(1)."""
+        return ends.x0 + self._clock.passed(t) * (ends.x1 - ends.x0)
+
+    def variance(self, t: Tensor) -> Tensor:
+        """F(t) (F(1) - F(t)) / F(1)."""
+        return self.total_variance * self._clock.passed(t) * self._clock.left(t)
+
+    @property
+    def total_variance(self) -> float:
+        """F(1), half the regularisation of the entropic pairs that make it a Schrodinger bridge."""
+        return self.sigma**2 * self._clock.total
+
+    @property
+    def _clock(self) -> Schedule:
+        """F by name."""
+        return SCHEDULES[self.schedule]
