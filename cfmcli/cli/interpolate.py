@@ -53,6 +53,6 @@ def interpolate(
         dry_run=dry_run,
         condition=condition(label, covariates, guidance),
     )
-    from cfmcli.workflows.verbs import interpolate as carry_out
+    from cfmcli.workflows.interpolate import interpolate as carry_out
 
     return carry_out(request, session.runtime(force=force), session.listen)

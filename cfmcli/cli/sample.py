@@ -41,6 +41,6 @@ def sample(
         dry_run=dry_run,
         condition=condition(label, covariates, guidance),
     )
-    from cfmcli.workflows.verbs import sample as carry_out
+    from cfmcli.workflows.sample import sample as carry_out
 
     return carry_out(request, session.runtime(force=force), session.listen)

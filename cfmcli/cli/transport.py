@@ -46,6 +46,6 @@ def transport(
         dry_run=dry_run,
         condition=condition(label, covariates, guidance),
     )
-    from cfmcli.workflows.verbs import transport as carry_out
+    from cfmcli.workflows.transport import transport as carry_out
 
     return carry_out(request, session.runtime(force=force), session.listen)

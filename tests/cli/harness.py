@@ -53,10 +53,5 @@ class Stub:
 
     def modules(self) -> dict[str, Any]:
         """The modules that this stub stands for."""
-        verbs = ("sample", "transport", "interpolate")
-        return {
-            "cfmcli.workflows.fit": SimpleNamespace(fit=self),
-            "cfmcli.workflows.verbs": SimpleNamespace(**dict.fromkeys(verbs, self)),
-            "cfmcli.workflows.likelihood": SimpleNamespace(likelihood=self),
-            "cfmcli.workflows.evaluate": SimpleNamespace(evaluate=self),
-        }
+        verbs = ("fit", "sample", "transport", "interpolate", "likelihood", "evaluate")
+        return {f"cfmcli.workflows.{verb}": SimpleNamespace(**{verb: self}) for verb in verbs}

@@ -20,7 +20,7 @@ def sample(request, runtime, listen):
         listen(Progress(step + 1, 40, "loss 0.5"))
         time.sleep(0.01)
     return Outcome(notes=("done",))
-sys.modules["cfmcli.workflows.verbs"] = types.SimpleNamespace(sample=sample)
+sys.modules["cfmcli.workflows.sample"] = types.SimpleNamespace(sample=sample)
 from cfmcli.cli import main
 main(["sample", "run", "-o", "out.csv", *sys.argv[1:]])
 """

@@ -29,7 +29,7 @@ from cfmcli.requests import (
     TransportRequest,
 )
 from cfmcli.stored import load, pack
-from cfmcli.workflows import likelihood, verbs
+from cfmcli.workflows import interpolate, likelihood, sample, transport
 from cfmcli.workflows.evaluate import evaluate
 from cfmcli.workflows.fit import ignore
 from cfmcli.workflows.info import describe_run
@@ -41,10 +41,10 @@ XY = ["x", "y"]
 MEANS = {"a": 3.0, "b": -3.0}
 CROSSED = {"a": (2.0, 3.0), "b": (-2.0, 3.0)}
 VERBS: dict[type, Callable[..., Outcome]] = {
-    SampleRequest: verbs.sample,
-    TransportRequest: verbs.transport,
+    SampleRequest: sample.sample,
+    TransportRequest: transport.transport,
     LikelihoodRequest: likelihood.likelihood,
-    InterpolateRequest: verbs.interpolate,
+    InterpolateRequest: interpolate.interpolate,
     EvaluateRequest: evaluate,
 }
 

@@ -34,7 +34,7 @@ from cfmcli.requests import (
     TransportRequest,
 )
 from cfmcli.stored import load
-from cfmcli.workflows import verbs
+from cfmcli.workflows import transport
 from cfmcli.workflows.evaluate import evaluate
 from cfmcli.workflows.fit import ignore
 from cfmcli.workflows.judge import DISTANCES, EULER, PATHS, SPLITS, Judge
@@ -81,7 +81,7 @@ def days(days_run: Path) -> Outcome:
 def moved(run: Path, data: Path, out: Path, solver: str = "dopri5") -> tuple[Array, Outcome]:
     """What `cfm transport` makes of a file, in flow coordinates, and what it says."""
     request = TransportRequest(str(run), str(data), str(out), integration=Integration(solver))
-    outcome = verbs.transport(request, where(), ignore)
+    outcome = transport.transport(request, where(), ignore)
     return load(run).encode(pd.read_csv(out)[["x", "y"]].to_numpy()), outcome
 
 

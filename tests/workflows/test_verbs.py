@@ -28,15 +28,15 @@ from cfmcli.requests import (
     TransportRequest,
 )
 from cfmcli.stored import load
-from cfmcli.workflows import likelihood, points, verbs
+from cfmcli.workflows import interpolate, likelihood, points, sample, transport
 from cfmcli.workflows.fit import ignore
 
 TABLES = ("csv", "tsv", "csv.gz", "parquet")
 VERBS: dict[type, Callable[..., Outcome]] = {
-    SampleRequest: verbs.sample,
-    TransportRequest: verbs.transport,
+    SampleRequest: sample.sample,
+    TransportRequest: transport.transport,
     LikelihoodRequest: likelihood.likelihood,
-    InterpolateRequest: verbs.interpolate,
+    InterpolateRequest: interpolate.interpolate,
 }
 STEPS = Integration("rk4:steps=8")
 

@@ -1,0 +1,32 @@
+"""Requests: what each verb is asked for, as the command line and scripts hand it over."""
+
+from cfmcli.requests.choices import OWN, PLAIN, USUAL, Condition, Integration, Scoring
+from cfmcli.requests.common import Interrupted, Listener, Outcome, Progress, Runtime
+from cfmcli.requests.verbs import (
+    EvaluateRequest,
+    FitRequest,
+    InterpolateRequest,
+    LikelihoodRequest,
+    SampleRequest,
+    TransportRequest,
+)
+
+__all__ = [
+    "OWN",
+    "PLAIN",
+    "USUAL",
+    "Condition",
+    "EvaluateRequest",
+    "FitRequest",
+    "Integration",
+    "InterpolateRequest",
+    "Interrupted",
+    "LikelihoodRequest",
+    "Listener",
+    "Outcome",
+    "Progress",
+    "Runtime",
+    "SampleRequest",
+    "Scoring",
+    "TransportRequest",
+]

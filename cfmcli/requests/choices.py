@@ -1,0 +1,114 @@
+"""Choices that several verbs share: integration, conditions, densities."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cfmcli.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Integration:
+    """How a flow is integrated.
+
+    Args:
+        solver: spec of the solver; empty for dopri5, or stochastic-heun where there is noise.
+        atol: absolute tolerance, None for the solver's own.
+        rtol: relative tolerance, None for the solver's own.
+        sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
+    """
+
+    solver: str = ""
+    atol: float | None = None
+    rtol: float | None = None
+    sde: str = ""
+
+    @property
+    def chosen(self) -> str:
+        """Spec of the solver in use."""
+        return self.solver or ("stochastic-heun" if self.sde else "dopri5")
+
+
+USUAL = Integration()
+"""The flow itself, by dopri5 with its own tolerances."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The condition that points are put under, as far as it is chosen rather than their own.
+
+    Args:
+        label: a class, empty for each point's own.
+        covariates: column -> number; of columns that are not named, each point's own.
+        guidance: weight w of classifier-free guidance: 0 leaves the condition out, 1 is the
+            conditional flow itself, more exaggerates it.
+
+    Raises:
+        ConfigError: if a number is not finite, or the guidance is negative.
+    """
+
+    label: str = ""
+    covariates: Mapping[str, float] = field(default_factory=dict)
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.guidance < math.inf:
+            raise ConfigError(
+                f"--guidance {self.guidance:g}: expected 0 (leave the condition out), 1 (as it "
+                "was learnt) or another positive number."
+            )
+        for name, value in self.covariates.items():
+            if not math.isfinite(value):
+                raise ConfigError(f"--covariate {name}={value:g}: expected a finite number.")
+
+    @property
+    def chosen(self) -> bool:
+        """Whether anything is asked of the condition."""
+        return bool(self.label or self.covariates or self.guidance != 1)
+
+    def unguided(self) -> "Condition":
+        """The same, where no guidance is asked for.
+
+        Raises:
+            ConfigError: if there is one: a guided flow has no density that anything was fitted to.
+        """
+        if self.guidance != 1:
+            raise ConfigError(
+                f"guidance {self.guidance:g}: likelihoods are those of the conditional flow "
+                "itself, so leave the guidance out."
+            )
+        return self
+
+
+OWN = Condition()
+"""Every point's own condition."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How densities are obtained.
+
+    Args:
+        base: spec of the density that is known.
+        divergence: spec of the divergence of the velocity.
+        estimator: spec of the estimator; empty for ode, or sde where there is noise.
+        sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
+        known: where the density is known: source (the first time) or target (the last).
+
+    Raises:
+        ConfigError: if `known` is another word.
+    """
+
+    base: str = "auto"
+    divergence: str = "auto"
+    estimator: str = ""
+    sde: str = ""
+    known: str = "source"
+
+    def __post_init__(self) -> None:
+        if self.known not in ("source", "target"):
+            raise ConfigError(f"--known {self.known}: expected source or target.")
+
+
+PLAIN = Scoring()
+"""The density of the flow itself, from its source."""

@@ -1,0 +1,72 @@
+"""What every verb takes and gives: where it runs, how it reports, what it came to."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cfmcli.errors import CfmError
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a verb runs, whatever the verb.
+
+    Args:
+        device: auto, cpu, cuda, cuda:I or mps.
+        threads: CPU threads; 0 takes what the machine allows, at most 4, or 1 for small networks.
+        force: whether existing outputs may be overwritten.
+        seed: seed of all randomness.
+        command: the command line, for provenance.
+    """
+
+    device: str = "auto"
+    threads: int = 0
+    force: bool = False
+    seed: int = 0
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verb did.
+
+    Args:
+        outputs: name -> path of what was written.
+        figures: the verb's own numbers, as JSON allows.
+        notes: what a person should be told, a line each.
+    """
+
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One sign of life of a long job.
+
+    Args:
+        done: units done.
+        total: units in all.
+        text: the figures of the moment.
+    """
+
+    done: int
+    total: int
+    text: str = ""
+
+
+Listener = Callable[[Progress], None]
+
+
+class Interrupted(CfmError):
+    """A stop by signal, after what could be saved was saved.
+
+    Args:
+        message: what was saved, and how to go on.
+        signal: number of the signal: 2 for Ctrl-C, 15 for SIGTERM.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

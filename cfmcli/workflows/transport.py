@@ -1,0 +1,121 @@
+"""Transport: given points carried from one time to another, from a file to a file."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli import io
+from cfmcli.data.table import Array, Table
+from cfmcli.errors import ConfigError
+from cfmcli.flows.streams import Streams
+from cfmcli.model import Model
+from cfmcli.requests import (
+    Listener,
+    Outcome,
+    Runtime,
+    TransportRequest,
+)
+from cfmcli.workflows import points, results, runtime, score, verbs
+
+
+def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Outcome:
+    """Carry given points from one time to another and write them.
+
+    Raises:
+        CfmError: see the command line's exit codes.
+    """
+    how = verbs.motion_of(request.integration, where)
+    if request.max_points < 2:
+        raise ConfigError(f"--max-points {request.max_points}: expected at least 2.")
+    io.claim(request.output, force=where.force, inputs=verbs.given(request.data, request.against))
+    model = verbs.load(request.run, where)
+    start, end = (
+        verbs.clock_time(model, request.start),
+        verbs.clock_time(model, request.end, last=True),
+    )
+    table = points.read_points(model, request.data)
+    guide = model.guide(table.obs, request.condition, table.origin)
+    _warn_of_other_times(model, table, start)
+    observed = _observed(model, request, end)
+    figures: dict[str, Any] = {"points": len(table), "from": start, "to": end}
+    if request.dry_run:
+        return Outcome({}, figures, (f"would carry {len(table)} points {start:g} -> {end:g}",))
+    x = model.encode(table.values)
+    paths = how.paths(model.flow, x, (start, end), guide)
+    velocity = model.flow.velocity(x, start, forward=end >= start, guide=guide)
+    moved = results.Moved(x, paths.points[-1], velocity)
+    said = results.facts(
+        "transport",
+        request.run,
+        where,
+        start=start,
+        end=end,
+        nfe=paths.nfe,
+        **results.chosen(request.condition, request.integration),
+    )
+    results.write_moved(request.output, request.data, model, table, moved, said)
+    rows, mass = _rows(model, table, start), verbs.point_weights(model, table)
+    costs = ((moved.end - x) ** 2).sum(axis=1)
+    figures |= {
+        "nfe": paths.nfe,
+        "mean_cost": float(np.average(costs[rows], weights=mass[rows])),
+        **verbs.energy(paths.energy[rows], mass[rows]),
+    }
+    if observed is not None:
+        carried = Weighted(moved.end[rows], verbs.point_weights(model, table)[rows])
+        figures |= _scores(carried, observed, request.max_points, Streams(where.seed))
+    return Outcome({"points": request.output}, figures)
+
+
+def _warn_of_other_times(model: Model, table: Table, start: float) -> None:
+    """Say so where a file holds points of other times than the start."""
+    other = points.at_time(model, table, start)
+    if other is not None and not other.all():
+        runtime.warn(
+            f"{table.origin} holds {int((~other).sum())} points of other times than {start:g}; all "
+            f"are carried as if they were observed at {start:g}. To choose points, use "
+            "cfm interpolate with --where."
+        )
+
+
+class Weighted(NamedTuple):
+    """Points in flow coordinates, shape (n, D), with weights of shape (n,)."""
+
+    points: Array
+    weights: Array
+
+    def some(self, most: int, rng: np.random.Generator) -> "Weighted":
+        """At most so many of them, at random."""
+        rows = np.sort(rng.permutation(len(self.points))[:most])
+        return Weighted(self.points[rows], self.weights[rows])
+
+
+def _observed(model: Model, request: TransportRequest, time: float) -> Weighted | None:
+    """Points observed at a time: of a file, or stored with the run and of the class chosen."""
+    if not request.against:
+        cloud = model.cloud(time, held_out=True)
+        if cloud is None or request.condition.covariates:
+            return None
+        cloud = model.source.of_class(cloud, request.condition.label)
+        return Weighted(np.asarray(cloud.points), cloud.weights)
+    table = points.read_points(model, request.against)
+    table = table.rows(_rows(model, table, time))
+    return Weighted(model.encode(table.values), verbs.point_weights(model, table))
+
+
+def _rows(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_]:
+    """The rows of a table that were observed at a time; all where it does not say, or none was."""
+    there = points.at_time(model, table, time)
+    return there if there is not None and there.any() else np.ones(len(table), dtype=np.bool_)
+
+
+def _scores(x: Weighted, y: Weighted, most: int, streams: Streams) -> dict[str, Any]:
+    """Distances between carried and observed points, on at most so many of each."""
+    rng = streams.numpy("scores")
+    ours, theirs = x.some(most, rng), y.some(most, rng)
+    return {
+        **score.distances(ours.points, theirs.points, ours.weights, theirs.weights),
+        "scored_points": [len(ours.points), len(theirs.points)],
+        "scored_in": "flow coordinates",
+    }
