@@ -140,8 +140,15 @@ CATALOG: dict[str, dict[str, Entry]] = {
         **_in("flows.training.flow_density", flow="FlowBase"),
     },
     "transforms": _in(
-        "data.transforms", none="Identity", standardize="Standardize", log1p="Log1p", pca="PCA"
+        "data.transforms",
+        none="Identity",
+        standardize="Standardize",
+        normalize="Normalize",
+        log1p="Log1p",
+        hvg="VariableFeatures",
+        pca="PCA",
     ),
+    "preparations": _in("data.preparations", scanpy="Scanpy"),
     "divergences": _in(
         "flows.dynamics.likelihood", auto="Auto", exact="Exact", hutchinson="Hutchinson"
     ),

@@ -12,7 +12,9 @@ from cfmcli.errors import ConfigError
 from cfmcli.presets import BRIDGE_SHARES
 
 SECTIONS = ("data", "method", "training")
-PARTS = ("coupling", "interpolant", "objective")
+STANDARD = "standardize"
+BRINGS = {"method": ("coupling", "interpolant", "objective"), "preprocess": ("transform",)}
+"""Settings that are names for others, and what they bring."""
 
 
 def _setting(section: str, meaning: str, default: Any, low: float | None = None) -> Any:
@@ -52,7 +54,10 @@ class Recipe:
     holdout: tuple[str, ...] = _setting(
         "data", "time kept out of training and scored at the end (repeatable)", ()
     )
-    transform: str = _setting("data", "chain of transforms of the features", "standardize")
+    preprocess: str = _setting(
+        "data", "preparation of raw counts, a name for a chain before --transform", ""
+    )
+    transform: str = _setting("data", "chain of transforms of the features", "")
     method: str = _setting("method", "preset: a name for a triple (see cfm list methods)", "otcfm")
     coupling: str = _setting("method", "spec that replaces the method's coupling", "")
     interpolant: str = _setting("method", "spec that replaces the method's interpolant", "")
@@ -126,6 +131,25 @@ class Recipe:
             coupling = f"sinkhorn:reg={2 * share * sigma**2:.12g}"
         return coupling, interpolant, self.objective or preset.objective
 
+    def chain(self) -> str:
+        """The chain of transforms: the preparation's, then those asked for."""
+        if not self.preprocess:
+            return self.transform or STANDARD
+        prepared = catalog.build("preparations", self.preprocess).chain
+        return f"{prepared},{self.transform}" if self.transform else str(prepared)
+
+    def resolved(self) -> "Recipe":
+        """The recipe with every name for several specs replaced by the specs themselves."""
+        coupling, interpolant, objective = self.triple()
+        return dataclasses.replace(
+            self,
+            preprocess="",
+            transform=self.chain(),
+            coupling=coupling,
+            interpolant=interpolant,
+            objective=objective,
+        )
+
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """The recipe by section, as its TOML file holds it."""
         sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
@@ -160,7 +184,8 @@ def default(name: str) -> Any:
 def from_layers(*layers: Mapping[str, Any]) -> Recipe:
     """A recipe from layers of settings, the later over the earlier.
 
-    A method brings its own parts: it replaces those that an earlier layer has set.
+    A method brings its own parts, and a preparation its chain: they replace what an earlier layer
+    has set.
 
     Args:
         layers: setting name -> value; values of the wrong kind are refused.
@@ -170,8 +195,9 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
     """
     values: dict[str, Any] = {}
     for layer in layers:
-        if "method" in layer:
-            values = {name: value for name, value in values.items() if name not in PARTS}
+        for given, brought in BRINGS.items():
+            if layer.get(given):
+                values = {name: value for name, value in values.items() if name not in brought}
         for name, value in layer.items():
             if name not in _FIELDS:
                 known = catalog.did_you_mean(name, _FIELDS)

@@ -21,6 +21,7 @@ _FAMILIES = {
     "interpolant": "interpolants",
     "objective": "objectives",
     "field": "fields",
+    "preprocess": "preparations",
     "transform": "transforms",
 }
 _NAMED = {"from_run": "RUN"}
@@ -30,6 +31,7 @@ _UNSET = {
     "features": "all numeric columns",
     "layer": "X",
     "use_rep": "X",
+    "transform": "standardize; none after --preprocess",
     "times": "0,1,2,...",
     "time_order": "category order, else the numbers in the labels",
     "coupling": "the method's",

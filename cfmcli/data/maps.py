@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 
 
 class Map(ABC):
-    """A fitted transform y = f(x) of points with shape (n, d)."""
+    """A fitted transform y = f(x) of points with shape (n, d).
+
+    Attributes:
+        kind: the name of the transform.
+        space: what y is called, where densities are stated in it.
+    """
 
     kind: ClassVar[str]
+    space: ClassVar[str] = "data units"
 
     @abstractmethod
     def forward(self, x: "Matrix") -> "Matrix":
@@ -144,6 +150,7 @@ class ProjectionMap(Map):
     variance: Array
     share: Array
     kind: ClassVar[str] = "pca"
+    space: ClassVar[str] = "PCA space"
 
     def forward(self, x: "Matrix") -> "Matrix":
         """(x - mean) components^T, without a dense copy of a sparse x."""

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cfmcli.catalog import build, parse_chain
+from cfmcli.catalog import build, did_you_mean, parse_chain
+from cfmcli.data.counts import ChoiceMap, NormalizeMap
 from cfmcli.data.maps import AffineMap, LogMap, Map, ProjectionMap, dense, moments
 from cfmcli.data.table import Array
-from cfmcli.errors import CfmWarning, ConfigError
+from cfmcli.errors import CfmWarning, ConfigError, DataError
 
 if TYPE_CHECKING:
     from cfmcli.data.table import Matrix
+
+
+FLAVORS = ("seurat", "cell_ranger")
 
 
 class Transform(ABC):
@@ -76,6 +80,82 @@ class Log1p(Transform):
 
 
 @dataclass(frozen=True)
+class Normalize(Transform):
+    """Counts per point scaled to one total, as scanpy.pp.normalize_total does.
+
+    Use: raw counts, first of all. The inverse gives normalised data: totals are not kept.
+
+    Args:
+        target: the total of each point, positive; 0 takes the median of the fitted points.
+    """
+
+    target: float = 1e4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.target < np.inf:
+            raise ConfigError(f"normalize:target={self.target:g}: expected a positive number.")
+
+    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+        """The median total, where no target is given.
+
+        Raises:
+            DataError: for negative values, or points without any count.
+        """
+        if x.shape[0] and x.min() < 0:
+            raise DataError(
+                f"normalize needs counts, got {x.min():g}: the data look logged, scaled or centred "
+                "already; leave --preprocess or normalize out."
+            )
+        totals = np.asarray(x.sum(axis=1, dtype=np.float64)).reshape(-1)
+        if not totals.any():
+            raise DataError("normalize needs counts, and all are zero: choose another --layer.")
+        return NormalizeMap(np.array([self.target or np.median(totals[totals > 0])]))
+
+
+@dataclass(frozen=True)
+class VariableFeatures(Transform):
+    """The most variable features, as scanpy.pp.highly_variable_genes ranks them.
+
+    Use: thousands of genes, after log1p and before pca. The inverse puts means at the others.
+
+    Args:
+        n: features to keep, at least 1.
+        flavor: how they are ranked: seurat or cell_ranger.
+    """
+
+    n: int = 2000
+    flavor: str = "seurat"
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ConfigError(f"hvg:n={self.n}: expected at least 1 feature.")
+        if self.flavor not in FLAVORS:
+            raise ConfigError(f"hvg:flavor={self.flavor}.{did_you_mean(self.flavor, FLAVORS)}")
+
+    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+        """Rank them by scanpy, sparse without a dense copy."""
+        import anndata
+        import pandas as pd
+        import scanpy
+
+        if self.n > x.shape[1]:
+            warnings.warn(
+                f"hvg keeps {x.shape[1]} features, not {self.n}: there are no more.",
+                CfmWarning,
+                stacklevel=2,
+            )
+        var = pd.DataFrame(index=pd.Index(features, dtype=object))
+        rows = pd.DataFrame(index=pd.RangeIndex(x.shape[0]).astype(str))
+        data = anndata.AnnData(x, obs=rows, var=var)
+        how = {"n_top_genes": min(self.n, x.shape[1]), "flavor": self.flavor, "inplace": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = scanpy.pp.highly_variable_genes(data, **how)
+        chosen = found["highly_variable"].to_numpy(dtype=np.float64)
+        return ChoiceMap(chosen[None], moments(x)[0][None])
+
+
+@dataclass(frozen=True)
 class PCA(Transform):
     """Principal components: y = (x - mean) W^T, W the n leading eigenvectors of the covariance.
 
@@ -115,6 +195,8 @@ class PCA(Transform):
 _KINDS: dict[str, Callable[[Mapping[str, Array]], Map]] = {
     AffineMap.kind: lambda a: AffineMap(a["shift"], a["scale"]),
     LogMap.kind: lambda a: LogMap(),
+    NormalizeMap.kind: lambda a: NormalizeMap(**a),
+    ChoiceMap.kind: lambda a: ChoiceMap(**a),
     ProjectionMap.kind: lambda a: ProjectionMap(**a),
 }
 
@@ -156,8 +238,8 @@ class Chain:
 
     @property
     def coordinates(self) -> str:
-        """Where densities are stated: data units, or PCA space after the last dropping map."""
-        return "data units" if self.invertible else "PCA space"
+        """Where densities are stated: data units, or the space after the last dropping map."""
+        return next((m.space for m in reversed(self.maps) if m.dropped), "data units")
 
     def log_abs_det(self, x: "Matrix") -> Array:
         """log |det| from the stated coordinates to the flow's, shape (n, d) -> (n,)."""

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ def _device(recipe: Recipe, where: Runtime) -> torch.device:
 def _check_specs(recipe: Recipe) -> None:
     """Refuse unknown transforms and fields before any work."""
     catalog.build("fields", recipe.field)
-    for spec in catalog.parse_chain(recipe.transform):
+    for spec in catalog.parse_chain(recipe.chain()):
         catalog.build("transforms", spec)
 
 
@@ -323,9 +323,7 @@ def _progress(record: Record, steps: int) -> Progress:
 
 def _already(run: Run, recipe: Recipe) -> Outcome:
     """What --resume finds when the run is finished."""
-    coupling, interpolant, objective = recipe.triple()
-    wanted = replace(recipe, coupling=coupling, interpolant=interpolant, objective=objective)
-    facts = {"recipe": wanted.to_mapping(), "inputs": run.digests(rectify.files(recipe))}
+    facts = {"recipe": recipe.resolved().to_mapping(), "inputs": run.digests(rectify.files(recipe))}
     difference = _difference(run.facts(), facts)
     if difference:
         raise CheckpointError(

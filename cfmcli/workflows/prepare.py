@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cfmcli import io
 from cfmcli.data.conditions import Conditions, fit_conditions
+from cfmcli.data.counts import raw_counts
 from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array, Table
@@ -22,6 +23,8 @@ from cfmcli.workflows import runtime
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cfmcli.data.table import Matrix
 
 
 WIDE = 500
@@ -37,6 +40,7 @@ class Prepared:
         chain: the fitted transform.
         times: how times were found.
         conditions: what the flow is conditional on.
+        notes: what a person should be told of the data, a line each.
     """
 
     recipe: Recipe
@@ -44,6 +48,7 @@ class Prepared:
     chain: Chain
     times: TimeMap
     conditions: Conditions
+    notes: tuple[str, ...] = ()
 
 
 def selection(recipe: Recipe) -> Selection:
@@ -67,11 +72,12 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
         ConfigError: options that do not suit them.
     """
     raw, times = snapshots(recipe, tables)
-    _not_too_wide(recipe, tables[0])
-    chain = fit_chain(recipe.transform, raw.stacked(), tables[0].features)
-    coupling, interpolant, objective = recipe.triple()
-    resolved = replace(recipe, coupling=coupling, interpolant=interpolant, objective=objective)
-    return Prepared(resolved, raw.encoded(chain.forward), chain, times, conditions(recipe, raw))
+    points, resolved = raw.stacked(), recipe.resolved()
+    notes = _told_of_counts(resolved.transform, points, tables[0].origin)
+    _not_too_wide(resolved.transform, tables[0])
+    chain = fit_chain(resolved.transform, points, tables[0].features)
+    encoded, given = raw.encoded(chain.forward), conditions(recipe, raw)
+    return Prepared(resolved, encoded, chain, times, given, notes)
 
 
 def conditions(recipe: Recipe, found: Snapshots) -> Conditions:
@@ -317,10 +323,25 @@ def _same(text: str, time: float) -> bool:
         return False
 
 
-def _not_too_wide(recipe: Recipe, table: Table) -> None:
+def _told_of_counts(transform: str, points: "Matrix", origin: str) -> tuple[str, ...]:
+    """Say so where the points are raw counts, and warn where their logarithm is not taken."""
+    if not raw_counts(points):
+        return ()
+    found = f"{origin} looks like raw counts (whole numbers from 0 to {points.max():g})"
+    if "log1p" in transform:
+        return (f"{found}, prepared by {transform}",)
+    runtime.warn(
+        f"{found}, and --transform {transform} takes them as they are: prepare them with "
+        "--preprocess scanpy, or with --transform log1p,pca:n=50."
+    )
+    return ()
+
+
+def _not_too_wide(transform: str, table: Table) -> None:
     """Warn where a flow would live in very many dimensions."""
-    if len(table.features) > WIDE and "pca" not in recipe.transform:
+    if len(table.features) > WIDE and "pca" not in transform:
         runtime.warn(
             f"A flow in {len(table.features)} dimensions is slow and hard to learn: reduce them "
-            'with --transform "log1p,pca:n=50", or use a representation (--use-rep X_pca).'
+            'with --preprocess scanpy (raw counts) or --transform "log1p,pca:n=50", or use a '
+            "representation (--use-rep X_pca)."
         )

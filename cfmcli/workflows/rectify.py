@@ -54,16 +54,12 @@ def inherited(recipe: Recipe) -> Recipe:
 def prepared(recipe: Recipe) -> Prepared:
     """The snapshots of the trained run, in its flow coordinates."""
     parent = _parent(recipe.from_run)
-    coupling, interpolant, objective = recipe.triple()
-    resolved = dataclasses.replace(
-        recipe, coupling=coupling, interpolant=interpolant, objective=objective
-    )
     clouds = parent.clouds
     times = TimeMap(
         tuple(c.label for c in clouds), tuple(c.time for c in clouds), f"as in {recipe.from_run}"
     )
     snapshots = Snapshots(clouds, parent.gaussian_source)
-    return Prepared(resolved, snapshots, parent.chain, times, parent.conditions)
+    return Prepared(recipe.resolved(), snapshots, parent.chain, times, parent.conditions)
 
 
 def carrier(run: str) -> Carry | None:

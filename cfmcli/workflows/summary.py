@@ -63,6 +63,7 @@ def described(prepared: Prepared) -> tuple[str, ...]:
         f"features: {len(prepared.chain.features)}, flow in {len(prepared.chain.outputs)} "
         f"dimensions after {prepared.recipe.transform}",
         *((f"conditional on {prepared.conditions}",) if prepared.conditions.width else ()),
+        *prepared.notes,
     )
 
 

@@ -61,6 +61,7 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--time-order": (DAYS, "--time-order d2,d1,d0"),
         "--time-map": (DAYS, "--time-map d0=0,d1=2,d2=9"),
         "--holdout": (DAYS, "--holdout d1"),
+        "--preprocess": (f"{CELLS} --layer counts", "--preprocess scanpy:genes=0,pcs=2"),
         "--transform": (FIT, "--transform none"),
         "--method": (FIT, "--method icfm"),
         "--coupling": (FIT, "--coupling independent"),
@@ -205,6 +206,7 @@ def _stock() -> None:
     days.to_csv("days.csv", index=False)
     cells = ad.AnnData(rng.normal(size=(60, 3)), obs=days[["day"]].set_axis(days["cell"]))
     cells.obsm["X_pca"], cells.layers["scaled"] = rng.normal(size=(60, 2)), 2 * cells.X**3
+    cells.layers["counts"] = rng.poisson(9, size=(60, 3))
     cells.write_h5ad("cells.h5ad")
     Path("ids.txt").write_text("c3\nc1\n")
     Path("slow.toml").write_text("lr = 0.5\n")

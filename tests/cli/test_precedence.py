@@ -23,6 +23,7 @@ SETTINGS: dict[str, tuple[tuple[str, Any], ...]] = {
     "objective": (("velocity",) * 2, ("velocity",) * 2, ("velocity",) * 2),
     "field": (("mlp:width=32",) * 2, ("mlp:width=16",) * 2, ("mlp",) * 2),
     "transform": (("log1p,pca:n=50,standardize",) * 2, ("none",) * 2, ("pca:n=2",) * 2),
+    "preprocess": (("scanpy:pcs=3",) * 2, ("scanpy",) * 2, ("scanpy:genes=9",) * 2),
     "scope": (("minibatch",) * 2, ("dataset",) * 2, ("auto",) * 2),
     "precision": (("bf16",) * 2, ("f32",) * 2, ("bf16",) * 2),
     "ot_batch": (("512", 512), ("64", 64), ("32", 32)),

@@ -24,7 +24,7 @@ INVERTIBLE = [
     "log1p,standardize,standardize",
     f"standardize,pca:n={D}",
 ]
-DROPPING = ["pca:n=2", "log1p,pca:n=3", "standardize,pca:n=2,standardize"]
+DROPPING = ["pca:n=2", "log1p,pca:n=3", "standardize,pca:n=2,standardize", "log1p,hvg:n=3,pca:n=2"]
 SEEDS = st.integers(0, 10**6)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,8 @@ from scipy import sparse
 
 from cfmcli.data import maps
 from cfmcli.data.table import Table
-from cfmcli.errors import ConfigError, DataError
-from cfmcli.recipe import Recipe
+from cfmcli.errors import CfmWarning, ConfigError, DataError
+from cfmcli.recipe import Recipe, from_layers
 from cfmcli.workflows import prepare
 
 
@@ -159,3 +160,61 @@ def test_a_cloud_alone_needs_another_or_noise() -> None:
     """With the three ways out."""
     with pytest.raises(DataError, match=r"--time-key.*--source gaussian"):
         prepare.snapshots(Recipe(), [table(np.eye(2))])
+
+
+def counted(d: int = 12) -> Table:
+    """Raw counts of 40 cells at four days, sparse."""
+    values = np.random.default_rng(0).poisson(4, size=(40, d)) * (np.arange(40) % 7 + 3)[:, None]
+    names = [f"g{k}" for k in range(d)]
+    sparse_values = sparse.csr_matrix(values.astype(np.float32))
+    found = table(sparse_values, {"day": np.arange(40) // 10}, names="")
+    return Table(found.values, tuple(names), found.obs, "counts.h5ad")
+
+
+def test_raw_counts_are_told() -> None:
+    """With advice where nothing takes their logarithm, and without where something does."""
+    with pytest.warns(CfmWarning, match=r"raw counts .*--preprocess scanpy"):
+        prepare.prepared(Recipe(time_key="day"), [counted()])
+    done = prepare.prepared(Recipe(time_key="day", transform="log1p,pca:n=2"), [counted()])
+    assert "raw counts" in done.notes[0]
+    logged = table(np.log1p(maps.dense(counted().values)), {"day": np.arange(40) // 10}, names="")
+    logged = Table(logged.values, counted().features, logged.obs)
+    assert prepare.prepared(Recipe(time_key="day"), [logged]).notes == ()
+
+
+def test_a_preparation_is_a_name_for_its_chain() -> None:
+    """The same transform, stored as the chain with each option; --transform comes after it."""
+    how = Recipe(time_key="day", preprocess="scanpy:genes=8,pcs=3,target=500")
+    one = prepare.prepared(how, [counted()])
+    spelled = "normalize:target=500,log1p,hvg:n=8,flavor=seurat,pca:n=3"
+    other = prepare.prepared(Recipe(time_key="day", transform=spelled), [counted()])
+    assert one.recipe == other.recipe
+    assert one.recipe.transform == spelled
+    for a, b in zip(one.snapshots.clouds, other.snapshots.clouds, strict=True):
+        np.testing.assert_array_equal(a.points, b.points)
+    more = prepare.prepared(dataclasses.replace(how, transform="standardize"), [counted()])
+    assert more.chain.kinds == ("normalize", "log1p", "hvg", "pca", "standardize")
+    assert more.recipe.resolved() == more.recipe
+
+
+def test_a_held_out_time_takes_no_part_in_the_preparation() -> None:
+    """Whatever its counts, genes, components and median are those of the other times."""
+    given = counted()
+    strange = maps.dense(given.values)
+    strange[10:20] = np.random.default_rng(1).poisson(50, size=(10, 12)) ** 2
+    odd = Table(sparse.csr_matrix(strange), given.features, given.obs, "odd.h5ad")
+    how = Recipe(time_key="day", holdout=("1",), preprocess="scanpy:genes=8,pcs=3,target=0")
+    one, other = (prepare.prepared(how, [t]).chain.arrays() for t in (given, odd))
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name])
+
+
+def test_a_preparation_replaces_the_transform_of_an_earlier_layer() -> None:
+    """As a method replaces the parts of a stored recipe; in one layer both count."""
+    stored = {"transform": "log1p,pca:n=2", "preprocess": ""}
+    assert from_layers(stored).chain() == "log1p,pca:n=2"
+    assert from_layers({}).chain() == "standardize"
+    assert from_layers(stored, {"preprocess": "scanpy"}).chain().endswith("pca:n=50")
+    both = from_layers({"preprocess": "scanpy", "transform": "standardize"})
+    assert both.chain().endswith("pca:n=50,standardize")

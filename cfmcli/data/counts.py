@@ -1,0 +1,128 @@
+"""Counts: how they are known, and the maps that prepare them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli.data.maps import Map
+from cfmcli.data.table import Array
+from cfmcli.errors import DataError
+
+if TYPE_CHECKING:
+    from cfmcli.data.table import Matrix
+
+FEW_FEATURES, LARGE = 10, 20
+
+
+def raw_counts(x: "Matrix") -> bool:
+    """Whether points look like raw counts: many whole numbers, none negative, some large."""
+    values = x if isinstance(x, np.ndarray) else x.data
+    if x.shape[1] < FEW_FEATURES or not values.size:
+        return False
+    return bool(values.min() >= 0 and values.max() >= LARGE and (values == np.rint(values)).all())
+
+
+@dataclass(frozen=True)
+class NormalizeMap(Map):
+    """y = x target / sum(x), so that every point has the same total; one of zeros stays as it is.
+
+    The total of a point is gone in y: the inverse gives normalised points, not counts.
+    """
+
+    target: Array
+    kind: ClassVar[str] = "normalize"
+    space: ClassVar[str] = "normalised data"
+
+    def forward(self, x: "Matrix") -> "Matrix":
+        """x target / sum(x), without a dense copy of a sparse x."""
+        total = np.asarray(x.sum(axis=1, dtype=np.float64)).reshape(-1)
+        if (total < 0).any():
+            place = int(np.argmin(total))
+            raise DataError(
+                f"normalize needs counts, and point {place + 1} has the total {total[place]:g}: "
+                "the data look scaled or centred already; leave --preprocess out."
+            )
+        factor = self.target[0] / np.where(total > 0, total, self.target[0])
+        if isinstance(x, np.ndarray):
+            return x * factor[:, None]
+        return x.multiply(factor[:, None]).tocsr()
+
+    def inverse(self, y: Array) -> Array:
+        """The normalised points themselves."""
+        return y
+
+    def inverse_tangent(self, y: Array, v: Array) -> Array:
+        """The velocity of normalised points."""
+        return v
+
+    def log_abs_det(self, x: Array) -> Array:
+        """Zero: densities are stated after it."""
+        return np.zeros(len(x))
+
+    @property
+    def dropped(self) -> bool:
+        """Always: the total."""
+        return True
+
+    def arrays(self) -> dict[str, Array]:
+        """The target."""
+        return {"target": self.target}
+
+    def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
+        """As they were."""
+        return features
+
+
+@dataclass(frozen=True)
+class ChoiceMap(Map):
+    """y = x at chosen features; the inverse puts the mean of the fitted points at the others.
+
+    Args:
+        chosen: whether each feature is kept, 1 or 0, shape (1, d).
+        mean: of the fitted points, shape (1, d).
+    """
+
+    chosen: Array
+    mean: Array
+    kind: ClassVar[str] = "hvg"
+    space: ClassVar[str] = "the variable features"
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Whether each feature is kept, shape (d,)."""
+        return np.asarray(self.chosen[0] > 0)
+
+    def forward(self, x: "Matrix") -> "Matrix":
+        """The chosen columns."""
+        return x[:, np.flatnonzero(self.mask)]
+
+    def inverse(self, y: Array) -> Array:
+        """The chosen columns in their places, means in the others."""
+        x = np.repeat(self.mean, len(y), axis=0)
+        x[:, self.mask] = y
+        return x
+
+    def inverse_tangent(self, y: Array, v: Array) -> Array:
+        """The chosen columns in their places, zeros in the others."""
+        w = np.zeros((len(v), self.chosen.shape[1]))
+        w[:, self.mask] = v
+        return w
+
+    def log_abs_det(self, x: Array) -> Array:
+        """Zero: nothing is scaled."""
+        return np.zeros(len(x))
+
+    @property
+    def dropped(self) -> bool:
+        """True where some feature is left out."""
+        return not self.mask.all()
+
+    def arrays(self) -> dict[str, Array]:
+        """The choice and the means."""
+        return vars(self).copy()
+
+    def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
+        """The chosen names."""
+        return tuple(name for name, kept in zip(features, self.mask, strict=True) if kept)
