@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,9 +48,17 @@ class Head(nn.Module):
 
     def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The output at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
-        inputs = [2 * s / self.span - 1, (x - self.center) / self.scale]
-        out: Tensor = self.layers(torch.cat(inputs if c is None else [*inputs, c], dim=-1))
-        return out * self.scale**self.power
+        return self.at(self.inputs(s, x, c))
+
+    def inputs(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """Time, points and conditions in the network's own units, shape (B, 1 + D + C)."""
+        parts = [2 * s / self.span - 1, (x - self.center) / self.scale]
+        return torch.cat(parts if c is None else [*parts, c], dim=-1)
+
+    def at(self, inputs: Tensor) -> Tensor:
+        """The output at inputs in the network's own units."""
+        out: Tensor = self.layers(inputs)
+        return out * self.scale if self.power == 1 else out * self.scale**self.power
 
 
 class Field(nn.Module):
@@ -84,6 +93,14 @@ class Field(nn.Module):
     def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         """Every head at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
         return {name: head(s, x, c) for name, head in self.heads.items()}
+
+    def inputs(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """What all heads see of it, shape (B, 1 + D + C); training prepares many steps at once."""
+        return cast(Head, next(iter(self.heads.values()))).inputs(s, x, c)
+
+    def at(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Every head at such inputs."""
+        return {name: cast(Head, head).at(inputs) for name, head in self.heads.items()}
 
 
 @dataclass(frozen=True)

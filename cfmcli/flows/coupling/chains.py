@@ -96,8 +96,8 @@ class ChainedPairs(PairSource):
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
         """Pairs by their mass, tangents in further columns in units of the gap."""
         own = self.chains.segments[self.segment]
-        rng = streams.numpy("pairs", segment, block)
-        i, j = own.plan.draw(n, rng)
+        i, j = own.indices(block, n, segment, streams)
+        rng = streams.numpy("chains", segment, block)
         knots = self.chains.knots(self.segment, i, j, rng)
         span = self.chains.times[self.segment + 1] - self.chains.times[self.segment]
         tangents = natural_tangents(knots, self.chains.times) * span

@@ -19,7 +19,7 @@ from torch.quasirandom import SobolEngine
 
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.couplings import Coupling
-from cfmcli.flows.coupling.plans import Plan, systematic
+from cfmcli.flows.coupling.plans import IntArray, Plan, systematic
 from cfmcli.flows.streams import Streams
 
 Points = npt.NDArray[np.float32]
@@ -128,7 +128,7 @@ class PairSource(ABC):
         """n pairs for a block of steps, each of shape (n, D)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlannedPairs(PairSource):
     """Pairs of one plan over whole clouds: solved once, drawn for ever.
 
@@ -144,8 +144,31 @@ class PlannedPairs(PairSource):
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
         """Pairs by their mass in the plan."""
-        i, j = self.plan.draw(n, streams.numpy("pairs", segment, block))
+        i, j = self.indices(block, n, segment, streams)
         return self.x0[i].astype(np.float32), self.x1[j].astype(np.float32)
+
+    def indices(
+        self, block: int, n: int, segment: int, streams: Streams
+    ) -> tuple[IntArray, IntArray]:
+        """The rows of such pairs: blocks share epochs, in which each pair gets its due.
+
+        An epoch costs O(n0 + n1) and serves about as many pairs, so a pair costs O(1).
+        """
+        blocks = max(1, max(self.plan.shape) // max(n, 1))
+        i, j = self._epoch(block // blocks, blocks * n, segment, streams)
+        rows = slice(block % blocks * n, (block % blocks + 1) * n)
+        return i[rows], j[rows]
+
+    @cached_property
+    def _epoch(self) -> Callable[[int, int, int, Streams], tuple[IntArray, IntArray]]:
+        """The rows of all pairs of the epoch of a number; the last one is kept."""
+        return lru_cache(maxsize=1)(self._drawn)
+
+    def _drawn(
+        self, epoch: int, n: int, segment: int, streams: Streams
+    ) -> tuple[IntArray, IntArray]:
+        """Draw an epoch of n pairs."""
+        return self.plan.draw(n, streams.numpy("pairs", segment, epoch))
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,9 @@ class Interpolant(ABC):
             sqrt(gamma^2) does not exist there.
         """
         mean, mean_rate = _rate(lambda s: self.mean(s, ends), t)
+        if not self.has_latent:
+            none = torch.zeros_like(t)
+            return PathDraw(t, mean, mean_rate, mean_rate, z, none, none)
         gamma, gamma_rate = self.latent_rates(t)
         velocity = mean_rate + gamma_rate * z
         return PathDraw(t, mean + gamma * z, velocity, mean_rate, z, gamma, gamma_rate)

@@ -1,13 +1,17 @@
 """Tasks: a triple bound to points, and the batches that it draws for training."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cfmcli.flows.coupling.pairing import Layout, PairSource
+from cfmcli.data.table import Array
+from cfmcli.flows.coupling.pairing import Layout, PairSource, Points
 from cfmcli.flows.objective.objectives import Objective
 from cfmcli.flows.path.interpolants import Ends, Interpolant, PathDraw
 from cfmcli.flows.streams import Streams
@@ -31,15 +35,27 @@ class Batch:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The same with a change made to every tensor."""
-        draw = PathDraw(*(change(value) for value in vars(self.draw).values()))
-        x0, x1, *bends = vars(self.ends).values()
-        ends = Ends(change(x0), change(x1), *(None if v is None else change(v) for v in bends))
-        condition = None if self.condition is None else change(self.condition)
-        return Batch(change(self.s), draw, ends, condition)
+        return self._of([None if value is None else change(value) for value in self._flat()])
+
+    def parts(self, size: int) -> list["Batch"]:
+        """Cut into batches of a size; the last one may be smaller."""
+        columns = [repeat(None) if v is None else torch.split(v, size) for v in self._flat()]
+        return [self._of(row) for row in zip(*columns, strict=False)]
 
     def along(self, path: Interpolant) -> "Batch":
         """The same pairs, times and latents along a path as it is now."""
         return replace(self, draw=path.draw(self.draw.t, self.ends, self.draw.z))
+
+    def _flat(self) -> list[Tensor | None]:
+        """Every tensor in order."""
+        return [self.s, *vars(self.draw).values(), *vars(self.ends).values(), self.condition]
+
+    @classmethod
+    def _of(cls, values: Sequence[Any]) -> "Batch":
+        """A batch of tensors in that order."""
+        s, *rest, condition = values
+        count = len(fields(PathDraw))
+        return cls(s, PathDraw(*rest[:count]), Ends(*rest[count:]), condition)
 
 
 @dataclass(frozen=True)
@@ -77,40 +93,54 @@ class Task:
         """
         rng = streams.numpy("path", block)
         which, sign = self._mirrored(n, batch)
-        count = int(which.max()) + 1
+        count = n if which is None else int(which.max()) + 1
         segment = rng.permutation(np.arange(count) % len(self.pairs))
         x0, x1 = self._pairs(block, segment, streams)
         per_batch = -(-count * batch // n)
         strata = (np.arange(count) % per_batch + rng.random(count)) / per_batch
-        margin = max(self.interpolant.t_margin, self.objective.margin)
+        margin = max(self._steep, self.objective.margin)
         device = next((p.device for p in self.interpolant.parameters()), None)
-        t = _tensor(margin + (1 - 2 * margin) * strata)[which, None].to(device)
+
+        def spread(values: Array | Points) -> Tensor:
+            """What belongs to each draw, twins sharing it."""
+            return _tensor(values if which is None else values[which]).to(device)
+
         layout = self.layout or Layout(x0.shape[1])
-        ends = Ends(*(_tensor(part[which]).to(device) for part in layout.ends(x0, x1)))
-        z = rng.standard_normal((count, layout.dim), dtype=np.float32)[which] * sign
+        t = spread(margin + (1 - 2 * margin) * strata)[:, None]
+        ends = Ends(*map(spread, layout.ends(x0, x1)))
+        z = torch.zeros(n, layout.dim, device=device)
+        if self.interpolant.has_latent:
+            z = spread(rng.standard_normal((count, layout.dim), dtype=np.float32))
+            z = z if sign is None else z * sign
         with torch.no_grad():
-            path = self.interpolant.draw(t, ends, _tensor(z).to(device))
+            path = self.interpolant.draw(t, ends, z)
         condition = None
         if layout.conditions:
             known = rng.random((count, 1)) >= self.dropout
-            condition = _tensor((layout.condition(x1) * known)[which])
-        inner = _tensor(segment[which])[:, None].to(device) + t
-        return Batch(inner, path, ends, condition)
+            condition = spread(layout.condition(x1) * known)
+        return Batch(spread(segment)[:, None] + t, path, ends, condition)
 
-    def _mirrored(self, n: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each of n samples the draw that it uses, and the sign of its latent."""
-        steep = self.interpolant.t_margin > 0 or self.objective.needs_latent
+    @cached_property
+    def _steep(self) -> float:
+        """How far the path itself keeps from its ends."""
+        return self.interpolant.t_margin
+
+    def _mirrored(self, n: int, batch: int) -> tuple[np.ndarray | None, Tensor | None]:
+        """For each of n samples the draw that it uses and the sign of its latent; None: its own."""
+        steep = self._steep > 0 or self.objective.needs_latent
         if not (self.objective.antithetic and self.interpolant.has_latent and steep):
-            return np.arange(n), np.ones((n, 1), np.float32)
+            return None, None
         half = -(-batch // 2)
         place = np.arange(n) % batch
         which = np.arange(n) // batch * half + place % half
-        return which, np.where(place < half, 1, -1).astype(np.float32)[:, None]
+        return which, _tensor(np.where(place < half, 1, -1)[:, None])
 
     def _pairs(
         self, block: int, segment: np.ndarray, streams: Streams
     ) -> tuple[np.ndarray, np.ndarray]:
         """Pairs for samples of the given segments."""
+        if len(self.pairs) == 1:
+            return self.pairs[0].draw(block, len(segment), 0, streams)
         drawn = [
             source.draw(block, int((segment == k).sum()), k, streams)
             for k, source in enumerate(self.pairs)

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from operator import itemgetter
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,11 +15,11 @@ from cfmcli.flows.fields import Field
 from cfmcli.flows.objective.objectives import Place
 from cfmcli.flows.path.learned import game
 from cfmcli.flows.streams import Streams
+from cfmcli.flows.training.descent import Descent
 from cfmcli.flows.training.tasks import Batch, Task
 
 BLOCK = 25
 WARM_UP = 0.05
-CLIP = 1.0
 KEPT = 2**31
 """The block that validation draws: one that no training reaches."""
 DECAY, MOST_DECAY = 100.0, 0.3
@@ -120,12 +118,12 @@ class Trainer:
         self.seconds = 0.0
         self.best = math.inf
         self.stale = 0
-        self.parameters: list[Tensor] = list(field.parameters())
-        self.path: list[Tensor] = list(task.interpolant.parameters())
-        self.average = [p.detach().clone() for p in self.parameters]
-        self.chosen = [p.detach().clone() for p in self.parameters]
-        self.optimizer = _adam(self.parameters, schedule.weight_decay)
-        self.bender = _adam(self.path, 0.0) if self.path else None
+        self.descent = Descent(field.parameters(), schedule.weight_decay)
+        self.average = self.descent.weights.clone()
+        self.chosen = self.descent.weights.clone()
+        path = list(task.interpolant.parameters())
+        self.bender = Descent(path, 0.0) if path else None
+        self.seeds = [torch.tensor(1 / unit) for unit in self.units.values()]
 
     def run(self) -> Iterator[Record]:
         """Train to the end, yielding after each block of steps.
@@ -135,18 +133,10 @@ class Trainer:
         """
         while self.step < self.schedule.steps and not self._stopped():
             start = time.perf_counter()
-            losses, norms = self._block()
+            heads, norm = self._block()
             validation = self._validate()
             self.seconds += time.perf_counter() - start
-            heads = {k: float(np.mean(v)) for k, v in losses.items()}
-            record = Record(
-                self.step,
-                sum(heads.values()),
-                heads,
-                float(np.mean(norms)),
-                self.seconds,
-                validation,
-            )
+            record = Record(self.step, sum(heads.values()), heads, norm, self.seconds, validation)
             if not math.isfinite(record.loss):
                 raise NumericsError(
                     f"The loss became {record.loss} at step {self.step}: lower --lr (now "
@@ -158,8 +148,7 @@ class Trainer:
     def finish(self) -> None:
         """Give the field its final weights: the averaged ones, at the best validation if any."""
         final = self.chosen if self.validation and math.isfinite(self.best) else self.average
-        with torch.no_grad():
-            torch._foreach_copy_(self.parameters, final)
+        self.descent.settle(final)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that continuing needs, as tensors by name."""
@@ -176,60 +165,45 @@ class Trainer:
 
     def _tensors(self) -> dict[str, Tensor]:
         """Every tensor that training changes, by name."""
-        found: dict[str, Tensor] = {}
-        for k, p in enumerate(self.parameters):
-            found |= {f"weights.{k}": p.detach(), f"average.{k}": self.average[k]}
-            found |= {f"chosen.{k}": self.chosen[k]}
-            found |= {f"{name}.{k}": value for name, value in self.optimizer.state[p].items()}
-        for k, p in enumerate(self.path):
-            found[f"path.{k}"] = p.detach()
-            if self.bender:
-                moments = self.bender.state[p].items()
-                found |= {f"path.{name}.{k}": value for name, value in moments}
-        return found
+        found = self.descent.state() | {"average": self.average, "chosen": self.chosen}
+        bent = self.bender.state() if self.bender else {}
+        return found | {f"path.{name}": value for name, value in bent.items()}
 
-    def _block(self) -> tuple[dict[str, list[float]], list[float]]:
-        """One block of steps on one draw of the task."""
+    def _block(self) -> tuple[dict[str, float], float]:
+        """One block of steps on one draw of the task: mean loss of each head, mean gradient."""
         size = self.schedule.batch_size
         count = min(BLOCK, self.schedule.steps - self.step)
-        block = self.step // BLOCK
-        whole = self._draw(self.task, block, count * size, size)
-        losses: dict[str, list[float]] = {name: [] for name in self.task.objective.heads}
-        norms: list[float] = []
-        for k in range(count):
-            found, norm = self._update(whole.each(itemgetter(slice(k * size, (k + 1) * size))))
-            for name, value in found.items():
-                losses[name].append(value.item())
-            norms.append(norm.item())
-        return losses, norms
+        whole = self._draw(self.task, self.step // BLOCK, count * size, size)
+        batches = zip(whole.parts(size), torch.split(self._inputs(whole), size), strict=True)
+        # Numbers leave their device once a block, so that no step waits for the one before.
+        found = torch.stack([value for batch in batches for value in self._update(*batch)])
+        *losses, norm = found.view(count, -1).mean(dim=0).tolist()
+        return dict(zip(self.units, losses, strict=True)), norm
 
-    def _update(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """One optimiser step, of the path too where it learns."""
-        self.optimizer.param_groups[0]["lr"] = self.schedule.rate(self.step)
+    def _update(self, batch: Batch, inputs: Tensor) -> list[Tensor]:
+        """One optimiser step, of the path too where it learns: losses and norm of the gradient."""
+        rate = self.schedule.rate(self.step)
         if self.bender:
             with torch.no_grad():
                 batch = batch.along(self.task.interpolant)
+                inputs = self._inputs(batch)
         with self._precision():
-            outputs = self.field(batch.s, batch.draw.x_t, batch.condition)
-            losses = self.task.objective.losses(outputs, batch.draw)
-        self.optimizer.zero_grad()
-        total = torch.stack([loss / self.units[name] for name, loss in losses.items()]).sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, CLIP, foreach=True)
-        self.optimizer.step()
+            losses = self.task.objective.losses(self.field.at(inputs), batch.draw)
+        found = [losses[name] for name in self.units]
+        torch.autograd.backward(found, self.seeds)
+        norm = self.descent.step(rate)
         if self.bender:
-            self._bend(batch, self.bender)
+            self._bend(batch, self.bender, PATH_RATE * rate)
         self.step += 1
         decay = min(self.schedule.ema, self.step / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
-        return {name: value.detach() for name, value in losses.items()}, norm
+        self.average.lerp_(self.descent.weights, 1 - decay)
+        return [*(loss.detach() for loss in found), norm]
 
-    def _bend(self, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
+    def _bend(self, batch: Batch, bender: Descent, rate: float) -> None:
         """One step of a learned path up the game that the field descends."""
         path, objective = self.task.interpolant, self.task.objective
         batch = batch.along(path)
-        outputs = self.field(batch.s, batch.draw.x_t, batch.condition)
+        outputs = self.field.at(self._inputs(batch))
         place = Place(batch.draw.t, batch.draw.x_t, path)
         drift = objective.velocity(outputs, place)
         epsilon = path.epsilon
@@ -238,35 +212,37 @@ class Trainer:
             assert score is not None
             drift = drift + epsilon * score
         value = game(batch.draw, drift, epsilon) / self.unit
-        for p, slope in zip(self.path, torch.autograd.grad(value, self.path), strict=True):
-            p.grad = -slope
-        torch.nn.utils.clip_grad_norm_(self.path, CLIP, foreach=True)
-        optimizer.param_groups[0]["lr"] = PATH_RATE * self.schedule.rate(self.step)
-        optimizer.step()
+        slopes = torch.autograd.grad(value, bender.parameters)
+        torch._foreach_sub_(list(bender.views(bender.gradient)), slopes)
+        bender.step(rate)
+
+    def _inputs(self, batch: Batch) -> Tensor:
+        """What the network sees of a batch."""
+        return self.field.inputs(batch.s, batch.draw.x_t, batch.condition)
 
     def _precision(self) -> AbstractContextManager[object]:
         """Arithmetic of the forward pass."""
         if not self.schedule.bf16:
             return nullcontext()
-        return torch.autocast(self.parameters[0].device.type, torch.bfloat16)
+        return torch.autocast(self.descent.weights.device.type, torch.bfloat16)
 
     def _validate(self) -> float:
         """The validation loss of the averaged weights; keeps the best weights."""
         if self._kept is None:
             return math.nan
+        names = (name for name, _ in self.field.named_parameters())
+        weights = dict(zip(names, self.descent.views(self.average), strict=True))
         with torch.no_grad():
-            kept = self._kept.along(self.task.interpolant) if self.path else self._kept
-        names = dict(zip((n for n, _ in self.field.named_parameters()), self.average, strict=True))
-        inputs = (kept.s, kept.draw.x_t, kept.condition)
-        with torch.no_grad():
-            outputs = torch.func.functional_call(self.field, names, inputs)
+            kept = self._kept.along(self.task.interpolant) if self.bender else self._kept
+            inputs = (kept.s, kept.draw.x_t, kept.condition)
+            outputs = torch.func.functional_call(self.field, weights, inputs)
             found = self.task.objective.losses(outputs, kept.draw)
             loss = float(sum(value / self.units[name] for name, value in found.items()))
             loss *= next(iter(self.units.values()))
         self.stale = 0 if loss < self.best else self.stale + 1
         if loss < self.best:
             self.best = loss
-            torch._foreach_copy_(self.chosen, self.average)
+            self.chosen.copy_(self.average)
         return loss
 
     @cached_property
@@ -276,21 +252,9 @@ class Trainer:
 
     def _draw(self, task: Task, block: int, n: int, batch: int) -> Batch:
         """Path draws of a task on the field's device."""
-        device = self.parameters[0].device
+        device = self.descent.weights.device
         return task.draw(block, n, batch, self.streams).each(lambda value: value.to(device))
 
     def _stopped(self) -> bool:
         """Whether patience has run out."""
         return bool(self.patience) and self.stale >= self.patience
-
-
-def _adam(parameters: list[Tensor], weight_decay: float) -> torch.optim.AdamW:
-    """The optimiser of some parameters, its moments there from the start."""
-    found = torch.optim.AdamW(parameters, weight_decay=weight_decay, fused=True)
-    for p in parameters:
-        found.state[p] = {
-            "step": torch.zeros((), device=p.device),
-            "exp_avg": torch.zeros_like(p),
-            "exp_avg_sq": torch.zeros_like(p),
-        }
-    return found

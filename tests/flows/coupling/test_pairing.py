@@ -147,6 +147,22 @@ def test_planned_pairs_are_those_of_the_plan() -> None:
     assert_systematic(counts(np.hstack((X0[i], X1[j])), np.hstack((x0, x1))), 500, mass)
 
 
+@pytest.mark.parametrize("n", [1, 7, 100, 250])
+def test_blocks_of_an_epoch_share_out_the_plan(n: int) -> None:
+    """Together they hold each pair of 250 as often as its mass says, in an order of their own."""
+    x0, x1 = cloud(250, 1), cloud(250, 2)
+    plan = Exact().plan(x0, x1, uniform(250), uniform(250), np.random.default_rng(5))
+    i, j, mass = plan.arrays()
+    pairs, blocks = PlannedPairs(x0, x1, plan), 250 // n
+    orders = []
+    for epoch in range(2):
+        drawn = [pairs.draw(epoch * blocks + k, n, 0, STREAMS) for k in range(blocks)]
+        whole = np.hstack([np.concatenate(part) for part in zip(*drawn, strict=True)])
+        assert_systematic(counts(np.hstack((x0[i], x1[j])), whole), blocks * n, mass)
+        orders.append(whole)
+    assert not np.array_equal(orders[0], orders[1])
+
+
 def test_normal_source_is_standard_normal() -> None:
     x = NormalSource(3).draw(20_000, np.random.default_rng(0))
     assert np.abs(x.mean(axis=0)).max() < 4.5 / 20_000**0.5

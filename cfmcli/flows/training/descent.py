@@ -1,0 +1,77 @@
+"""Descent: parameters in one piece of memory, so that every step is a handful of operations."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+CLIP = 1.0
+BETAS = (0.9, 0.999)
+EPS = 1e-8
+
+
+class Descent:
+    """AdamW on parameters that become views of one tensor, their gradients of another.
+
+    Reference: Loshchilov & Hutter (2019), arXiv 1711.05101
+
+    Args:
+        parameters: what is learnt; they keep their shapes and values.
+        weight_decay: pull towards zero, in units of the learning rate.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], weight_decay: float) -> None:
+        self.parameters = list(parameters)
+        self.weight_decay = weight_decay
+        self.weights = torch.cat([p.detach().flatten() for p in self.parameters])
+        self.gradient, self.mean, self.square = (torch.zeros_like(self.weights) for _ in range(3))
+        self.count = torch.zeros((), device=self.weights.device)
+        self._point_to(self.weights)
+        for p, slope in zip(self.parameters, self.views(self.gradient), strict=True):
+            p.grad = slope
+
+    def views(self, flat: Tensor) -> Iterator[Tensor]:
+        """A tensor like `weights` as one view for each parameter."""
+        sizes = [p.numel() for p in self.parameters]
+        for p, part in zip(self.parameters, torch.split(flat, sizes), strict=True):
+            yield part.view_as(p)
+
+    def step(self, lr: float) -> Tensor:
+        """Go down along the gradient, at most 1 long, and forget it; its norm before clipping."""
+        norm: Tensor = torch.linalg.vector_norm(self.gradient)
+        self.gradient.mul_((CLIP / (norm + EPS)).clamp(max=1.0))
+        self.count.add_(1)
+        # What torch.optim.AdamW(fused=True) calls; on one tensor its bookkeeping would cost more.
+        torch._fused_adamw_(
+            [self.weights],
+            [self.gradient],
+            [self.mean],
+            [self.square],
+            [],
+            [self.count],
+            lr=lr,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            weight_decay=self.weight_decay,
+            eps=EPS,
+            amsgrad=False,
+            maximize=False,
+        )
+        self.gradient.zero_()
+        return norm
+
+    def settle(self, weights: Tensor) -> None:
+        """Give the parameters their final values, in memory of their own."""
+        self._point_to(weights)
+        for p in self.parameters:
+            p.data, p.grad = p.data.clone(), None
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that steps change, by name."""
+        moments = {"mean": self.mean, "square": self.square, "count": self.count}
+        return {"weights": self.weights, **moments}
+
+    def _point_to(self, flat: Tensor) -> None:
+        """Make the parameters views of a tensor."""
+        for p, view in zip(self.parameters, self.views(flat), strict=True):
+            p.data = view
