@@ -1,6 +1,10 @@
 """The table of the statistical suite, and the figures that several of its tests measure."""
 
+import csv
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +13,9 @@ from cfmcli import metrics
 from cfmcli.api import Model
 from cfmcli.data.table import Array
 
-HEAD = ("what", "ours", "published", "floor", "bound")
+HEAD = ("what", "seeds", "ours", "published", "floor", "bound")
+COLUMNS = ("test", "passed", "what", "ours", "published", "floor", "bound")
+SEED = re.compile(r", seed \d+")
 
 
 @dataclass(frozen=True)
@@ -30,33 +36,93 @@ class Row:
     floor: float | None = None
     bound: str = ""
 
-    def cells(self) -> tuple[str, ...]:
-        """The row as text."""
-        floor = "" if self.floor is None else f"{self.floor:.4g}"
-        return self.what, f"{self.ours:.4g}", self.published, floor, self.bound
-
 
 @dataclass
 class Figures:
-    """What a session measured, in the order of measuring."""
+    """What was measured, in the order of measuring, and by which tests.
 
-    rows: list[Row] = field(default_factory=list)
+    Args:
+        path: a CSV file that each finished test adds its rows to, so that a stopped run, or parts
+            run one by one, go on where the last one ended; None keeps nothing.
+    """
+
+    path: Path | None = None
+    rows: dict[str, Row] = field(default_factory=dict)
+    passed: dict[str, bool] = field(default_factory=dict)
+    fresh: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.path is None or not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8", newline="") as lines:
+            for line in csv.DictReader(lines):
+                self.passed[line["test"]] = line["passed"] == "True"
+                floor = float(line["floor"]) if line["floor"] else None
+                row = Row(
+                    line["what"], float(line["ours"]), line["published"], floor, line["bound"]
+                )
+                self.rows[row.what] = row
 
     def add(self, what: str, ours: float, **beside: Any) -> float:
         """Note a figure, and give it back."""
-        self.rows.append(Row(what, float(ours), **beside))
-        return float(ours)
+        row = Row(what, float(ours), **beside)
+        self.rows[what] = row
+        self.fresh.append(row)
+        return row.ours
+
+    def once(self, what: str, measure: Callable[[], None]) -> Row:
+        """A row of the table; `measure` is to add it where it is not there."""
+        if what not in self.rows:
+            measure()
+        return self.rows[what]
+
+    def close(self, test: str, passed: bool) -> None:
+        """A test is over: append its rows to the file; a test without any appends its name."""
+        self.passed[test] = passed
+        rows, self.fresh = self.fresh or [Row("", float("nan"))], []
+        if self.path is None:
+            return
+        new = not self.path.exists()
+        with self.path.open("a", encoding="utf-8", newline="") as lines:
+            writer = csv.writer(lines)
+            if new:
+                writer.writerow(COLUMNS)
+            for row in rows:
+                floor = "" if row.floor is None else row.floor
+                writer.writerow((test, passed, row.what, row.ours, row.published, floor, row.bound))
+
+    def missed(self) -> list[str]:
+        """The tests whose demands were not met."""
+        return [test for test, passed in self.passed.items() if not passed]
 
     def text(self) -> str:
-        """The rows in aligned columns; empty where nothing was measured."""
-        if not self.rows:
+        """A line a figure, mean and deviation over its seeds; then the tests that were missed."""
+        groups: dict[str, list[Row]] = {}
+        for row in filter(lambda row: row.what, self.rows.values()):
+            groups.setdefault(SEED.sub("", row.what), []).append(row)
+        if not groups:
             return ""
-        lines = [HEAD, *(row.cells() for row in self.rows)]
+        lines = [HEAD, *(_line(what, rows) for what, rows in groups.items())]
         widths = [max(len(line[k]) for line in lines) for k in range(len(HEAD))]
         padded = (
             "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines
         )
-        return "\n".join(line.rstrip() for line in padded)
+        return "\n".join([*(line.rstrip() for line in padded), *_told(self.missed())])
+
+
+def _line(what: str, rows: list[Row]) -> tuple[str, ...]:
+    """The cells of one figure of several seeds."""
+    ours = [row.ours for row in rows]
+    floors = [row.floor for row in rows if row.floor is not None]
+    spread = f" +- {np.std(ours, ddof=1):.2g}" if len(rows) > 1 else ""
+    floor = f"{np.mean(floors):.4g}" if floors else ""
+    mean = f"{np.mean(ours):.4g}{spread}"
+    return what, str(len(rows)), mean, rows[0].published, floor, rows[0].bound
+
+
+def _told(missed: list[str]) -> list[str]:
+    """The missed tests, if any, as lines."""
+    return ["", "missed:", *missed] if missed else []
 
 
 @dataclass(frozen=True)

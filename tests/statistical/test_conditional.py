@@ -123,13 +123,13 @@ def measure(kind: str, method: str, seed: int, figures: Figures) -> float:
     return found["adaptive"]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(5))
 def test_classes_are_coupled_apart(seed: int, figures: Figures) -> None:
     # Each moon is met almost as well as a fresh sample of it would.
     assert measure("moon", "otcfm", seed, figures) <= 0.05
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(5))
 def test_a_number_weighs_in_the_cost(seed: int, figures: Figures) -> None:
     # Points and the numbers they were generated for agree, with the default weight.
     assert measure("across", "otcfm", seed, figures) <= 0.08
@@ -145,6 +145,6 @@ def test_couplings_that_ignore_the_condition_bias_it(kind: str, figures: Figures
 def test_random_pairs_are_unbiased_and_crooked(kind: str, figures: Figures) -> None:
     # Right in the end, and worse than coupled pairs after one step by more than ten times.
     assert measure(kind, "icfm", 0, figures) <= 0.1
-    last = {row.what: row.ours for row in figures.rows}
-    one = last[f"8g->moons given {kind}, icfm, seed 0: W2^2 joint, Euler-1"]
-    assert one > 10 * last[f"8g->moons given {kind}, icfm, seed 0: W2^2 joint, adaptive"]
+    name = f"8g->moons given {kind}, icfm, seed 0: W2^2 joint"
+    one, many = (figures.rows[f"{name}, {solver}"].ours for solver in SOLVERS)
+    assert one > 10 * many

@@ -1,0 +1,19 @@
+"""The fast exact distance of the suite is the distance of the product."""
+
+import numpy as np
+import pytest
+
+from cfmcli import metrics
+from cfmcli.data import toys
+from tests.statistical import exact
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_few_candidate_pairs_hold_the_optimal_plan(
+    shift: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Near and far clouds, and of several modes: equal to the solver that sees every pair.
+    monkeypatch.setattr(exact, "FEW", 0)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((1200, 2)) + shift, toys.eight_gaussians(1200, rng)
+    assert exact.w2(x, y) == pytest.approx(metrics.w2(x, y), rel=1e-6)
