@@ -188,12 +188,20 @@ def dense(x: "Matrix") -> Array:
     return np.asarray(found, dtype=np.float64)
 
 
-def moments(x: "Matrix") -> tuple[Array, Array]:
-    """Mean and variance of each feature, (d,) and (d,), without a dense copy of a sparse x."""
+def moments(x: "Matrix", weights: Array | None = None) -> tuple[Array, Array]:
+    """Mean and variance of each feature, (d,) and (d,), without a dense copy of a sparse x.
+
+    Args:
+        x: points, shape (n, d).
+        weights: shape (n,), positive; None is uniform.
+    """
+    w = np.ones(x.shape[0]) if weights is None else weights
     if isinstance(x, np.ndarray):
-        return x.mean(axis=0, dtype=np.float64), x.var(axis=0, dtype=np.float64)
-    (n, d), column, values = x.shape, x.indices, x.data.astype(np.float64)
-    mean = np.bincount(column, values, d) / n
-    square = np.bincount(column, (values - mean[column]) ** 2, d)
-    zeros = n - np.bincount(column, minlength=d)
-    return mean, (square + zeros * mean**2) / n
+        mean = w @ x / w.sum()
+        return mean, w @ np.square(x - mean) / w.sum()
+    column, values, d = x.indices, x.data.astype(np.float64), x.shape[1]
+    own = np.repeat(w, np.diff(x.indptr))
+    mean = np.bincount(column, own * values, d) / w.sum()
+    square = np.bincount(column, own * (values - mean[column]) ** 2, d)
+    zeros = w.sum() - np.bincount(column, own, d)
+    return mean, (square + zeros * mean**2) / w.sum()

@@ -113,3 +113,8 @@ class Snapshots:
         from scipy import sparse
 
         return sparse.vstack(parts, format="csr")
+
+    @property
+    def stacked_weights(self) -> Array:
+        """Weights of all points to learn from, shape (sum n,): of mean 1 in every cloud."""
+        return np.concatenate([cloud.weights * len(cloud) for cloud in self.kept])

@@ -29,8 +29,8 @@ class Transform(ABC):
     """A transform before it has seen points."""
 
     @abstractmethod
-    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
-        """Fit to points of shape (n, d) whose features have these names."""
+    def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
+        """Fit to points of shape (n, d) and weights of mean 1 whose features have these names."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Identity(Transform):
     Use: the features are already on one scale.
     """
 
-    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+    def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
         """y = x."""
         return AffineMap(np.zeros((1, x.shape[1])), np.ones((1, x.shape[1])))
 
@@ -52,9 +52,9 @@ class Standardize(Transform):
     Use: the default; features of different units weigh alike.
     """
 
-    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
-        """Mean and standard deviation over all points; a constant feature keeps scale 1."""
-        mean, variance = moments(x)
+    def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
+        """Mean and standard deviation by the weights; a constant feature keeps scale 1."""
+        mean, variance = moments(x, weights)
         scale = np.sqrt(variance)
         constant = scale <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
         if constant.any():
@@ -74,7 +74,7 @@ class Log1p(Transform):
     Use: raw or depth-normalised counts, before pca.
     """
 
-    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+    def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
         """Nothing to fit."""
         return LogMap()
 
@@ -95,7 +95,7 @@ class Normalize(Transform):
         if not 0 <= self.target < np.inf:
             raise ConfigError(f"normalize:target={self.target:g}: expected a positive number.")
 
-    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+    def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
         """The median total, where no target is given.
 
         Raises:
@@ -132,7 +132,7 @@ class VariableFeatures(Transform):
         if self.flavor not in FLAVORS:
             raise ConfigError(f"hvg:flavor={self.flavor}.{did_you_mean(self.flavor, FLAVORS)}")
 
-    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
+    def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
         """Rank them by scanpy, sparse without a dense copy."""
         import anndata
         import pandas as pd
@@ -171,25 +171,43 @@ class PCA(Transform):
         if self.n < 1:
             raise ConfigError(f"pca:n={self.n}: expected at least 1 component.")
 
-    def fit(self, x: "Matrix", features: tuple[str, ...]) -> Map:
-        """Fit by scikit-learn, sparse without a dense copy."""
-        from sklearn.decomposition import PCA as Solver
-
-        n = min(self.n, x.shape[1], x.shape[0] - 1)
+    def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
+        """The singular vectors of the centred points, each times the root of its weight."""
+        count, d = x.shape
+        n = min(self.n, d, count - 1)
         if n < self.n:
             warnings.warn(
-                f"pca keeps {n} components, not {self.n}: {x.shape[0]} points with {x.shape[1]} "
-                "features have no more.",
+                f"pca keeps {n} components, not {self.n}: {count} points with {d} features have "
+                "no more.",
                 CfmWarning,
                 stacklevel=2,
             )
-        sparse_small = not isinstance(x, np.ndarray) and n < min(x.shape)
-        solver = "arpack" if sparse_small else "full"
-        values = x if sparse_small else dense(x)
-        found = Solver(n_components=n, svd_solver=solver, random_state=0).fit(values)
-        shares = found.explained_variance_, found.explained_variance_ratio_
-        fitted = (found.mean_[None], found.components_, *shares)
-        return ProjectionMap(*(np.asarray(part, dtype=np.float64) for part in fitted))
+        mean, spread = moments(x, weights)
+        values, rows = _leading(x, mean, np.sqrt(weights), n)
+        rows *= np.sign(rows[np.arange(n), np.abs(rows).argmax(axis=1)])[:, None]
+        variance = values**2 / (count - 1)
+        return ProjectionMap(mean[None], rows, variance, values**2 / count / spread.sum())
+
+
+def _leading(x: "Matrix", mean: Array, scale: Array, n: int) -> tuple[Array, Array]:
+    """The n largest singular values of scale (x - mean) and their right vectors, (n,) and (n, d).
+
+    A sparse x is not made dense, unless all its components are wanted.
+    """
+    from scipy.linalg import svd
+    from scipy.sparse.linalg import LinearOperator, svds
+
+    if isinstance(x, np.ndarray) or n == min(x.shape):
+        _, values, rows = svd(scale[:, None] * (dense(x) - mean), full_matrices=False)
+        return values[:n], rows[:n]
+    centred = LinearOperator(
+        x.shape,
+        matvec=lambda v: scale * (x @ v.ravel() - mean @ v.ravel()),
+        rmatvec=lambda u: x.T @ (scale * u.ravel()) - mean * (scale @ u.ravel()),
+        dtype=np.float64,
+    )
+    _, values, rows = svds(centred, n, v0=np.ones(min(x.shape)))
+    return values[::-1], rows[::-1].copy()
 
 
 _KINDS: dict[str, Callable[[Mapping[str, Array]], Map]] = {
@@ -271,13 +289,16 @@ class Chain:
         return tuple(item.kind for item in self.maps)
 
 
-def fit_chain(spec: str, x: "Matrix", features: Sequence[str]) -> Chain:
+def fit_chain(
+    spec: str, x: "Matrix", features: Sequence[str], weights: Array | None = None
+) -> Chain:
     """Fit the transforms of a spec such as "log1p,pca:n=50,standardize", each after the last.
 
     Args:
         spec: the chain.
         x: points of shape (n, d), dense or sparse.
         features: d names.
+        weights: shape (n,), positive; a point of weight 2 counts as two; None is uniform.
 
     Raises:
         ConfigError: for an unknown transform or option.
@@ -285,8 +306,9 @@ def fit_chain(spec: str, x: "Matrix", features: Sequence[str]) -> Chain:
     """
     maps: list[Map] = []
     names = tuple(features)
+    mass = np.ones(x.shape[0]) if weights is None else weights / weights.mean()
     for item in parse_chain(spec):
-        fitted = build("transforms", item).fit(x, names)
+        fitted = build("transforms", item).fit(x, names, mass)
         maps.append(fitted)
         x, names = fitted.forward(x), fitted.names(names)
     return Chain(tuple(maps), tuple(features))

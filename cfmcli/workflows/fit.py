@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from cfmcli import catalog, io, provenance
-from cfmcli.data.maps import dense
+from cfmcli.data.maps import moments
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Table
 from cfmcli.errors import CheckpointError, ConfigError, DataError
@@ -244,10 +244,7 @@ def _task(
 
 def _whereabouts(snapshots: Snapshots) -> tuple[torch.Tensor, float]:
     """Mean of all points, and root mean square deviation per dimension, by their weights."""
-    x = dense(snapshots.stacked())
-    mass = np.concatenate([c.weights * len(c) for c in snapshots.kept]) / len(x)
-    center = mass @ x
-    variance = mass @ (x - center) ** 2
+    center, variance = moments(snapshots.stacked(), snapshots.stacked_weights)
     if snapshots.gaussian_source:
         variance = (variance + center**2 + 1) / 2 - (center / 2) ** 2
         center = center / 2

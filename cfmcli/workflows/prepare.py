@@ -75,7 +75,8 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
     points, resolved = raw.stacked(), recipe.resolved()
     notes = _told_of_counts(resolved.transform, points, tables[0].origin)
     _not_too_wide(resolved.transform, tables[0])
-    chain = fit_chain(resolved.transform, points, tables[0].features)
+    features, mass = tables[0].features, raw.stacked_weights
+    chain = fit_chain(resolved.transform, points, features, mass)
     encoded, given = raw.encoded(chain.forward), conditions(recipe, raw)
     return Prepared(resolved, encoded, chain, times, given, notes)
 

@@ -179,6 +179,22 @@ def test_sparse_moments_are_the_dense_ones(seed: int, offset: float) -> None:
         np.testing.assert_allclose(variance, stored.astype(np.float64).var(axis=0), rtol=1e-8)
 
 
+@pytest.mark.parametrize("layout", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("spec", ["standardize", "pca:n=3", "pca:n=4", "log1p,pca:n=2,standardize"])
+@given(seed=SEEDS)
+def test_whole_weights_are_repeated_rows(spec: str, layout: Any, seed: int) -> None:
+    """A point of weight 3 counts as three of weight 1, and a common factor says nothing."""
+    rng, x = np.random.default_rng(seed), counts(seed)
+    weights = rng.integers(1, 4, len(x))
+    features = tuple(f"g{k}" for k in range(x.shape[1]))
+    weighted = fit_chain(spec, layout(x), features, np.asarray(1e-7 * weights, dtype=np.float64))
+    repeated = fit_chain(spec, layout(np.repeat(x, weights, axis=0)), features)
+    scale = np.abs(repeated.forward(x)).max()
+    np.testing.assert_allclose(
+        weighted.forward(x), repeated.forward(x), rtol=1e-6, atol=1e-9 * scale
+    )
+
+
 def test_more_components_than_there_are_warns() -> None:
     """As many as the points and features have, and it is said."""
     with pytest.warns(CfmWarning, match="keeps 4 components, not 9"):

@@ -118,6 +118,15 @@ def test_weights_are_normalised_within_a_time() -> None:
             prepare.snapshots(Recipe(time_key="day", weight_key="mass"), [points])
 
 
+def test_the_transform_counts_points_by_their_weights() -> None:
+    """Of a point of weight 3 and one of weight 1; each time as much as its number of points."""
+    x = np.array([[0.0, 4.0], [1.0, 3.0], [2.0, 7.0], [3.0, 1.0]])
+    points = table(x, {"day": [0, 0, 1, 1], "mass": [1.0, 3.0, 5.0, 5.0]})
+    made = prepare.prepared(Recipe(time_key="day", weight_key="mass"), [points])
+    mean = (x[0] / 4 + x[1] * 3 / 4 + (x[2] + x[3]) / 2) / 2
+    np.testing.assert_allclose(made.chain.maps[0].arrays()["shift"][0], mean)
+
+
 def test_missing_times_and_keys_are_named() -> None:
     """With the point, or the nearest column."""
     with pytest.raises(DataError, match=r"point t\.csv-1 has no time"):

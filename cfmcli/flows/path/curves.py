@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cfmcli.errors import ConfigError
-from cfmcli.flows.path.interpolants import Ends, Interpolant
+from cfmcli.flows.path.interpolants import Blurred, Ends, Interpolant
 from cfmcli.flows.path.latents import Latent
 
 
@@ -98,7 +98,7 @@ class VariancePreserving(Interpolant):
 
 
 @dataclass(frozen=True)
-class Spline(Interpolant):
+class Spline(Blurred):
     """Cubic Hermite curve from x0 with tangent v0 to x1 with tangent v1, plus gamma_t z.
 
     m_t = x0 + t^2 (3 - 2t) (x1 - x0) + t (1 - t)^2 v0 - t^2 (1 - t) v1, and gamma^2 =
@@ -117,14 +117,8 @@ class Spline(Interpolant):
         ConfigError: if an option is out of its range.
     """
 
-    sigma: float = 0.0
-    gamma: str = "none"
-    a: float = 1.0
     needs_tangents: ClassVar[bool] = True
     linear_mean: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        _ = self._latent
 
     def mean(self, t: Tensor, ends: Ends) -> Tensor:
         """The Hermite cubic.
@@ -139,12 +133,3 @@ class Spline(Interpolant):
             )
         chord = t * t * (3 - 2 * t) * (ends.x1 - ends.x0)
         return ends.x0 + chord + t * (1 - t) * ((1 - t) * ends.v0 - t * ends.v1)
-
-    def variance(self, t: Tensor) -> Tensor:
-        """sigma^2 + a g(t)^2."""
-        return self._latent.variance(t)
-
-    @property
-    def _latent(self) -> Latent:
-        """The checked latent."""
-        return Latent("spline", self.gamma, self.a, self.sigma)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
-from cfmcli.catalog import did_you_mean
+from cfmcli.catalog import did_you_mean, name_of
 from cfmcli.errors import ConfigError
 from cfmcli.flows.path.latents import Latent
 from cfmcli.flows.path.schedules import SCHEDULES, Schedule
@@ -172,13 +172,8 @@ def _rate(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tens
 
 
 @dataclass(frozen=True)
-class Linear(Interpolant):
-    """Straight line: x_t = (1 - t) x0 + t x1 + gamma_t z, gamma^2 = sigma^2 + a g(t)^2.
-
-    Reference: Tong et al. (2024), arXiv 2302.00482, eq. 14; Albergo et al. (2023),
-        arXiv 2303.08797 (latent)
-
-    Use: the default; with optimal pairs the flow is straight as well.
+class Blurred(Interpolant):
+    """A path with a blur and a latent: gamma^2 = sigma^2 + a g(t)^2.
 
     Args:
         sigma: standard deviation of the blur in flow coordinates, at least 0.
@@ -196,10 +191,6 @@ class Linear(Interpolant):
     def __post_init__(self) -> None:
         _ = self._latent
 
-    def mean(self, t: Tensor, ends: Ends) -> Tensor:
-        """(1 - t) x0 + t x1."""
-        return ends.x0 + t * (ends.x1 - ends.x0)
-
     def variance(self, t: Tensor) -> Tensor:
         """sigma^2 + a g(t)^2."""
         return self._latent.variance(t)
@@ -207,11 +198,34 @@ class Linear(Interpolant):
     @property
     def _latent(self) -> Latent:
         """The checked latent."""
-        return Latent("linear", self.gamma, self.a, self.sigma)
+        return Latent(name_of("interpolants", self), self.gamma, self.a, self.sigma)
 
 
 @dataclass(frozen=True)
-class Trigonometric(Interpolant):
+class Linear(Blurred):
+    """Straight line: x_t = (1 - t) x0 + t x1 + gamma_t z, gamma^2 = sigma^2 + a g(t)^2.
+
+    Reference: Tong et al. (2024), arXiv 2302.00482, eq. 14; Albergo et al. (2023),
+        arXiv 2303.08797 (latent)
+
+    Use: the default; with optimal pairs the flow is straight as well.
+
+    Args:
+        sigma: standard deviation of the blur in flow coordinates, at least 0.
+        gamma: latent g(t): none, sqrt of t (1 - t), quadratic t (1 - t), sine or sigmoid.
+        a: scale of the latent variance, above 0.
+
+    Raises:
+        ConfigError: if an option is out of its range.
+    """
+
+    def mean(self, t: Tensor, ends: Ends) -> Tensor:
+        """(1 - t) x0 + t x1."""
+        return ends.x0 + t * (ends.x1 - ends.x0)
+
+
+@dataclass(frozen=True)
+class Trigonometric(Blurred):
     """Quarter circle: x_t = cos(pi t / 2) x0 + sin(pi t / 2) x1 + gamma_t z.
 
     Its latent variance is gamma^2 = sigma^2 + a g(t)^2.
@@ -230,26 +244,10 @@ class Trigonometric(Interpolant):
         ConfigError: if an option is out of its range.
     """
 
-    sigma: float = 0.0
-    gamma: str = "none"
-    a: float = 1.0
-
-    def __post_init__(self) -> None:
-        _ = self._latent
-
     def mean(self, t: Tensor, ends: Ends) -> Tensor:
         """cos(pi t / 2) x0 + sin(pi t / 2) x1."""
         angle = t * (math.pi / 2)
         return angle.cos() * ends.x0 + angle.sin() * ends.x1
-
-    def variance(self, t: Tensor) -> Tensor:
-        """sigma^2 + a g(t)^2."""
-        return self._latent.variance(t)
-
-    @property
-    def _latent(self) -> Latent:
-        """The checked latent."""
-        return Latent("trigonometric", self.gamma, self.a, self.sigma)
 
 
 @dataclass(frozen=True)
