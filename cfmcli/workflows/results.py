@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import cfmcli
 from cfmcli import io
+from cfmcli.data.counts import ChoiceMap
 from cfmcli.data.maps import ProjectionMap
 from cfmcli.data.table import Array, Table
 from cfmcli.model import Model
@@ -111,7 +112,11 @@ def loadings(model: Model, *, own: bool = True) -> dict[str, Array]:
     if found is None:
         return {}
     names = ("PCs", "X_mean") if own and _ends_in_pca(model) else ("cfm_PCs", "cfm_X_mean")
-    return dict(zip(names, (found.components.T, found.mean.T), strict=True))
+    mean, components = found.mean, found.components
+    for item in reversed(model.chain.maps):
+        if isinstance(item, ChoiceMap):
+            mean, components = item.inverse(mean), item.inverse_tangent(mean, components)
+    return dict(zip(names, (components.T, mean.T), strict=True))
 
 
 def explained(model: Model) -> dict[str, Any]:
@@ -119,19 +124,20 @@ def explained(model: Model) -> dict[str, Any]:
     found = _pca(model)
     if found is None or not _ends_in_pca(model):
         return {}
-    params = {"zero_center": True, "use_highly_variable": False}
+    chosen = any(isinstance(item, ChoiceMap) for item in model.chain.maps)
+    params = {"zero_center": True, "use_highly_variable": chosen}
     return {"pca": {"params": params, "variance": found.variance, "variance_ratio": found.share}}
 
 
 def _pca(model: Model) -> ProjectionMap | None:
-    """The last PCA of the model's transform."""
+    """The PCA of the model's transform, if there is one and it starts from features."""
     found = [item for item in model.chain.maps if isinstance(item, ProjectionMap)]
-    return found[-1] if found else None
+    return found[0] if len(found) == 1 else None
 
 
 def _ends_in_pca(model: Model) -> bool:
-    """Whether the flow lives in the coordinates of a PCA."""
-    return isinstance(model.chain.maps[-1], ProjectionMap)
+    """Whether the flow lives in the coordinates of that PCA."""
+    return model.chain.maps[-1] is _pca(model)
 
 
 @dataclass(frozen=True)

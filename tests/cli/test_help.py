@@ -100,7 +100,7 @@ def test_fit_shows_the_recipe_s_own_words_and_defaults(
     """What fit's help says of a setting is what the recipe says."""
     monkeypatch.setenv("COLUMNS", "300")
     page = cfm("fit", "--help").out
-    for name in ("steps", "lr", "method", "scope", "precision", "ema"):
+    for name in ("steps", "lr", "field", "scope", "precision", "ema"):
         line = next(line for line in page.splitlines() if f"│ {recipe.option(name)} " in line)
         assert recipe.meaning(name)[1:] in line
         assert f"[default: {recipe.default(name)}]" in line
