@@ -182,8 +182,9 @@ class Model:
         moves = motion(solver, str(sde), Streams(seed))
         paths = moves.paths(self.core.flow, x, (begin, stop), guide)
         velocity = self.core.flow.velocity(x, begin, forward=stop >= begin, guide=guide)
-        moved = results.Moved(x, paths.points[-1], velocity)
-        result = table.with_values(self.core.chain.inverse(moved.end))
+        places = x, paths.points[-1], velocity
+        moved = results.Moved.of(self.core, places, slice(None))
+        result = table.with_values(moved.values)
         if not io.is_anndata(data):
             return io.like(data, result)
         span, how = {"start": begin, "end": stop}, results.chosen(given)
@@ -249,7 +250,7 @@ class Model:
         scoring = Scoring(**{k: str(v) for k, v in how.items() if k not in CHOSEN})
         told = self.core.conditions.told(table.obs, given, table.origin)
         return self.core.log_prob(
-            table.values, time, obs=told, scoring=scoring, solver=solver, seed=seed
+            table.values, time, obs=told, scoring=scoring, solver=solver, streams=Streams(seed)
         )
 
     def _table(self, data: Points) -> Table:

@@ -16,13 +16,12 @@ from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.data.transforms import Chain
 from cfmcli.errors import ConfigError, DataError
-from cfmcli.flows.coupling.plans import IntArray
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.flow import Flow, Paths
 from cfmcli.flows.dynamics.motion import Motion, motion
 from cfmcli.flows.dynamics.sde import StochasticSolver, deterministic
 from cfmcli.flows.dynamics.solvers import Adaptive, Solver
-from cfmcli.flows.dynamics.stochastic import LogDensity, dynamics, estimate, joined
+from cfmcli.flows.dynamics.stochastic import Grouped, LogDensity, dynamics, estimates
 from cfmcli.flows.fields import Field
 from cfmcli.flows.objective.reading import Guide, Reading
 from cfmcli.flows.streams import Streams
@@ -69,6 +68,10 @@ class LogProb:
     def nfe(self) -> int:
         """Evaluations of the field, at most for a chunk."""
         return self.found.nfe
+
+    def rows(self, index: slice) -> "LogProb":
+        """Those of some of the points."""
+        return replace(self, found=self.found.rows(index))
 
 
 AnySolver = Solver | StochasticSolver | str
@@ -296,7 +299,7 @@ class Model:
         obs: "pd.DataFrame | None" = None,
         scoring: Scoring = PLAIN,
         solver: Solver | str = "dopri5",
-        seed: int = 0,
+        streams: Streams | None = None,
     ) -> LogProb:
         """Log densities of points at a clock time (default: the last), in nats.
 
@@ -313,7 +316,7 @@ class Model:
             obs: conditions of the points, where the flow is conditional.
             scoring: where a density is known, and how it is carried from there.
             solver: integrator of the flow or its spec.
-            seed: seed of probes, of noise and of fitting the base.
+            streams: where probes, noise and the fit of the base come from; seed 0 without.
 
         Raises:
             ConfigError: for a spec that does not fit, or a time outside the snapshots.
@@ -321,7 +324,7 @@ class Model:
         """
         import pandas as pd
 
-        flow, streams = self.learnt, Streams(seed)
+        flow, streams = self.learnt, streams or Streams(0)
         x, told = self.encode(points), pd.DataFrame(index=range(points.shape[0]))
         told = self.conditions.told(told if obs is None else obs)
         times = self.timeline.times
@@ -329,17 +332,12 @@ class Model:
         if scoring.known == "target":
             known, end = replace(known, cloud=self.kept[-1]), times[-1]
         how = dynamics(scoring, as_solver(solver), streams.torch("probes"))
-        when = times[-1] if time is None else time
-        parts: list[tuple[IntArray, LogDensity]] = []
-        names: list[str] = []
-        for rows, density in known.densities(scoring.base, told, streams):
-            guide = self.guide(told.iloc[rows])
-            parts.append((rows, estimate(flow, x[rows], (when, end), how, density, guide)))
-            names.append(density.name)
+        span = times[-1] if time is None else time, end
+        groups = known.densities(scoring.base, told, streams)
+        found = estimates(flow, x, span, how, groups, self.guide(told), streams)
         stochastic = how[0].paths > 1 or how[2].divergence.stochastic(self.dim)
-        found = joined(parts)
         values, bound = (v + self.chain.log_abs_det(points) for v in (found.values, found.bound))
-        told_of = ", ".join(dict.fromkeys(names))
+        told_of = Grouped(groups, slice(0, len(x))).name
         whole = replace(found, values=values, bound=bound)
         paths = how[0].paths
         return LogProb(whole, stochastic, told_of, self.chain.coordinates, paths)

@@ -16,6 +16,7 @@ from cfmcli.cli.info import info
 from cfmcli.cli.interpolate import interpolate
 from cfmcli.cli.likelihood import likelihood
 from cfmcli.cli.list import list_names
+from cfmcli.cli.merge import merge
 from cfmcli.cli.sample import sample
 from cfmcli.cli.settings import recipe_options
 from cfmcli.cli.transport import transport
@@ -66,6 +67,7 @@ _COMMANDS = {
     "transport": command("transport", transport),
     "likelihood": command("likelihood", likelihood),
     "interpolate": command("interpolate", interpolate),
+    "merge": command("merge", merge),
     "evaluate": command("evaluate", evaluate, told=told),
     "info": command("info", info, answers=True),
     "list": command("list", list_names, answers=True),

@@ -1,6 +1,6 @@
 """`cfm interpolate`."""
 
-from cfmcli.cli import options
+from cfmcli.cli import options, shards
 from cfmcli.cli.command import Session
 from cfmcli.cli.settings import condition, words
 from cfmcli.errors import ConfigError
@@ -25,6 +25,8 @@ def interpolate(
     solver: options.Solver = Integration.solver,
     atol: options.Atol = None,
     rtol: options.Rtol = None,
+    shard: shards.Sharded = "",
+    jobs: shards.Jobs = 1,
     force: options.Force = False,
     dry_run: options.DryRun = False,
 ) -> Outcome:
@@ -52,7 +54,8 @@ def interpolate(
         integration=Integration(solver, atol, rtol, sde),
         dry_run=dry_run,
         condition=condition(label, covariates, guidance),
+        shard=shards.meant(shard),
     )
     from cfmcli.workflows.interpolate import interpolate as carry_out
 
-    return carry_out(request, session.runtime(force=force), session.listen)
+    return shards.carried_out(carry_out, request, session, jobs, force=force)

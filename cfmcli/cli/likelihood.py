@@ -1,6 +1,6 @@
 """`cfm likelihood`."""
 
-from cfmcli.cli import options
+from cfmcli.cli import options, shards
 from cfmcli.cli.command import Session
 from cfmcli.cli.settings import condition
 from cfmcli.requests import Integration, LikelihoodRequest, Outcome, Scoring
@@ -22,6 +22,8 @@ def likelihood(
     solver: options.OdeSolver = Integration.solver,
     atol: options.Atol = None,
     rtol: options.Rtol = None,
+    shard: shards.Sharded = "",
+    jobs: shards.Jobs = 1,
     force: options.Force = False,
     dry_run: options.DryRun = False,
 ) -> Outcome:
@@ -45,7 +47,8 @@ def likelihood(
         integration=Integration(solver, atol, rtol),
         dry_run=dry_run,
         condition=condition(label, covariates),
+        shard=shards.meant(shard),
     )
     from cfmcli.workflows.likelihood import likelihood as carry_out
 
-    return carry_out(request, session.runtime(force=force), session.listen)
+    return shards.carried_out(carry_out, request, session, jobs, force=force)

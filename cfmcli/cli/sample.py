@@ -1,6 +1,6 @@
 """`cfm sample`."""
 
-from cfmcli.cli import options
+from cfmcli.cli import options, shards
 from cfmcli.cli.command import Session
 from cfmcli.cli.settings import condition
 from cfmcli.requests import OWN, Integration, Outcome, SampleRequest
@@ -19,6 +19,8 @@ def sample(
     solver: options.Solver = Integration.solver,
     atol: options.Atol = None,
     rtol: options.Rtol = None,
+    shard: shards.Sharded = "",
+    jobs: shards.Jobs = 1,
     force: options.Force = False,
     dry_run: options.DryRun = False,
 ) -> Outcome:
@@ -40,7 +42,8 @@ def sample(
         integration=Integration(solver, atol, rtol, sde),
         dry_run=dry_run,
         condition=condition(label, covariates, guidance),
+        shard=shards.meant(shard),
     )
     from cfmcli.workflows.sample import sample as carry_out
 
-    return carry_out(request, session.runtime(force=force), session.listen)
+    return shards.carried_out(carry_out, request, session, jobs, force=force)

@@ -1,6 +1,6 @@
 """`cfm transport`."""
 
-from cfmcli.cli import options
+from cfmcli.cli import options, shards
 from cfmcli.cli.command import Session
 from cfmcli.cli.settings import condition
 from cfmcli.requests import OWN, Integration, Outcome, TransportRequest
@@ -22,6 +22,8 @@ def transport(
     solver: options.Solver = Integration.solver,
     atol: options.Atol = None,
     rtol: options.Rtol = None,
+    shard: shards.Sharded = "",
+    jobs: shards.Jobs = 1,
     force: options.Force = False,
     dry_run: options.DryRun = False,
 ) -> Outcome:
@@ -45,7 +47,8 @@ def transport(
         integration=Integration(solver, atol, rtol, sde),
         dry_run=dry_run,
         condition=condition(label, covariates, guidance),
+        shard=shards.meant(shard),
     )
     from cfmcli.workflows.transport import transport as carry_out
 
-    return carry_out(request, session.runtime(force=force), session.listen)
+    return shards.carried_out(carry_out, request, session, jobs, force=force)

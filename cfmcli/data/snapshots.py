@@ -40,8 +40,8 @@ class Cloud:
     def __len__(self) -> int:
         return int(self.points.shape[0])
 
-    def rows(self, index: npt.NDArray[Any]) -> "Cloud":
-        """The points of an integer or boolean index, weights renormalised."""
+    def rows(self, index: npt.NDArray[Any] | slice) -> "Cloud":
+        """The points of an integer or boolean index, or of a slice, weights renormalised."""
         weights = self.weights[index]
         return replace(
             self,

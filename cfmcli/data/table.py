@@ -43,6 +43,6 @@ class Table:
         """The same points and annotations with other values, shape (n, d')."""
         return replace(self, values=values, features=features or self.features)
 
-    def rows(self, index: npt.NDArray[Any]) -> "Table":
-        """The rows of an integer or boolean index, in its order."""
+    def rows(self, index: npt.NDArray[Any] | slice) -> "Table":
+        """The rows of an integer or boolean index, in its order, or of a slice."""
         return replace(self, values=self.values[index], obs=self.obs.iloc[index])

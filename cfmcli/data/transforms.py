@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfmcli.catalog import build, did_you_mean, parse_chain
+from cfmcli.data.blocks import by_blocks
 from cfmcli.data.counts import ChoiceMap, NormalizeMap
 from cfmcli.data.maps import AffineMap, LogMap, Map, ProjectionMap, dense, moments
 from cfmcli.data.table import Array
@@ -233,18 +234,30 @@ class Chain:
 
     def forward(self, x: "Matrix") -> Array:
         """Data units -> flow coordinates, shape (n, d) -> (n, D)."""
+        return by_blocks(self._forward, x)
+
+    def _forward(self, x: "Matrix") -> Array:
+        """The same for few points."""
         for item in self.maps:
             x = item.forward(x)
         return dense(x)
 
     def inverse(self, y: Array) -> Array:
         """Flow coordinates -> data units, shape (n, D) -> (n, d)."""
+        return by_blocks(self._inverse, y)
+
+    def _inverse(self, y: Array) -> Array:
+        """The same for few points."""
         for item in reversed(self.maps):
             y = item.inverse(y)
         return y
 
     def inverse_tangent(self, y: Array, v: Array) -> Array:
         """Velocities in flow coordinates -> data units, shape (n, D) -> (n, d)."""
+        return by_blocks(self._inverse_tangent, y, v)
+
+    def _inverse_tangent(self, y: Array, v: Array) -> Array:
+        """The same for few points."""
         for item in reversed(self.maps):
             y, v = item.inverse(y), item.inverse_tangent(y, v)
         return v
@@ -261,6 +274,10 @@ class Chain:
 
     def log_abs_det(self, x: "Matrix") -> Array:
         """log |det| from the stated coordinates to the flow's, shape (n, d) -> (n,)."""
+        return by_blocks(self._log_abs_det, x)
+
+    def _log_abs_det(self, x: "Matrix") -> Array:
+        """The same for few points."""
         total = np.zeros(x.shape[0])
         for item in self.maps:
             total = np.zeros_like(total) if item.dropped else total + item.log_abs_det(dense(x))

@@ -16,13 +16,19 @@ class Streams:
 
     Args:
         seed: the seed of the run, at least 0.
+        first: number of the first block of points, where those at hand follow others elsewhere.
     """
 
     seed: int
+    first: int = 0
 
     def numpy(self, purpose: str, *counters: int) -> np.random.Generator:
         """A NumPy generator for a purpose."""
         return np.random.default_rng(self._sequence(purpose, counters))
+
+    def block(self, purpose: str, number: int, *counters: int) -> torch.Generator:
+        """A PyTorch generator for one of the blocks of points at hand, counted from 0."""
+        return self.torch(purpose, self.first + number, *counters)
 
     def torch(self, purpose: str, *counters: int) -> torch.Generator:
         """A PyTorch generator (CPU) for a purpose."""

@@ -6,6 +6,7 @@ from cfmcli.io.checks import numbered
 from cfmcli.io.describe import describe
 from cfmcli.io.formats import FORMATS, read_table, write_table
 from cfmcli.io.memory import from_object, is_anndata, is_named, like
+from cfmcli.io.merging import merge, taken
 from cfmcli.io.output import as_json, atomic, blaming_disk, claim, sha256
 from cfmcli.io.selection import Selection, require
 
@@ -23,10 +24,12 @@ __all__ = [
     "is_anndata",
     "is_named",
     "like",
+    "merge",
     "numbered",
     "read_table",
     "require",
     "sha256",
+    "taken",
     "write_anndata",
     "write_table",
 ]

@@ -58,7 +58,7 @@ def annotate(source: str, target: str, annotation: Annotation) -> None:
         check(annotation, (shape_of(root["obs"])[0], shape_of(root["var"])[0]), target)
     with atomic(target) as part:
         _copy(source, part)
-        with _editable(part) as root:
+        with editable(part) as root:
             _add(root, annotation)
 
 
@@ -112,14 +112,14 @@ def _convert(source: str, part: Path) -> None:
     """Copy every element of an AnnData file into a file of the other format."""
     from anndata.io import read_elem, write_elem
 
-    with opened(source) as root, _editable(part) as copy:
+    with opened(source) as root, editable(part) as copy:
         copy.attrs.update(dict(root.attrs))
         for name in root:
             write_elem(copy, name, read_elem(root[name]))
 
 
 @contextmanager
-def _editable(part: Path) -> Iterator[Node]:
+def editable(part: Path) -> Iterator[Node]:
     """The root group of an AnnData file that may be changed."""
     if suffix(part.name) == ".zarr":
         import zarr

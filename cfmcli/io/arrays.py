@@ -79,7 +79,7 @@ def default_features(values: npt.NDArray[Any]) -> tuple[str, ...]:
 def write(path: str, table: Table) -> None:
     """Write values alone (.npy, with a warning for what is left out) or all of it (.npz)."""
     if suffix(path) == ".npz":
-        _write_archive(path, _members(table, path))
+        write_archive(path, _members(table, path))
         return
     if table.obs.index.name is not None or len(table.obs.columns):
         text = f"{path}: .npy holds numbers only; ids and annotations were left out. Use .npz."
@@ -198,7 +198,7 @@ def _plain(column: "pd.Series[Any]") -> npt.NDArray[Any]:
     return np.array(["" if g else str(v) for v, g in zip(array, gone, strict=True)], dtype=str)
 
 
-def _write_archive(path: str, members: Named) -> None:
+def write_archive(path: str, members: Named) -> None:
     """Write an .npz whose bytes depend on its content alone."""
     with atomic(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in members.items():

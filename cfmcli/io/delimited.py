@@ -4,6 +4,7 @@ import gzip
 import io
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import isnan
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -56,20 +57,27 @@ def typed(text: Text, selection: Selection) -> "dict[str, pa.ChunkedArray]":
 def write(path: str, table: Table) -> None:
     """Write a table with a header; floats are written so that they read back exactly."""
     delimiter = "," if path == "-" or suffix(path).startswith(".csv") else "\t"
+    with sink(path) as stream:
+        _emit(stream, table, delimiter)
+
+
+@contextmanager
+def sink(path: str) -> Iterator[BinaryIO | io.BufferedWriter]:
+    """Where the bytes of a delimited file go: all or nothing, gzipped where the suffix says so."""
     if path == "-":
-        _emit(sys.stdout.buffer, table, delimiter)
+        yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     with atomic(path) as part, part.open("wb") as stream:
         if not suffix(path).endswith(".gz"):
-            _emit(stream, table, delimiter)
+            yield stream
             return
         # A name or a clock in the gzip header would make equal tables differ.
         with (
             gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed,
             io.BufferedWriter(packed) as out,
         ):
-            _emit(out, table, delimiter)
+            yield out
 
 
 def _typed(name: str, text: Text, *, feature: bool) -> "pa.ChunkedArray":

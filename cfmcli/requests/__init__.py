@@ -2,6 +2,7 @@
 
 from cfmcli.requests.choices import OWN, PLAIN, USUAL, Condition, Integration, Scoring
 from cfmcli.requests.common import Interrupted, Listener, Outcome, Progress, Runtime
+from cfmcli.requests.shard import MergeRequest, Shard, shard_of
 from cfmcli.requests.verbs import (
     EvaluateRequest,
     FitRequest,
@@ -23,10 +24,13 @@ __all__ = [
     "Interrupted",
     "LikelihoodRequest",
     "Listener",
+    "MergeRequest",
     "Outcome",
     "Progress",
     "Runtime",
     "SampleRequest",
     "Scoring",
+    "Shard",
     "TransportRequest",
+    "shard_of",
 ]

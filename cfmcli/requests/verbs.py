@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cfmcli.requests.choices import OWN, PLAIN, USUAL, Condition, Integration, Scoring
+from cfmcli.requests.shard import Shard
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class SampleRequest:
         time: clock time or snapshot label, empty for the last.
         dry_run: say what would be done, and do nothing.
         condition: what is chosen of the points' condition.
+        shard: which part of the points is meant, None for all.
     """
 
     run: str
@@ -40,6 +42,7 @@ class SampleRequest:
     integration: Integration = USUAL
     dry_run: bool = False
     condition: Condition = OWN
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class TransportRequest:
         max_points: most points on a side when scores are computed.
         dry_run: say what would be done, and do nothing.
         condition: what is chosen of the points' condition.
+        shard: which part of the points is meant, None for all.
     """
 
     run: str
@@ -68,6 +72,7 @@ class TransportRequest:
     integration: Integration = USUAL
     dry_run: bool = False
     condition: Condition = OWN
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class LikelihoodRequest:
         scoring: how densities are obtained.
         dry_run: say what would be done, and do nothing.
         condition: what is chosen of the points' condition; there is no guidance.
+        shard: which part of the points is meant, None for all.
     """
 
     run: str
@@ -92,6 +98,7 @@ class LikelihoodRequest:
     integration: Integration = USUAL
     dry_run: bool = False
     condition: Condition = OWN
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,7 @@ class InterpolateRequest:
         where: pandas query on the annotations of starting points.
         dry_run: say what would be done, and do nothing.
         condition: what is chosen of the points' condition.
+        shard: which part of the points is meant, None for all.
     """
 
     run: str
@@ -124,6 +132,7 @@ class InterpolateRequest:
     integration: Integration = USUAL
     dry_run: bool = False
     condition: Condition = OWN
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from cfmcli import io
 from cfmcli.data.snapshots import Cloud
 from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.flow import CHUNK
 from cfmcli.flows.dynamics.motion import Motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
@@ -14,7 +14,7 @@ from cfmcli.requests import (
     Outcome,
     Runtime,
 )
-from cfmcli.workflows import points, results, verbs
+from cfmcli.workflows import points, results, shards, verbs
 
 
 def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -25,21 +25,31 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     """
     how = verbs.motion_of(request.integration, where)
     _check_interpolate(request)
-    io.claim(request.output, force=where.force, inputs=verbs.given(request.data, request.cells))
+    shards.claim(request, where, verbs.given(request.data, request.cells))
     model = verbs.load(request.run, where)
     times = _asked_times(model, request)
     start = verbs.clock_time(model, request.start)
     for time in (*times, start):
         model.timeline.inner(time)
     clouds = points.starts(model, request, start, Streams(where.seed))
-    figures = {"times": times, "points": sum(len(cloud) for cloud in clouds)}
+    parts = [shards.part(request.shard, len(c), shards.grain(model, len(c))) for c in clouds]
+    figures = {"times": times, "points": sum(map(len, parts))}
     if request.dry_run:
         return Outcome({}, figures, (f"would write points at {len(times)} times",))
-    frames, nfe = _carried(model, clouds, times, how, request)
+    frames, nfe = [], 0
+    for cloud, part in zip(clouds, parts, strict=True):
+        every = not request.population
+        own = [t for t in times if every or _nearest_before(clouds, t) is cloud]
+        if own:
+            found, spent = _carried(model, cloud.rows(part.rows), own, (how, part), request)
+            frames += [(part, frame) for frame in found]
+            nfe = max(nfe, spent)
     told = results.chosen(request.condition, request.integration)
     said = results.facts("interpolate", request.run, where, nfe=nfe, **told)
-    results.write_frames(request.output, model, frames, said)
-    figures |= {"rows": len(frames.points), "nfe": nfe}
+    written = [frame for _, frame in frames]
+    results.write_frames(request.output, model, written, "trajectory", said)
+    figures |= {"rows": sum(len(part) for part, _ in frames), "nfe": nfe}
+    shards.sign(request, where, [part for part, _ in frames], figures)
     return Outcome({"trajectories": request.output}, figures)
 
 
@@ -69,33 +79,25 @@ def _asked_times(model: Model, request: InterpolateRequest) -> list[float]:
 
 def _carried(
     model: Model,
-    clouds: list[Cloud],
+    cloud: Cloud,
     times: list[float],
-    how: Motion,
+    how: tuple[Motion, shards.Part],
     request: InterpolateRequest,
-) -> tuple[results.Frames, int]:
-    """Rows for each time: from one cloud, or from the nearest snapshot before each time."""
-    import pandas as pd
-
-    places, stamps, frames, velocities, nfe = [], [], [], [], 0
-    for cloud in clouds:
-        every = not request.population
-        own = [t for t in times if every or _nearest_before(clouds, t) is cloud]
-        if not own:
-            continue
-        x = np.asarray(cloud.points, dtype=np.float64)
-        guide = model.guide(cloud.obs, request.condition)
-        paths = model.trajectories(x, own, cloud.time, how, guide)
-        nfe = max(nfe, paths.nfe)
-        for time, frame in zip(own, paths.points, strict=True):
-            places.append(frame)
-            stamps.append(np.full(len(frame), time))
-            frames.append(cloud.obs.assign(trajectory=cloud.obs.index))
-            velocities.append(model.flow.velocity(frame, time, guide=guide))
-    obs = verbs.apart(pd.concat(frames))
-    moments, stacked = np.concatenate(stamps), np.concatenate(places)
-    obs = obs.set_axis(results.unique_names(obs.index, moments), axis=0)
-    return results.Frames(stacked, moments, obs, "trajectory", np.concatenate(velocities)), nfe
+) -> tuple[list[results.Frame], int]:
+    """The points of a cloud at each time, and the evaluations that it took."""
+    motion, part = how
+    x = np.asarray(cloud.points, dtype=np.float64)
+    guide = model.guide(cloud.obs, request.condition)
+    moving = motion.after(part.blocks(CHUNK))
+    paths = model.trajectories(x, times, cloud.time, moving, guide)
+    frames = []
+    for time, place in zip(times, paths.points, strict=True):
+        obs = verbs.apart(cloud.obs.assign(trajectory=cloud.obs.index))
+        names = results.unique_names(obs.index, np.full(len(obs), time))
+        velocity = model.flow.velocity(place, time, guide=guide)
+        obs = obs.set_axis(names, axis=0)
+        frames.append(results.Frame(place, time, obs, velocity, part.kept))
+    return frames, paths.nfe
 
 
 def _nearest_before(clouds: list[Cloud], time: float) -> Cloud:

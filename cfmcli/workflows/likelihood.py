@@ -6,13 +6,14 @@ import numpy as np
 import torch
 
 from cfmcli import catalog, io
+from cfmcli.data.blocks import GRAIN
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.flow import TANGENTS
-from cfmcli.flows.dynamics.stochastic import dynamics
+from cfmcli.flows.dynamics.stochastic import dynamics, grain
 from cfmcli.model import LogProb, Model, with_tolerances
 from cfmcli.requests import LikelihoodRequest, Listener, Outcome, Runtime, Scoring
-from cfmcli.workflows import points, results, runtime, verbs
+from cfmcli.workflows import points, results, runtime, shards, verbs
 
 FEW, LEAST = 0.1, 5
 """Share and number of the paths of a point that should count, at least."""
@@ -31,20 +32,28 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
             "with --estimator sde:steps=400."
         )
     solver = with_tolerances(how.chosen, how.atol, how.rtol)
-    dynamics(scoring, solver, torch.Generator())
+    estimator = dynamics(scoring, solver, torch.Generator())[0]
     catalog.build("bases", scoring.base)
-    io.claim(request.output, force=where.force, inputs=verbs.given(request.data))
+    shards.claim(request, where, verbs.given(request.data))
     model = verbs.load(request.run, where, TANGENTS)
     time = verbs.clock_time(model, request.time, last=True)
     table = points.read_points(model, request.data)
     given = request.condition.unguided()
     told = model.conditions.told(table.obs, given, table.origin)
-    figures: dict[str, Any] = {"points": len(table), "time": time}
+    block = grain(estimator, model.dim)
+    part = shards.part(request.shard, len(table), max(block, GRAIN))
+    figures: dict[str, Any] = {"points": len(part), "time": time}
     if request.dry_run:
-        return Outcome({}, figures, (f"would score {len(table)} points at time {time:g}",))
-    found = model.log_prob(
-        table.values, time, obs=told, scoring=scoring, solver=solver, seed=where.seed
+        return Outcome({}, figures, (f"would score {len(part)} points at time {time:g}",))
+    company = model.log_prob(
+        table.values[part.rows],
+        time,
+        obs=told.iloc[part.rows],
+        scoring=scoring,
+        solver=solver,
+        streams=shards.streams(where, part, block),
     )
+    found, weights = company.rows(part.kept), verbs.point_weights(model, table)[part.own]
     said: dict[str, Any] = {
         "base": found.base,
         "nfe": found.nfe,
@@ -54,8 +63,9 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
     more = said | {"known": scoring.known} | results.chosen(given)
     more |= {"sde": scoring.sde} if scoring.sde else {}
     facts = results.facts("likelihood", request.run, where, time=time, **more)
-    _write_columns(request, table, _scored(found, scoring), facts)
-    figures |= said | _summed(model, found, scoring, verbs.point_weights(model, table))
+    added = _write_columns(request, table.rows(part.own), _scored(found, scoring), facts)
+    figures |= said | _summed(model, found, scoring, weights)
+    shards.sign(request, where, [part], figures, mass=float(weights.sum()), added=added)
     enough = max(FEW * found.paths, min(LEAST, found.paths / 2))
     if scoring.sde and figures["median_paths"] < enough:
         runtime.warn(
@@ -99,15 +109,24 @@ def _summed(model: Model, found: LogProb, scoring: Scoring, weights: Array) -> d
 
 def _write_columns(
     request: LikelihoodRequest, table: Table, columns: dict[str, Array], facts: dict[str, Any]
-) -> None:
-    """Write new columns beside ids and annotations, or into a copy of the AnnData."""
+) -> io.Annotation | None:
+    """Write new columns beside ids and annotations, or into a copy of the AnnData.
+
+    Returns:
+        What was added to the AnnData; of a shard's points it holds those alone.
+    """
     if results.is_anndata(request.output) and results.is_anndata(request.data):
         obs = {f"cfm_{name}": values for name, values in columns.items()}
-        io.annotate(request.data, request.output, io.Annotation(obs=obs, uns={"cfm": facts}))
-        return
+        added = io.Annotation(obs=obs, uns={"cfm": facts})
+        if request.shard:
+            io.write_anndata(request.output, table.values, table.obs, table.features, added)
+        else:
+            io.annotate(request.data, request.output, added)
+        return added
     names = tuple(columns)
     kept = table.obs.drop(columns=[n for n in names if n in table.obs.columns])
     kept.index.name = "id"
     order = ("id", *(str(c) for c in kept.columns if c != "id"), *names)
     values = np.stack(list(columns.values()), axis=1)
     io.write_table(request.output, Table(values, names, kept, columns=order))
+    return None

@@ -1,9 +1,12 @@
 """Results: how moved points become files that other tools read."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as member
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import cfmcli
 from cfmcli import io
@@ -20,22 +23,22 @@ ANNDATA = (".h5ad", ".zarr")
 
 
 @dataclass(frozen=True)
-class Frames:
-    """Points at times, a row each, ready to be written.
+class Frame:
+    """Points at one time, ready to be written.
 
     Args:
         points: flow coordinates, shape (n, D).
-        time: clock time of each row, shape (n,).
+        time: clock time.
         obs: the other columns, indexed by row name.
-        key: name of the column that the index becomes in a delimited file.
         velocity: velocity per unit of the clock in flow coordinates, shape (n, D), or None.
+        kept: the rows that are written.
     """
 
     points: Array
-    time: Array
+    time: float
     obs: "pd.DataFrame"
-    key: str
     velocity: Array | None = None
+    kept: slice = member(default_factory=lambda: slice(None))
 
 
 def is_anndata(path: str) -> bool:
@@ -43,39 +46,52 @@ def is_anndata(path: str) -> bool:
     return Path(path).suffix.lower() in ANNDATA
 
 
-def write_frames(path: str, model: Model, frames: Frames, facts: Mapping[str, Any]) -> None:
+def write_frames(
+    path: str, model: Model, frames: Sequence[Frame], key: str, facts: Mapping[str, Any]
+) -> None:
     """Write points at times: tidy rows, or an AnnData whose X is in the input's feature space.
 
     Args:
         path: output file.
         model: whose coordinates the points are in.
-        frames: the rows.
+        frames: the rows, those of one time after those of another.
+        key: name of the column that the index becomes in a delimited file.
         facts: what `uns["cfm"]` says.
     """
-    values = model.chain.inverse(frames.points)
-    obs = frames.obs.copy()
+    import pandas as pd
+
+    values = np.concatenate([model.chain.inverse(f.points)[f.kept] for f in frames])
+    obs = pd.concat([frame.obs.iloc[frame.kept] for frame in frames])
+    times = np.concatenate([np.full(len(f.obs.iloc[f.kept]), f.time) for f in frames])
     if not is_anndata(path):
-        obs.insert(0, "time", frames.time)
-        obs.index.name = frames.key
-        first = [] if frames.key in obs.columns else [frames.key]
+        obs.insert(0, "time", times)
+        obs.index.name = key
+        first = [] if key in obs.columns else [key]
         lead = [*first, *(c for c in ("trajectory", "time") if c in obs.columns)]
         rest = [c for c in obs.columns if c not in lead]
         columns = (*lead, *model.features, *rest)
         table = Table(values, model.features, obs, columns=tuple(map(str, columns)))
         io.write_table(path, _without_index(table) if not first else table)
         return
-    obs["time"] = clock(frames.time)
-    obs["cfm_time"] = frames.time
-    layers = {}
-    if frames.velocity is not None:
-        layers["velocity"] = model.chain.inverse_tangent(frames.points, frames.velocity)
+    obs["time"] = clock(times)
+    obs["cfm_time"] = times
     annotation = io.Annotation(
-        obsm=_representations(model, frames.points, values),
-        layers=layers,
+        obsm=_representations(model, np.concatenate([f.points[f.kept] for f in frames]), values),
+        layers=_velocities(model, frames),
         varm=loadings(model),
         uns={"cfm": dict(facts), **explained(model)},
     )
     io.write_anndata(path, values, obs, model.features, annotation)
+
+
+def _velocities(model: Model, frames: Sequence[Frame]) -> dict[str, Array]:
+    """The velocity of each row in data units as a layer, where it is known."""
+    parts = [
+        model.chain.inverse_tangent(frame.points, frame.velocity)[frame.kept]
+        for frame in frames
+        if frame.velocity is not None
+    ]
+    return {"velocity": np.concatenate(parts)} if parts else {}
 
 
 def _without_index(table: Table) -> Table:
@@ -142,48 +158,72 @@ def _ends_in_pca(model: Model) -> bool:
 
 @dataclass(frozen=True)
 class Moved:
-    """Points before and after transport, in flow coordinates.
+    """Points before and after transport, as they are written.
 
     Args:
-        start: shape (n, D).
-        end: shape (n, D).
-        velocity: at the start, per unit of the clock, shape (n, D).
+        start: flow coordinates, shape (n, D).
+        end: flow coordinates, shape (n, D).
+        velocity: at the start, per unit of the clock in flow coordinates, shape (n, D).
+        values: the end in data units, shape (n, d).
+        tangent: the velocity in data units, shape (n, d).
     """
 
     start: Array
     end: Array
     velocity: Array
+    values: Array
+    tangent: Array
+
+    @classmethod
+    def of(cls, model: Model, places: tuple[Array, Array, Array], kept: slice) -> "Moved":
+        """From start, end and velocity in flow coordinates; some of the rows.
+
+        Args:
+            model: whose coordinates they are in.
+            places: start, end and velocity, shape (n, D) each.
+            kept: the rows that are written.
+        """
+        start, end, velocity = places
+        whole = (*places, model.chain.inverse(end), model.chain.inverse_tangent(start, velocity))
+        return cls(*(array[kept] for array in whole))
 
 
 def write_moved(
     path: str, source: str, model: Model, table: Table, moved: Moved, facts: Mapping[str, Any]
-) -> None:
+) -> io.Annotation | None:
     """Write transported points: the same columns, or the same AnnData with the result added.
 
     Args:
         path: output file.
         source: input file.
         model: whose coordinates the points are in.
-        table: the points as read.
+        table: the points as read, or some of them.
         moved: the points before and after.
         facts: what `uns["cfm"]` says.
+
+    Returns:
+        What was added to an AnnData; of some of its points it holds those alone.
     """
-    values = model.chain.inverse(moved.end)
-    result = table.with_values(values)
     if not is_anndata(path):
-        io.write_table(path, result)
-    elif is_anndata(source):
-        held = io.describe(source)
-        holder = Holder(held["obsm"], held["shape"][1])
-        io.annotate(source, path, additions(model, table.basis, holder, moved, facts))
-    else:
+        io.write_table(path, table.with_values(moved.values))
+        return None
+    if not is_anndata(source):
         added = io.Annotation(
             obsm={"X_cfm": moved.end},
-            layers={"velocity": model.chain.inverse_tangent(moved.start, moved.velocity)},
+            layers={"velocity": moved.tangent},
             varm=loadings(model),
             uns={"cfm": dict(facts), **explained(model)},
         )
-        io.write_anndata(path, values, table.obs, model.features, added)
+        io.write_anndata(path, moved.values, table.obs, model.features, added)
+        return None
+    held = io.describe(source)
+    holder = Holder(held["obsm"], held["shape"][1])
+    added = additions(model, table.basis, holder, moved, facts)
+    if len(table) == held["shape"][0]:
+        io.annotate(source, path, added)
+    else:
+        io.write_anndata(path, moved.values, table.obs, model.features, added)
+    return added
 
 
 @dataclass(frozen=True)
@@ -212,11 +252,11 @@ def additions(
         facts: what `uns["cfm"]` says.
     """
     uns: dict[str, Any] = {"cfm": dict(facts)}
-    values = model.chain.inverse(moved.end)
-    tangent = model.chain.inverse_tangent(moved.start, moved.velocity)
     if basis.startswith("obsm:"):
         name = basis.removeprefix("obsm:").removeprefix("X_")
-        return io.Annotation(obsm={"X_cfm": values, f"velocity_{name}": tangent}, uns=uns)
+        return io.Annotation(
+            obsm={"X_cfm": moved.values, f"velocity_{name}": moved.tangent}, uns=uns
+        )
     own = _ends_in_pca(model) and "X_pca" not in holder.obsm
     name = "pca" if own else "cfm_start"
     obsm = {
@@ -226,7 +266,7 @@ def additions(
     }
     if holder.width != len(model.features):
         return io.Annotation(obsm=obsm, uns=uns)
-    layers = {"cfm": values, "velocity": tangent}
+    layers = {"cfm": moved.values, "velocity": moved.tangent}
     varm = loadings(model, own=own)
     more = explained(model) if own else {}
     return io.Annotation(obsm=obsm, layers=layers, varm=varm, uns=uns | more)

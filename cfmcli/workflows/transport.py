@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cfmcli import io
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.flow import CHUNK
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import (
@@ -16,7 +16,7 @@ from cfmcli.requests import (
     Runtime,
     TransportRequest,
 )
-from cfmcli.workflows import points, results, runtime, score, verbs
+from cfmcli.workflows import points, results, runtime, score, shards, verbs
 
 
 def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -28,7 +28,9 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     how = verbs.motion_of(request.integration, where)
     if request.max_points < 2:
         raise ConfigError(f"--max-points {request.max_points}: expected at least 2.")
-    io.claim(request.output, force=where.force, inputs=verbs.given(request.data, request.against))
+    if request.shard and request.against:
+        raise ConfigError("--against scores all points at once: leave it out of shards.")
+    shards.claim(request, where, verbs.given(request.data, request.against))
     model = verbs.load(request.run, where)
     start, end = (
         verbs.clock_time(model, request.start),
@@ -37,14 +39,15 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     table = points.read_points(model, request.data)
     guide = model.guide(table.obs, request.condition, table.origin)
     _warn_of_other_times(model, table, start)
-    observed = _observed(model, request, end)
-    figures: dict[str, Any] = {"points": len(table), "from": start, "to": end}
+    observed = None if request.shard else _observed(model, request, end)
+    part = shards.part(request.shard, len(table), shards.grain(model, len(table)))
+    figures: dict[str, Any] = {"points": len(part), "from": start, "to": end}
     if request.dry_run:
-        return Outcome({}, figures, (f"would carry {len(table)} points {start:g} -> {end:g}",))
-    x = model.encode(table.values)
-    paths = how.paths(model.flow, x, (start, end), guide)
-    velocity = model.flow.velocity(x, start, forward=end >= start, guide=guide)
-    moved = results.Moved(x, paths.points[-1], velocity)
+        return Outcome({}, figures, (f"would carry {len(part)} points {start:g} -> {end:g}",))
+    x, own = model.encode(table.values[part.rows]), guide and guide.of(part.rows)
+    paths = how.after(part.blocks(CHUNK)).paths(model.flow, x, (start, end), own)
+    velocity = model.flow.velocity(x, start, forward=end >= start, guide=own)
+    moved = results.Moved.of(model, (x, paths.points[-1], velocity), part.kept)
     said = results.facts(
         "transport",
         request.run,
@@ -54,18 +57,23 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
         nfe=paths.nfe,
         **results.chosen(request.condition, request.integration),
     )
-    results.write_moved(request.output, request.data, model, table, moved, said)
-    rows, mass = _rows(model, table, start), verbs.point_weights(model, table)
-    costs = ((moved.end - x) ** 2).sum(axis=1)
-    figures |= {
-        "nfe": paths.nfe,
-        "mean_cost": float(np.average(costs[rows], weights=mass[rows])),
-        **verbs.energy(paths.energy[rows], mass[rows]),
-    }
+    written = table.rows(part.own)
+    added = results.write_moved(request.output, request.data, model, written, moved, said)
+    rows, mass = _rows(model, table, start)[part.own], verbs.point_weights(model, table)[part.own]
+    figures |= {"nfe": paths.nfe, **_means(moved, paths.energy[part.kept], mass * rows)}
     if observed is not None:
-        carried = Weighted(moved.end[rows], verbs.point_weights(model, table)[rows])
+        carried = Weighted(moved.end[rows], mass[rows])
         figures |= _scores(carried, observed, request.max_points, Streams(where.seed))
+    shards.sign(request, where, [part], figures, mass=float(mass[rows].sum()), added=added)
     return Outcome({"points": request.output}, figures)
+
+
+def _means(moved: results.Moved, energy: Array, mass: Array) -> dict[str, float]:
+    """Mean cost and energy, over the points with mass, where there are some."""
+    if not mass.any():
+        return {}
+    costs = ((moved.end - moved.start) ** 2).sum(axis=1)
+    return {"mean_cost": float(np.average(costs, weights=mass)), **verbs.energy(energy, mass)}
 
 
 def _warn_of_other_times(model: Model, table: Table, start: float) -> None:

@@ -16,19 +16,22 @@ HEAVY = "torch ot torchdiffeq pandas anndata scanpy scipy sklearn matplotlib h5p
 LIMIT = 1.5  # three times the promised half second, for busy machines
 COMMON = "--seed --device --threads --quiet -q --verbose -v --log-file --no-progress --debug --json"
 FLOW = "--solver --atol --rtol --output -o --force --dry-run"
+SHARING = "--shard --jobs"
 CONDITION = "--label --covariate"
+CARRY = f"{FLOW} {SHARING} {CONDITION}"
 PROMISED = {
     "fit": "--output -o --force --dry-run --resume --config --method --coupling --interpolant"
     " --objective --field --scope --ot-batch --source --times --time-key --time-order --time-map"
     " --holdout --transform --label-key --weight-key --id-key --features --drop --layer --use-rep"
     " --covariates --condition-cost --condition-dropout --from-run"
     " --steps --batch-size --lr --ema --validation --patience --precision",
-    "sample": f"{FLOW} {CONDITION} --guidance --sde --count -n --time",
-    "transport": f"{FLOW} {CONDITION} --guidance --sde --from --to --against --max-points",
-    "likelihood": f"{FLOW} {CONDITION} --time --base --divergence --estimator --sde --known",
-    "interpolate": f"{FLOW} {CONDITION} --guidance --sde --times --frames --from --population"
+    "sample": f"{CARRY} --guidance --sde --count -n --time",
+    "transport": f"{CARRY} --guidance --sde --from --to --against --max-points",
+    "likelihood": f"{CARRY} --time --base --divergence --estimator --sde --known",
+    "interpolate": f"{CARRY} --guidance --sde --times --frames --from --population"
     " --cells --where",
     "evaluate": f"{FLOW} --against --time --max-points",
+    "merge": "--output -o --data --force --dry-run",
     "info": "",
     "list": "",
 }

@@ -1,5 +1,6 @@
 """Every option of every command does something that a user can see."""
 
+import itertools
 import json
 import os
 import re
@@ -33,6 +34,7 @@ MOVE = "transport run a.csv -o out.csv"
 SCORE = "likelihood run a.csv -o out.csv"
 NOISY = SCORE.replace("run", "noisy") + " --estimator sde:paths=4,steps=5"
 JUDGE = "evaluate run --max-points 20 -o out.csv"
+MERGE = "merge part1.csv part2.csv -o out.csv"
 PATHS = "interpolate days --frames 3 -o out.csv"
 
 # option -> a command, and what is added to it, or the other command where a word is replaced.
@@ -129,11 +131,24 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--no-progress": (JUDGE, "--no-progress"),
         "--debug": (JUDGE.replace("run", "none"), "--debug"),
     },
+    "merge": {
+        "--output": (MERGE, MERGE.replace("-o out", "--output other")),
+        "--data": (MERGE.replace(".csv", ".h5ad"), "--data cells.h5ad"),
+        "--force": (MERGE.replace("out.csv", "b.csv"), "--force"),
+        "--dry-run": (MERGE, "--dry-run"),
+        "--debug": (MERGE.replace("part1", "none"), "--debug"),
+    },
     "info": {"--debug": ("info none.csv", "--debug")},
     "list": {"--debug": ("list nothing", "--debug")},
 }  # fmt: skip
 BASES = {"fit": FIT, "sample": SAMPLE, "transport": MOVE, "likelihood": SCORE}
-BASES |= {"interpolate": PATHS, "evaluate": JUDGE, "info": "info run", "list": "list solvers"}
+BASES |= {
+    "interpolate": PATHS,
+    "evaluate": JUDGE,
+    "merge": MERGE,
+    "info": "info run",
+    "list": "list solvers",
+}
 for _name, _line in BASES.items():
     ROWS[_name] |= {
         "--verbose": (_line, "--verbose"),
@@ -141,12 +156,14 @@ for _name, _line in BASES.items():
         "--json": (_line, "--json"),
     }
     if _name not in ("info", "list"):
+        ROWS[_name] |= {"--quiet": (_line, "--quiet")}
+    if _name not in ("info", "list", "merge"):
         ROWS[_name] |= {
-            "--quiet": (_line, "--quiet"),
             "--threads": (_line, "--threads 2"),
             "--device": (_line, "--device cuda:9"),
         }
     if _name in ("sample", "transport", "likelihood", "interpolate"):
+        ROWS[_name] |= {"--shard": (_line, "--shard 1/2"), "--jobs": (_line, "--jobs 2")}
         _told = f"{_line.replace(' run ', ' kinds ').replace(' days ', ' kinds ')} {TOLD}"
         ROWS[_name] |= {
             "--label": (_told, _told.replace("--label p", "--label q")),
@@ -157,7 +174,7 @@ for _name, _line in BASES.items():
         _noisy = _line.replace(" run ", " noisy ").replace(" days ", " noisy ")
         _noisy = NOISY if _name == "likelihood" else f"{_noisy} --solver euler-maruyama:steps=5"
         ROWS[_name] |= {"--sde": (f"{_noisy} --sde 0.2", "--sde bridge:level=0.7")}
-    if _name not in ("fit", "info", "list"):
+    if _name not in ("fit", "merge", "info", "list"):
         ROWS[_name] |= {
             "--solver": (_line, "--solver euler:steps=2"),
             "--atol": (_line, "--atol 1"),
@@ -169,6 +186,7 @@ for _name, _line in BASES.items():
 # Common options that such a command takes, like every other, and has nothing to do with.
 IDLE = {
     **dict.fromkeys(("sample", "transport", "likelihood", "interpolate"), ("--no-progress",)),
+    "merge": ("--seed 1", "--device cpu", "--threads 2", "--no-progress"),
     **dict.fromkeys(
         ("info", "list"), ("--seed 1", "--device cpu", "--threads 2", "--quiet", "--no-progress")
     ),
@@ -213,9 +231,16 @@ def _stock() -> None:
     assert carry_out(f"fit a.csv b.csv -o run --steps 75 {TINY}") == 0
     assert carry_out(DAYS.replace("new", "days")) == 0
     assert carry_out(f"{KINDS.replace('new', 'kinds')} --label-key kind") == 0
+    assert carry_out(CELLS.replace("new", "cells")) == 0
     latent = "--interpolant linear:gamma=sqrt --objective velocity+denoiser"
     assert carry_out(f"fit a.csv b.csv -o noisy --steps 30 {latent} {TINY}") == 0
     assert carry_out(f"fit a.csv --source gaussian -o normal --steps 30 {TINY}") == 0
+    for k, suffix in itertools.product((1, 2), ("csv", "h5ad")):
+        data = {"csv": "run a.csv", "h5ad": "cells cells.h5ad"}[suffix]
+        assert carry_out(f"transport {data} --shard {k}/2 -o part{k}.{suffix}") == 0
+    Path("part1.h5ad.shard.json").write_text(
+        Path("part1.h5ad.shard.json").read_text().replace("cells.h5ad", "moved.h5ad")
+    )
     assert interrupted(STOPPED, signal.SIGINT)[0] == 130
 
 

@@ -1,6 +1,6 @@
 """Dynamics: a trained field as a flow on the clock of its snapshots."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from dataclasses import field as member
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cfmcli.data.blocks import blocks
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.flows.dynamics.solvers import Solver, State
@@ -34,6 +35,10 @@ class Paths:
     points: Array
     energy: Array
     nfe: int
+
+    def rows(self, index: slice) -> "Paths":
+        """The paths of some points."""
+        return Paths(self.points[:, index], self.energy[index], self.nfe)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Flow:
         found = {s: np.empty(x.shape) for s in inner}
         energy = np.zeros(len(x))
         most = 0
-        for rows in chunks(len(x), CHUNK):
+        for rows in blocks(len(x), CHUNK):
             start = self.tensor(x[rows], solver.double)
             zero = torch.zeros(len(start), dtype=start.dtype, device=start.device)
             found[inner[0]][rows], spent = x[rows], 0
@@ -117,7 +122,7 @@ class Flow:
         if not forward and s == segment and segment > 0:
             segment -= 1
         found = np.empty(x.shape)
-        for rows in chunks(len(x), CHUNK):
+        for rows in blocks(len(x), CHUNK):
             part = self.tensor(x[rows], False)
             with torch.no_grad():
                 clock = torch.full((len(part), 1), s, dtype=part.dtype, device=part.device)
@@ -194,9 +199,3 @@ class _Derivative:
         x = state[0]
         velocity = self.drift.velocity(s.to(x.dtype).expand(len(x), 1), x)
         return velocity, velocity.square().sum(dim=1)
-
-
-def chunks(n: int, size: int) -> Iterator[slice]:
-    """Slices that cover n rows."""
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
@@ -18,6 +18,10 @@ from cfmcli.flows.streams import Streams
 
 class Motion(ABC):
     """A way to carry points."""
+
+    @abstractmethod
+    def after(self, blocks: int) -> "Motion":
+        """The same for points that follow so many whole blocks of others, carried elsewhere."""
 
     @abstractmethod
     def paths(
@@ -51,6 +55,10 @@ class Deterministic(Motion):
 
     solver: Solver
 
+    def after(self, blocks: int) -> Motion:
+        """The same: a flow carries every block alike."""
+        return self
+
     def paths(
         self,
         flow: Flow | Displacement,
@@ -71,6 +79,11 @@ class Stochastic(Motion):
     """
 
     noise: Noise
+
+    def after(self, blocks: int) -> Motion:
+        """With the noise of the blocks that follow."""
+        streams = replace(self.noise.streams, first=self.noise.streams.first + blocks)
+        return Stochastic(replace(self.noise, streams=streams))
 
     def paths(
         self,

@@ -1,7 +1,7 @@
 """Stochastic: a flow run as a diffusion of the same densities, and the likelihood of that."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from cfmcli import catalog
+from cfmcli.data.blocks import blocks
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.plans import IntArray
 from cfmcli.flows.densities import Density
 from cfmcli.flows.dynamics.diffusions import Constant, Diffusion, diffusion
 from cfmcli.flows.dynamics.estimators import Estimator, Means
-from cfmcli.flows.dynamics.flow import CHUNK, Flow, Leg, Paths, chunks, journey
+from cfmcli.flows.dynamics.flow import CHUNK, TANGENTS, Flow, Leg, Paths, journey
 from cfmcli.flows.dynamics.sde import Process, StochasticSolver, denoise
 from cfmcli.flows.dynamics.sde_likelihood import Leg as Stretch
 from cfmcli.flows.dynamics.sde_likelihood import log_density
@@ -64,6 +65,16 @@ class LogDensity:
     effective: Array
     nfe: int
 
+    @property
+    def columns(self) -> tuple[Array, Array, Array, Array]:
+        """Everything that is told of each point."""
+        return self.values, self.error, self.bound, self.effective
+
+    def rows(self, index: slice) -> "LogDensity":
+        """What is told of some points."""
+        values, error, bound, effective = (column[index] for column in self.columns)
+        return LogDensity(values, error, bound, effective, self.nfe)
+
 
 def wander(
     flow: Flow, x: Array, times: Sequence[float], noise: Noise, guide: Guide | None = None
@@ -95,9 +106,9 @@ def wander(
     most = 0
     # Each direction and each start has noise of its own.
     forward, begin = int(inner[-1] >= inner[0]), int(max(inner[0], 0.0) * 2**20)
-    for number, rows in enumerate(chunks(len(x), CHUNK)):
+    for number, rows in enumerate(blocks(len(x), CHUNK)):
         found[inner[0]][rows], spent = x[rows], 0
-        generator = noise.streams.torch("noise", number, forward, begin)
+        generator = noise.streams.block("noise", number, forward, begin)
         here = flow.tensor(x[rows], False)
         for leg in journey(inner, flow.timeline.segments):
             drift = flow.drift(leg.segment, guide, rows)
@@ -195,20 +206,81 @@ def dynamics(
     return estimator, level, Means(divergence, solver, generator)
 
 
-def joined(parts: Sequence[tuple[IntArray, LogDensity]]) -> LogDensity:
-    """Log densities of groups of points as those of all points.
+def grain(estimator: Estimator, dim: int) -> int:
+    """Points whose densities are obtained at once: a power of 2, so that few grids of blocks exist.
 
     Args:
-        parts: rows of points, all of them in all, and their log densities.
+        estimator: how densities are obtained.
+        dim: dimension of the points.
     """
-    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
-    founds = [found for _, found in parts]
+    most = min(CHUNK, max(1, TANGENTS // (estimator.paths * dim)))
+    return 1 << (most.bit_length() - 1)
 
-    def whole(name: str) -> Array:
-        return np.asarray(np.concatenate([getattr(found, name) for found in founds])[order])
 
-    most = max(found.nfe for found in founds)
-    return LogDensity(whole("values"), whole("error"), whole("bound"), whole("effective"), most)
+Groups = Sequence[tuple[IntArray, Density]]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """The known density at the ends of paths from points of several groups.
+
+    Args:
+        groups: rows of points, all of them in all, and the density that holds for them.
+        rows: the points that the paths come from, path after path.
+    """
+
+    groups: Groups
+    rows: slice
+
+    @property
+    def name(self) -> str:
+        """What it is called in outputs."""
+        return ", ".join(dict.fromkeys(density.name for _, density in self.groups))
+
+    def log_prob(self, x: Array) -> Array:
+        """log density at ends of shape (P n, D), in nats: shape (P n,)."""
+        count = self.rows.stop - self.rows.start
+        paths, found = x.reshape(-1, count, x.shape[1]), np.empty((len(x) // count, count))
+        for rows, density in self.groups:
+            own = rows[(rows >= self.rows.start) & (rows < self.rows.stop)] - self.rows.start
+            if len(own):
+                ends = density.log_prob(paths[:, own].reshape(-1, x.shape[1]))
+                found[:, own] = ends.reshape(-1, len(own))
+        return found.reshape(-1)
+
+
+def estimates(
+    flow: Flow,
+    x: Array,
+    times: tuple[float, float],
+    how: tuple[Estimator, Diffusion, Means],
+    groups: Groups,
+    guide: Guide | None,
+    streams: Streams,
+) -> LogDensity:
+    """Log densities of points of several groups, a block at a time, each with its own randomness.
+
+    Args:
+        flow: velocity and score.
+        x: points at the first time, shape (n, D).
+        times: clock times, from where to where.
+        how: as `estimate` takes it, but for the generator.
+        groups: rows of points, all of them in all, and their density at the second time.
+        guide: the condition of each point, where the flow has conditions.
+        streams: where noise and probes come from.
+
+    Raises:
+        ConfigError: if a time lies outside the snapshots, or a score is needed and there is none.
+        NumericsError: if the integration fails.
+    """
+    parts = []
+    for number, rows in enumerate(blocks(len(x), grain(how[0], x.shape[1]))):
+        means = replace(how[2], generator=streams.block("probes", number))
+        own, base = guide and guide.of(rows), Grouped(groups, rows)
+        parts.append(estimate(flow, x[rows], times, (*how[:2], means), base, own))
+    columns = zip(*(part.columns for part in parts), strict=True)
+    values, error, bound, effective = map(np.concatenate, columns)
+    return LogDensity(values, error, bound, effective, max(part.nfe for part in parts))
 
 
 def process(drift: Drift, diffusion: Diffusion) -> Process:

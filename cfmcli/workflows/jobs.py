@@ -1,0 +1,89 @@
+"""Jobs: a verb's shards as processes of this machine, put together when all are done."""
+
+import multiprocessing
+import tempfile
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+
+from cfmcli import io
+from cfmcli.errors import CfmWarning, ConfigError, ResourceError
+from cfmcli.requests import Listener, MergeRequest, Outcome, Progress, Runtime, Shard
+from cfmcli.workflows import runtime
+from cfmcli.workflows.merge import merge
+from cfmcli.workflows.shards import Request
+
+Verb = Callable[[Request, Runtime, Listener], Outcome]
+
+
+def spread(
+    verb: Callable[..., Outcome], request: Request, where: Runtime, listen: Listener, jobs: int
+) -> Outcome:
+    """Carry out a verb in so many processes, which share the threads.
+
+    Args:
+        verb: a workflow.
+        request: what it is asked for.
+        where: device, threads, leave to overwrite.
+        listen: told of progress.
+        jobs: how many processes; 1 is this one.
+
+    Raises:
+        CfmError: as the verb does, or if a process dies.
+    """
+    if jobs == 1 or request.dry_run:
+        return verb(request, where, listen)
+    _check(request, jobs)
+    io.claim(request.output, force=where.force, inputs=[getattr(request, "data", "")])
+    home = Path(request.output).absolute().parent
+    home.mkdir(parents=True, exist_ok=True)
+    threads = max(1, (where.threads or runtime.allowed_threads()) // jobs)
+    with tempfile.TemporaryDirectory(prefix=".jobs.", dir=home) as folder:
+        ending = "".join(Path(request.output).suffixes[-2:])
+        parts = tuple(f"{folder}/{k}{ending}" for k in range(1, jobs + 1))
+        shards = [
+            replace(request, output=path, shard=Shard(k + 1, jobs)) for k, path in enumerate(parts)
+        ]
+        _run(verb, shards, replace(where, threads=threads), listen)
+        outcome = merge(MergeRequest(parts, request.output), where, listen)
+    figures = {name: value for name, value in outcome.figures.items() if name != "parts"}
+    return Outcome(outcome.outputs, {**figures, "jobs": jobs})
+
+
+def _check(request: Request, jobs: int) -> None:
+    """Refuse what several processes cannot share."""
+    if request.shard:
+        raise ConfigError(f"--jobs {jobs} and --shard {request.shard} exclude each other.")
+    if "-" in (request.output, getattr(request, "data", "")):
+        raise ConfigError(f"--jobs {jobs} works from file to file: name files in place of -.")
+
+
+def _run(verb: Verb, shards: list[Request], where: Runtime, listen: Listener) -> None:
+    """Wait for all shards; the first that fails ends the others."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(shards), fresh) as pool:
+        try:
+            waiting = [pool.submit(_one, verb, shard, where) for shard in shards]
+            for done, ready in enumerate(as_completed(waiting), 1):
+                for message in ready.result():
+                    runtime.warn(message)
+                listen(Progress(done, len(shards), "shards"))
+        except BrokenProcessPool as error:
+            raise ResourceError(
+                "A process of --jobs died, perhaps for want of memory: use fewer jobs."
+            ) from error
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _one(verb: Verb, shard: Request, where: Runtime) -> list[str]:
+    """Carry out one shard; what it warned of."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", CfmWarning)
+        verb(shard, where, lambda progress: None)
+    return list(dict.fromkeys(str(w.message) for w in heard if w.category is CfmWarning))
