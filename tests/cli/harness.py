@@ -53,5 +53,5 @@ class Stub:
 
     def modules(self) -> dict[str, Any]:
         """The modules that this stub stands for."""
-        verbs = ("fit", "sample", "transport", "interpolate", "likelihood", "evaluate")
+        verbs = ("fit", "sample", "transport", "interpolate", "likelihood", "evaluate", "merge")
         return {f"cfmcli.workflows.{verb}": SimpleNamespace(**{verb: self}) for verb in verbs}

@@ -28,8 +28,7 @@ PROMISED = {
     "sample": f"{CARRY} --guidance --sde --count -n --time",
     "transport": f"{CARRY} --guidance --sde --from --to --against --max-points",
     "likelihood": f"{CARRY} --time --base --divergence --estimator --sde --known",
-    "interpolate": f"{CARRY} --guidance --sde --times --frames --from --population"
-    " --cells --where",
+    "interpolate": f"{CARRY} --guidance --sde --times --frames --from --population --cells --where",
     "evaluate": f"{FLOW} --against --time --max-points",
     "merge": "--output -o --data --force --dry-run",
     "info": "",

@@ -163,7 +163,10 @@ for _name, _line in BASES.items():
             "--device": (_line, "--device cuda:9"),
         }
     if _name in ("sample", "transport", "likelihood", "interpolate"):
-        ROWS[_name] |= {"--shard": (_line, "--shard 1/2"), "--jobs": (_line, "--jobs 2")}
+        ROWS[_name] |= {
+            "--shard": (_line, "--shard 1/2"),
+            "--jobs": (f"{_line} --shard 1/2", "--jobs 2"),
+        }
         _told = f"{_line.replace(' run ', ' kinds ').replace(' days ', ' kinds ')} {TOLD}"
         ROWS[_name] |= {
             "--label": (_told, _told.replace("--label p", "--label q")),

@@ -94,7 +94,7 @@ def content(path: Path) -> dict[str, Any]:
     return found
 
 
-REQUESTS = {
+REQUESTS: dict[str, Any] = {
     "adaptive": TransportRequest("", "", ""),
     "stochastic": TransportRequest("", "", "", integration=NOISY),
     "backward under a class": TransportRequest(
@@ -155,12 +155,13 @@ def test_every_format_is_merged(suffix: str, name: str, noisy_run: Path, tmp_pat
 
 
 @pytest.mark.parametrize("verb", [TransportRequest, LikelihoodRequest])
+@pytest.mark.filterwarnings("ignore:.*other times")
 def test_an_anndata_keeps_all_it_holds(verb: Any, tmp_path: Path, fit_run: Any) -> None:
     """What concatenation on disk would drop: uns, varm, graphs between cells, raw."""
     n, rng = 300, np.random.default_rng(0)
     data = ad.AnnData(sparse.random(n, 9, 0.5, "csr", random_state=0))
     data.obs["day"] = pd.Categorical(rng.choice(["d0", "d1"], n))
-    data.obs["note"] = np.where(rng.random(n) > 0.5, "seen", None)
+    data.obs["note"] = ["seen" if seen else None for seen in rng.random(n) > 0.5]
     data.uns["colors"] = np.array(["red", "blue"])
     data.varm["loading"] = rng.normal(size=(9, 2))
     data.obsp["near"] = sparse.eye(n, format="csr")
