@@ -72,6 +72,7 @@ CATALOG: dict[str, dict[str, Entry]] = {
         **_in(
             "flows.path.curves",
             spline="Spline",
+            bent="Bent",
             encdec="EncoderDecoder",
             vp="VariancePreserving",
         ),

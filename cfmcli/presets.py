@@ -14,6 +14,7 @@ class Preset:
         summary: one line for `cfm list`.
         reference: author, year, arXiv id.
         use: when to choose it.
+        both_sides: whether an unseen time is predicted from the snapshots on both sides of it.
     """
 
     coupling: str
@@ -22,6 +23,7 @@ class Preset:
     summary: str
     reference: str
     use: str
+    both_sides: bool = False
 
 
 _LIPMAN = "Lipman et al. (2023), arXiv 2210.02747"
@@ -136,6 +138,15 @@ METHODS: dict[str, Preset] = {
         "Rectified flow: straight paths between points and where a trained flow took them.",
         "Liu et al. (2022), arXiv 2209.03003",
         "one-step sampling: straighten a trained run (--from-run RUN)",
+    ),
+    "auto": Preset(
+        "exact",
+        "bent",
+        "velocity",
+        "Optimal pairs on paths that bend as the course does, as far as inner scores say.",
+        f"{_TONG}, Prop. 3.4; Rohbeck et al. (2025), ICLR (splines)",
+        "time courses of three snapshots or more: states at times that nobody observed",
+        both_sides=True,
     ),
     "static-ot": Preset(
         "exact",

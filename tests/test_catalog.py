@@ -28,6 +28,7 @@ OTHER: dict[str, str] = {
     "plans": "5",
     "tolerance": "0.2",
     "sigma": "0.37",
+    "bend": "0.7",
     "width": "11",
     "depth": "5",
     "activation": "tanh",

@@ -68,7 +68,7 @@ _COMMANDS = {
     "likelihood": command("likelihood", likelihood),
     "interpolate": command("interpolate", interpolate),
     "merge": command("merge", merge),
-    "evaluate": command("evaluate", evaluate, told=told),
+    "evaluate": command("evaluate", evaluate, recipe_options(), told=told),
     "info": command("info", info, answers=True),
     "list": command("list", list_names, answers=True),
 }

@@ -1,12 +1,11 @@
 """`cfm fit`."""
 
-from pathlib import Path
 from typing import Any
 
 from cfmcli import recipe
 from cfmcli.cli import options
 from cfmcli.cli.command import Session
-from cfmcli.cli.settings import layer
+from cfmcli.cli.settings import layer, stored
 from cfmcli.errors import ConfigError
 from cfmcli.requests import FitRequest, Outcome
 
@@ -35,7 +34,7 @@ def fit(
     cfm fit --from-run run --method rf -o straight
     """
     given = layer({**settings, "inputs": tuple(data or ()) or None, "seed": session.common.seed})
-    chosen = recipe.from_layers(_stored(config), given)
+    chosen = recipe.from_layers(stored(config), given)
     if not (chosen.inputs or chosen.from_run):
         raise ConfigError(
             "No data: name the files to fit, a --config that names them, or a --from-run."
@@ -45,13 +44,3 @@ def fit(
     from cfmcli.workflows.fit import fit as carry_out
 
     return carry_out(chosen, request, runtime, session.listen)
-
-
-def _stored(path: str) -> dict[str, Any]:
-    """The settings of a recipe file, none where no file is named."""
-    if not path:
-        return {}
-    try:
-        return recipe.from_toml(Path(path).read_text(encoding="utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path}: it could not be read ({error}).") from None

@@ -1,10 +1,24 @@
 """`cfm interpolate`."""
 
+from typing import Annotated
+
 from cfmcli.cli import options, shards
 from cfmcli.cli.command import Session
+from cfmcli.cli.declare import option
 from cfmcli.cli.settings import condition, words
 from cfmcli.errors import ConfigError
 from cfmcli.requests import OWN, Integration, InterpolateRequest, Outcome
+
+Sides = Annotated[
+    str,
+    option(
+        "--sides",
+        meaning="Snapshots that a --population comes from: before, or both.",
+        panel=options.POINTS,
+        metavar="SIDES",
+        unset="both for --method auto, else before",
+    ),
+]
 
 
 def interpolate(
@@ -16,6 +30,7 @@ def interpolate(
     frames: options.Frames = InterpolateRequest.frames,
     start: options.From = "",
     population: options.Population = False,
+    sides: Sides = InterpolateRequest.sides,
     cells: options.Cells = "",
     where: options.Where = "",
     label: options.Label = "",
@@ -49,6 +64,7 @@ def interpolate(
         frames=frames,
         start=start,
         population=population,
+        sides=sides,
         cells=cells,
         where=where,
         integration=Integration(solver, atol, rtol, sde),

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from cfmcli import recipe
@@ -69,6 +70,20 @@ def layer(given: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in given.items()
         if value is not None and value != []
     }
+
+
+def stored(path: str) -> dict[str, Any]:
+    """The settings of a recipe file, as a layer of a recipe; none where no file is named.
+
+    Raises:
+        ConfigError: if it cannot be read, or is no recipe.
+    """
+    if not path:
+        return {}
+    try:
+        return recipe.from_toml(Path(path).read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: it could not be read ({error}).") from None
 
 
 def words(text: str) -> tuple[str, ...]:

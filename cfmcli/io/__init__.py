@@ -4,7 +4,7 @@ from cfmcli.io.anndata import write_anndata
 from cfmcli.io.annotation import Annotation, annotate
 from cfmcli.io.checks import numbered
 from cfmcli.io.describe import describe
-from cfmcli.io.formats import FORMATS, read_table, write_table
+from cfmcli.io.formats import FORMATS, read_table, suffix, write_table
 from cfmcli.io.memory import from_object, is_anndata, is_named, like
 from cfmcli.io.merging import merge, taken
 from cfmcli.io.output import as_json, atomic, blaming_disk, claim, sha256
@@ -29,6 +29,7 @@ __all__ = [
     "read_table",
     "require",
     "sha256",
+    "suffix",
     "taken",
     "write_anndata",
     "write_table",

@@ -2,6 +2,7 @@
 
 from cfmcli.requests.choices import OWN, PLAIN, USUAL, Condition, Integration, Scoring
 from cfmcli.requests.common import Interrupted, Listener, Outcome, Progress, Runtime
+from cfmcli.requests.leaveout import LeaveOutRequest
 from cfmcli.requests.shard import MergeRequest, Shard, shard_of
 from cfmcli.requests.verbs import (
     EvaluateRequest,
@@ -22,6 +23,7 @@ __all__ = [
     "Integration",
     "InterpolateRequest",
     "Interrupted",
+    "LeaveOutRequest",
     "LikelihoodRequest",
     "Listener",
     "MergeRequest",

@@ -118,6 +118,8 @@ class InterpolateRequest:
         dry_run: say what would be done, and do nothing.
         condition: what is chosen of the points' condition.
         shard: which part of the points is meant, None for all.
+        sides: the snapshots that a population comes from: before, or both, in shares 1 - s and s
+            at the share s of a gap; empty for what the method says.
     """
 
     run: str
@@ -133,6 +135,7 @@ class InterpolateRequest:
     dry_run: bool = False
     condition: Condition = OWN
     shard: Shard | None = None
+    sides: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
+from cfmcli.flows.coupling.bends import bent
 from cfmcli.flows.coupling.cells import CellPairs
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains
 from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired
@@ -31,6 +32,8 @@ from cfmcli.flows.coupling.pairing import (
 )
 from cfmcli.flows.coupling.plans import ProductPlan
 from cfmcli.flows.coupling.semidiscrete import SemiDiscrete, fit_potential
+from cfmcli.flows.path.curves import Bent
+from cfmcli.flows.path.interpolants import Interpolant, Linear
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import runtime
@@ -42,6 +45,7 @@ LEAST_POOL = 1_000
 RECTIFIED = 4
 """Pools of N(0, I) that a trained flow carries at once, to make pairs."""
 MOST_BYTES = 4e9
+STRAIGHT = Linear()
 LINK_BYTES = 48
 """Bytes of a pair of a plan that splines follow in both directions."""
 
@@ -81,13 +85,13 @@ class Binder:
     carry: Callable[[Array, Array | None, int], Array] | None = None
 
     def segments(
-        self, snapshots: Snapshots, bent: bool = False
+        self, snapshots: Snapshots, path: Interpolant = STRAIGHT
     ) -> tuple[list[PairSource], Layout, list[PlanNote]]:
         """The pairs of every segment, the columns of their rows, and what became of the plans.
 
         Args:
             snapshots: clouds in flow coordinates.
-            bent: whether paths need tangents at their ends.
+            path: what the pairs are joined by, which may need tangents at their ends.
 
         Raises:
             ConfigError: if tangents are needed and the pairs are not planned over whole clouds.
@@ -115,8 +119,12 @@ class Binder:
                 )
             )
         dim = int(kept[0].points.shape[1])
-        layout = Layout(dim, self.conditions.width, bent)
-        return (_chained(pairs, snapshots, dim) if bent else pairs), layout, notes
+        layout = Layout(dim, self.conditions.width, path.needs_tangents)
+        if isinstance(path, Bent):
+            pairs = bent(pairs, snapshots.means, np.array(snapshots.timeline.times))
+        elif path.needs_tangents:
+            pairs = _chained(pairs, snapshots, dim)
+        return pairs, layout, notes
 
     def side(self, cloud: Cloud) -> Side:
         """A cloud as an end of a segment."""

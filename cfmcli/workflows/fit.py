@@ -25,6 +25,7 @@ from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import FitRequest, Interrupted, Listener, Outcome, Progress, Runtime
 from cfmcli.workflows import assemble, prepare, rectify, runtime, summary
+from cfmcli.workflows.bending import Bending, settled
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.run import Run
 from cfmcli.workflows.sides import PlanNote
@@ -54,7 +55,19 @@ def learn(
     if recipe.from_run:
         recipe = rectify.inherited(recipe)
     prepared = rectify.prepared(recipe) if recipe.from_run else prepare.prepared(recipe, tables)
-    job = _job(prepared, assemble.triple(prepared.recipe), Streams(recipe.seed), device)
+    return trained(prepared, device, listen)
+
+
+def trained(prepared: prepare.Prepared, device: torch.device, listen: Listener = ignore) -> Model:
+    """A model of prepared data.
+
+    Args:
+        prepared: the data and their recipe.
+        device: where it is trained.
+        listen: told of progress.
+    """
+    recipe = prepared.recipe
+    job = _job(prepared, Streams(recipe.seed), device)
     for record in job.trainer.run() if job.trainer else ():
         listen(_progress(record, recipe.steps))
     return job.model()
@@ -89,8 +102,8 @@ def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -
         recipe = rectify.inherited(recipe)
     elif not recipe.inputs:
         raise ConfigError("There is nothing to fit: name one or more data files.")
-    parts = assemble.triple(recipe)
-    _check_specs(recipe)
+    assemble.triple(recipe)
+    check_specs(recipe)
     run = Run(Path(request.run))
     device = _device(recipe, where)
     run.claim(rectify.files(recipe), force=where.force, resume=request.resume)
@@ -101,7 +114,7 @@ def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -
     if request.dry_run:
         return Outcome({}, summary.planned(prepared, device), notes)
     with run.writing():
-        return _train(prepared, parts, run, (request, where, listen), device)
+        return _train(prepared, run, (request, where, listen), device)
 
 
 def _prepared(recipe: Recipe) -> prepare.Prepared:
@@ -118,7 +131,7 @@ def _device(recipe: Recipe, where: Runtime) -> torch.device:
     return runtime.prepare(where, width, recipe.batch_size)
 
 
-def _check_specs(recipe: Recipe) -> None:
+def check_specs(recipe: Recipe) -> None:
     """Refuse unknown transforms and fields before any work."""
     catalog.build("fields", recipe.field)
     for spec in catalog.parse_chain(recipe.chain()):
@@ -127,7 +140,6 @@ def _check_specs(recipe: Recipe) -> None:
 
 def _train(
     prepared: prepare.Prepared,
-    parts: Triple,
     run: Run,
     asked: tuple[FitRequest, Runtime, Listener],
     device: torch.device,
@@ -138,7 +150,7 @@ def _train(
     streams = Streams(recipe.seed)
     inputs = run.digests(rectify.files(recipe))
     facts = {"recipe": recipe.to_mapping(), "inputs": inputs}
-    job = _job(prepared, parts, streams, device)
+    job = _job(prepared, streams, device)
     records: list[Record] = _restore(run, job.trainer, facts) if request.resume else []
     saved = -math.inf  # the first block is saved, so that a kill loses no more than that
     with runtime.stoppable() as stop:
@@ -156,13 +168,14 @@ def _train(
                 _save(run, job.trainer, facts, records)
                 saved = time.monotonic()
     model = job.model()
-    metrics = summary.metrics_of(model, records, job.plans, streams)
-    heads = parts.objective.heads
+    metrics = summary.metrics_of(model, records, job.plans, streams) | job.bending.figures()
+    heads = job.triple.objective.heads
     triple = catalog.preset(recipe.method).reference
     origin = provenance.record(where.command, recipe.seed, inputs, [triple])
     losses = summary.losses_csv(records, heads) if heads else ""
     run.write(model, losses, metrics, origin)
-    notes = (*summary.described(prepared), *map(str, job.plans), *summary.verdicts(metrics))
+    told = job.bending.told()
+    notes = (*summary.described(prepared), *map(str, job.plans), *told, *summary.verdicts(metrics))
     return Outcome(run.outputs(), {"run": str(run.path), **metrics}, notes)
 
 
@@ -176,6 +189,7 @@ class Job:
         field: the network.
         trainer: what trains it, None where there is nothing to train.
         plans: what became of the couplings.
+        bending: what was chosen of the path.
     """
 
     prepared: prepare.Prepared
@@ -183,6 +197,7 @@ class Job:
     field: Field
     trainer: Trainer | None
     plans: list[PlanNote]
+    bending: Bending
 
     def model(self) -> Model:
         """The trained model, on the CPU."""
@@ -201,8 +216,10 @@ class Job:
         )
 
 
-def _job(prepared: prepare.Prepared, parts: Triple, streams: Streams, device: torch.device) -> Job:
-    """Everything built, with the plans solved."""
+def _job(prepared: prepare.Prepared, streams: Streams, device: torch.device) -> Job:
+    """Everything built, with the path settled and the plans solved."""
+    prepared, bending = settled(prepared, streams)
+    parts = assemble.triple(prepared.recipe)
     recipe, conditions = prepared.recipe, prepared.conditions
     snapshots = prepared.snapshots
     seen, aside = _split(snapshots, recipe.validation, streams)
@@ -216,7 +233,7 @@ def _job(prepared: prepare.Prepared, parts: Triple, streams: Streams, device: to
     network = catalog.build("fields", recipe.field)
     field: Field = network.build(triple.objective.heads, shape, streams.torch("weights"))
     if not triple.objective.heads:
-        return Job(prepared, triple, field, None, plans)
+        return Job(prepared, triple, field, None, plans, bending)
     place = _whereabouts(snapshots)
     field.settle(*place)
     settle_path(triple.interpolant, *place, device)
@@ -229,7 +246,7 @@ def _job(prepared: prepare.Prepared, parts: Triple, streams: Streams, device: to
         weight_decay([len(cloud) for cloud in seen.kept]),
     )
     trainer = Trainer(field.to(device), task, schedule, streams, validation, recipe.patience)
-    return Job(prepared, triple, field, trainer, plans)
+    return Job(prepared, triple, field, trainer, plans, bending)
 
 
 def _task(
@@ -237,7 +254,7 @@ def _task(
 ) -> tuple[Task, list[PlanNote]]:
     """The task of a triple on some snapshots, its plans solved."""
     path = triple.interpolant
-    pairs, layout, plans = binder.segments(snapshots, bent=path.needs_tangents)
+    pairs, layout, plans = binder.segments(snapshots, path)
     dropout = recipe.condition_dropout
     return Task(pairs, path, triple.objective, layout, dropout), plans
 
@@ -307,10 +324,15 @@ def _difference(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         f"{name} ({found['recipe'][section].get(name)!r} there, {value!r} here)"
         for section, values in wanted["recipe"].items()
         for name, value in values.items()
-        if found["recipe"].get(section, {}).get(name) != value
+        if not _says(found["recipe"].get(section, {}).get(name), value)
     ]
     changed = found["inputs"] != wanted["inputs"]
     return ", ".join(parts) or ("the content of the inputs" if changed else "")
+
+
+def _says(found: Any, wanted: Any) -> bool:
+    """Whether a run's setting is the one wanted; of a path it may say what a fit chose besides."""
+    return bool(found == wanted or (wanted and str(found).startswith((f"{wanted}:", f"{wanted},"))))
 
 
 def _progress(record: Record, steps: int) -> Progress:

@@ -2,19 +2,20 @@
 
 import numpy as np
 
+from cfmcli.catalog import did_you_mean, preset
 from cfmcli.data.snapshots import Cloud
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.flow import CHUNK
 from cfmcli.flows.dynamics.motion import Motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
-from cfmcli.requests import (
-    InterpolateRequest,
-    Listener,
-    Outcome,
-    Runtime,
-)
+from cfmcli.requests import InterpolateRequest, Listener, Outcome, Runtime
 from cfmcli.workflows import points, results, shards, verbs
+from cfmcli.workflows.score import share_of
+
+SIDES = ("before", "both")
+Leg = tuple[Cloud, list[float]]
+"""Points, and the times at which they are wanted."""
 
 
 def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -31,15 +32,14 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     start = verbs.clock_time(model, request.start)
     for time in (*times, start):
         model.timeline.inner(time)
-    clouds = points.starts(model, request, start, Streams(where.seed))
-    parts = [shards.part(request.shard, len(c), shards.grain(model, len(c))) for c in clouds]
+    streams = Streams(where.seed)
+    legs = _legs(model, points.starts(model, request, start, streams), times, request, streams)
+    parts = [shards.part(request.shard, len(c), shards.grain(model, len(c))) for c, _ in legs]
     figures = {"times": times, "points": sum(map(len, parts))}
     if request.dry_run:
         return Outcome({}, figures, (f"would write points at {len(times)} times",))
     frames, nfe = [], 0
-    for cloud, part in zip(clouds, parts, strict=True):
-        every = not request.population
-        own = [t for t in times if every or _nearest_before(clouds, t) is cloud]
+    for (cloud, own), part in zip(legs, parts, strict=True):
         if own:
             found, spent = _carried(model, cloud.rows(part.rows), own, (how, part), request)
             frames += [(part, frame) for frame in found]
@@ -59,6 +59,10 @@ def _check_interpolate(request: InterpolateRequest) -> None:
         raise ConfigError("Say when: either --times 0.5,1,1.5 or --frames 20.")
     if request.frames < 0 or request.frames == 1:
         raise ConfigError(f"--frames {request.frames}: expected at least 2.")
+    if request.sides and not request.population:
+        raise ConfigError("--sides is of populations: add --population, or leave it out.")
+    if request.sides not in ("", *SIDES):
+        raise ConfigError(f"--sides '{request.sides}'.{did_you_mean(request.sides, SIDES)}")
     if request.population and (request.data or request.cells or request.where or request.start):
         raise ConfigError(
             "--population carries the run's own snapshots: leave out DATA, --from, --cells and "
@@ -100,6 +104,32 @@ def _carried(
     return frames, paths.nfe
 
 
-def _nearest_before(clouds: list[Cloud], time: float) -> Cloud:
-    """The latest cloud that is not after a time."""
-    return [cloud for cloud in clouds if cloud.time <= time][-1]
+def _legs(
+    model: Model,
+    clouds: list[Cloud],
+    times: list[float],
+    request: InterpolateRequest,
+    streams: Streams,
+) -> list[Leg]:
+    """Which points are wanted when: of one cloud, or of the snapshots beside each time."""
+    if not request.population:
+        return [(cloud, times) for cloud in clouds]
+    sides = request.sides or ("both" if preset(model.recipe.method).both_sides else "before")
+    legs: list[Leg] = [(cloud, []) for cloud in clouds]
+    for time in times:
+        k = max(place for place, cloud in enumerate(clouds) if cloud.time <= time)
+        if sides == "before" or clouds[k].time == time:
+            legs[k][1].append(time)
+        else:
+            legs += [(side, [time]) for side in _shared(clouds[k], clouds[k + 1], time, streams)]
+    return legs
+
+
+def _shared(before: Cloud, after: Cloud, time: float, streams: Streams) -> list[Cloud]:
+    """As many points of two snapshots as give each its share: the nearer, the more."""
+    share = share_of(time, before, after)
+    both = ((before, 1 - share), (after, share))
+    whole = min(len(side) / part for side, part in both)
+    rng = streams.numpy("population")
+    chosen = [rng.permutation(len(side))[: round(whole * part)] for side, part in both]
+    return [side.rows(np.sort(rows)) for (side, _), rows in zip(both, chosen, strict=True)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import isnan
 from typing import Any
 
@@ -11,15 +10,13 @@ import numpy as np
 from cfmcli import metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
-from cfmcli.errors import DataError
 from cfmcli.flows.dynamics.flow import Paths
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, as_solver
-from cfmcli.workflows import runtime
+from cfmcli.workflows.measures import DISTANCES, measures
 from cfmcli.workflows.score import subsample
 
-DISTANCES = ("w1", "w2", "sliced_w2", "energy", "mmd", "sinkhorn_divergence")
 EULER = {f"w2_nfe_{steps}": steps for steps in (1, 2, 4, 8, 100)}
 PATHS = ("npe", "path_energy", "straightness", "curvature", "nfe", *EULER)
 FRAMES = 32
@@ -114,7 +111,7 @@ class Judge:
     def _distances(self, source: Cloud, cloud: Cloud, x: Array) -> Iterator[Score]:
         """Every distance from an observed cloud, beside its floor."""
         sample = self.sample(cloud)
-        known = self._measures(sample)
+        known = measures(sample, self.streams)
         for name in DISTANCES:
             value = floor = NONE
             if name in known:
@@ -127,31 +124,6 @@ class Judge:
         rng = self.streams.numpy(f"floor {cloud.label}")
         y, b, n = cloud.points, cloud.weights, min(len(cloud), self.most)
         return metrics.floor(measure, y, b, n, rng=rng, splits=SPLITS)
-
-    def _measures(self, sample: Cloud) -> dict[str, metrics.Distance]:
-        """The distances, their scales and lines set once, so that scores and floors compare."""
-
-        def along_lines(x: Array, y: Array, a: Array, b: Array) -> float:
-            return metrics.sliced_w2(x, y, a, b, rng=self.streams.numpy("lines"))
-
-        found: dict[str, metrics.Distance] = {
-            "w1": metrics.w1,
-            "w2": metrics.w2,
-            "sliced_w2": along_lines,
-            "energy": metrics.energy_distance,
-        }
-        y, b = sample.points, sample.weights
-        try:
-            found["mmd"] = partial(metrics.mmd, bandwidth=metrics.median_bandwidth(y))
-            found["sinkhorn_divergence"] = partial(
-                metrics.sinkhorn_divergence, reg=metrics.default_reg(y, b)
-            )
-        except DataError:
-            runtime.warn(
-                f"The points observed at {sample.label} are all one: mmd and sinkhorn_divergence "
-                "have no scale there and are left empty."
-            )
-        return found
 
     def _paths(self, cloud: Cloud, floor: float) -> Iterator[Score]:
         """The paths of the gap that ends at an observed cloud, and where few steps lead."""

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from cfmcli import metrics
+from cfmcli import catalog, metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
-from cfmcli.flows.coupling.couplings import Exact
+from cfmcli.flows.coupling.couplings import Exact, Independent
+from cfmcli.flows.dynamics.displacement import Displacement, Gap
+from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, as_solver
 
@@ -33,40 +35,95 @@ def held_out(
 ) -> dict[str, Any]:
     """Scores of a held-out snapshot, in flow coordinates, with the references beside them.
 
-    The cells of the nearest earlier snapshot are carried to the held-out time, under their own
-    conditions. References: that snapshot itself, the next one, and exact-OT displacement
-    interpolation between the two.
-
     Args:
         model: a model that has not seen the cloud.
         cloud: the held-out snapshot, encoded.
         streams: seeded subsamples.
         most: most points on a side.
     """
-    before, after = _neighbours(model.kept, cloud.time)
     target = subsample(cloud, streams, most)
-    first, last = (subsample(side, streams, most) for side in (before, after))
-    first = model.source.conditioned(first, streams)
-    times, guide = (before.time, cloud.time), model.guide(first.obs)
-    carried = model.flow.paths(first.points, times, as_solver("dopri5"), guide)
-    share = (cloud.time - before.time) / (after.time - before.time)
-    between, mass = displacement(first, last, share)
-    found = {
-        "model": distances(carried.points[-1], target.points, first.weights, target.weights),
-        "previous": distances(first.points, target.points, first.weights, target.weights),
-        "next": distances(last.points, target.points, last.weights, target.weights),
-        "static_ot": distances(between, target.points, mass, target.weights),
+    found = {"model": predicted(model, cloud.time, as_solver("dopri5"), streams, most)}
+    found |= references(model.kept, cloud.time, streams, most)
+    scores = {
+        name: distances(guess.points, target.points, guess.weights, target.weights)
+        for name, guess in found.items()
     }
     return {
         "time": cloud.time,
         "label": cloud.label,
-        "points": [len(first), len(target)],
-        **{f"{name}_{key}": value for name, pair in found.items() for key, value in pair.items()},
+        "points": [len(found["model"]), len(target)],
+        **{f"{name}_{key}": value for name, pair in scores.items() for key, value in pair.items()},
     }
 
 
-def displacement(first: Cloud, last: Cloud, share: float) -> tuple[Array, Array]:
-    """Displacement interpolation of the exact plan: points, shape (k, D), and masses, (k,).
+def predicted(model: Model, time: float, solver: Solver, streams: Streams, most: int) -> Cloud:
+    """What a model says of an unseen time: points with weights, under their own conditions.
+
+    The cells of the nearest earlier snapshot, carried there; where the method says so, those of
+    the next one too, carried back, with shares 1 - s and s at the share s of the gap. A method
+    that learns nothing places the pairs of its plan.
+
+    Args:
+        model: a model that has not seen the time.
+        time: clock time between two kept snapshots.
+        solver: integrator.
+        streams: seeded subsamples.
+        most: most points of a snapshot.
+    """
+    before, after = neighbours(model.kept, time)
+    flow = model.flow
+    if isinstance(flow, Displacement):
+        gap = flow.gaps[model.timeline.times.index(before.time)]
+        return subsample(_placed(gap, before, model.timeline.inner(time) % 1, time), streams, most)
+    sides = [before, after] if catalog.preset(model.recipe.method).both_sides else [before]
+    found = []
+    for side in sides:
+        start = model.source.conditioned(subsample(side, streams, most), streams)
+        guide = model.guide(start.obs)
+        x = np.asarray(start.points, dtype=np.float64)
+        end = flow.paths(x, (side.time, time), solver, guide).points[-1]
+        found.append(Cloud(end, start.weights, start.obs, f"{time:g}", time))
+    return mixed(found, share_of(time, before, after))
+
+
+def mixed(sides: Sequence[Cloud], share: float) -> Cloud:
+    """One cloud, or two of which the second has a share of the mass."""
+    import pandas as pd
+
+    if len(sides) == 1:
+        return sides[0]
+    first, last = sides
+    points = np.concatenate([np.asarray(side.points) for side in sides])
+    weights = np.concatenate([(1 - share) * first.weights, share * last.weights])
+    return Cloud(points, weights, pd.concat([first.obs, last.obs]), first.label, first.time)
+
+
+def references(
+    kept: Sequence[Cloud], time: float, streams: Streams, most: int = MAX_POINTS
+) -> dict[str, Cloud]:
+    """What needs no model: the snapshots beside a time, and points between them.
+
+    These are displacement interpolation of the optimal plan and of random pairs.
+
+    Args:
+        kept: the snapshots that may be used.
+        time: clock time between two of them.
+        streams: seeded subsamples and pairs.
+        most: most points of a snapshot.
+    """
+    before, after = neighbours(kept, time)
+    first, last = (subsample(side, streams, most) for side in (before, after))
+    share = share_of(time, before, after)
+    return {
+        "previous": first,
+        "next": last,
+        "static_ot": displacement(first, last, share),
+        "random_pairs": _crossed(first, last, share, streams.numpy("random pairs")),
+    }
+
+
+def displacement(first: Cloud, last: Cloud, share: float) -> Cloud:
+    """Displacement interpolation of the exact plan: a point and a mass for each of its pairs.
 
     Reference: McCann (1997), doi 10.1006/aima.1997.1634
 
@@ -75,14 +132,46 @@ def displacement(first: Cloud, last: Cloud, share: float) -> tuple[Array, Array]
         last: cloud at share 1.
         share: how far along, in [0, 1].
     """
-    x0, x1 = (np.asarray(c.points, dtype=np.float64) for c in (first, last))
+    x0, x1 = _ends(first, last)
     plan = Exact().plan(x0, x1, first.weights, last.weights, np.random.default_rng(0))
-    i, j, mass = plan.arrays()
-    return (1 - share) * x0[i] + share * x1[j], mass
+    return _placed(Gap(x0, x1, plan), first, share, _between(first, last, share))
 
 
-def _neighbours(kept: Sequence[Cloud], time: float) -> tuple[Cloud, Cloud]:
+def neighbours(kept: Sequence[Cloud], time: float) -> tuple[Cloud, Cloud]:
     """The snapshots before and after a time."""
     before = [cloud for cloud in kept if cloud.time < time][-1]
     after = next(cloud for cloud in kept if cloud.time > time)
     return before, after
+
+
+def share_of(time: float, before: Cloud, after: Cloud) -> float:
+    """How far along its gap a time is, in [0, 1]."""
+    return (time - before.time) / (after.time - before.time)
+
+
+def _crossed(first: Cloud, last: Cloud, share: float, rng: np.random.Generator) -> Cloud:
+    """Displacement interpolation of random pairs, as many as the larger cloud has points."""
+    x0, x1 = _ends(first, last)
+    count = max(len(x0), len(x1))
+    plan = Independent().plan(x0, x1, first.weights, last.weights, rng)
+    i, j = plan.draw(count, rng)
+    points = (1 - share) * x0[i] + share * x1[j]
+    time = _between(first, last, share)
+    return Cloud(points, np.full(count, 1 / count), first.obs.iloc[i], f"{time:g}", time)
+
+
+def _placed(gap: Gap, first: Cloud, share: float, time: float) -> Cloud:
+    """The pairs of a gap at a share of it, annotated as their sources are."""
+    i, points, mass = gap.at(share)
+    return Cloud(points, mass / mass.sum(), first.obs.iloc[i], f"{time:g}", time)
+
+
+def _ends(first: Cloud, last: Cloud) -> tuple[Array, Array]:
+    """The points of two clouds."""
+    x0, x1 = (np.asarray(cloud.points, dtype=np.float64) for cloud in (first, last))
+    return x0, x1
+
+
+def _between(first: Cloud, last: Cloud, share: float) -> float:
+    """The clock time at a share of a gap."""
+    return (1 - share) * first.time + share * last.time

@@ -54,4 +54,5 @@ class Stub:
     def modules(self) -> dict[str, Any]:
         """The modules that this stub stands for."""
         verbs = ("fit", "sample", "transport", "interpolate", "likelihood", "evaluate", "merge")
-        return {f"cfmcli.workflows.{verb}": SimpleNamespace(**{verb: self}) for verb in verbs}
+        modules = {f"cfmcli.workflows.{v}": SimpleNamespace(**{v: self}) for v in verbs}
+        return modules | {"cfmcli.workflows.leaveout": SimpleNamespace(leave_out=self)}

@@ -19,6 +19,7 @@ from cfmcli.requests import (
     FitRequest,
     Integration,
     InterpolateRequest,
+    LeaveOutRequest,
     LikelihoodRequest,
     Listener,
     Outcome,
@@ -208,6 +209,7 @@ REQUESTS: list[tuple[tuple[str, ...], Any]] = [
         (
             *("interpolate", "run", "in.csv", "-o", "out.csv", "--times", "0.5,d2", "--from", "1"),
             *("--population", "--cells", "ids.txt", "--where", "kind == 'HSC'", *INTEGRATED),
+            *("--sides", "both"),
             *(*CONDITION, "--guidance", "1.5"),
         ),
         InterpolateRequest(
@@ -215,6 +217,7 @@ REQUESTS: list[tuple[tuple[str, ...], Any]] = [
             integration=Integration("rk4:steps=5", 1e-3, 1e-4),
             dry_run=True,
             condition=Condition("T cell", {"dose": 0.5, "age": -3.0}, 1.5),
+            sides="both",
         ),
     ),
     (EVALUATE, EvaluateRequest("run")),
@@ -228,6 +231,39 @@ REQUESTS: list[tuple[tuple[str, ...], Any]] = [
         ),
     ),
 ]
+
+LEFT_OUT = ("evaluate", "days.csv", "--time-key", "day")
+REQUESTS += [
+    (LEFT_OUT, LeaveOutRequest()),
+    (
+        (
+            *(*LEFT_OUT, "-o", "m.csv", "--seeds", "3", "--strict", "--by", "kind"),
+            *("--max-points", "9", *INTEGRATED),
+        ),
+        LeaveOutRequest("m.csv", 3, True, "kind", 9, Integration("rk4:steps=5", 1e-3, 1e-4), True),
+    ),
+]
+
+
+def test_each_method_of_a_list_is_a_recipe(cfm: Cfm, stub: Stub) -> None:
+    """Alike but for the method, whose own parts come with it; several files make one course."""
+    cfm(
+        "evaluate",
+        "a.csv",
+        "b.csv",
+        "c.csv",
+        "--method",
+        "icfm, sf2m",
+        "--seed",
+        "4",
+        "--lr",
+        "0.1",
+    )
+    ((recipes, _, runtime, _),) = stub.asked
+    assert [r.method for r in recipes] == ["icfm", "sf2m"]
+    assert [r.triple()[0] for r in recipes] == ["independent", "exact"]
+    assert {(r.inputs, r.seed, r.lr) for r in recipes} == {(("a.csv", "b.csv", "c.csv"), 4, 0.1)}
+    assert runtime.seed == 4
 
 
 @pytest.mark.parametrize(

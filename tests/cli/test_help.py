@@ -28,8 +28,10 @@ PROMISED = {
     "sample": f"{CARRY} --guidance --sde --count -n --time",
     "transport": f"{CARRY} --guidance --sde --from --to --against --max-points",
     "likelihood": f"{CARRY} --time --base --divergence --estimator --sde --known",
-    "interpolate": f"{CARRY} --guidance --sde --times --frames --from --population --cells --where",
-    "evaluate": f"{FLOW} --against --time --max-points",
+    "interpolate": f"{CARRY} --guidance --sde --times --frames --from --population --sides --cells"
+    " --where",
+    "evaluate": f"{FLOW} --against --time --max-points --seeds --strict --by --time-key --holdout"
+    " --method --transform --steps --config",
     "merge": "--output -o --data --force --dry-run",
     "info": "",
     "list": "",

@@ -36,6 +36,8 @@ NOISY = SCORE.replace("run", "noisy") + " --estimator sde:paths=4,steps=5"
 JUDGE = "evaluate run --max-points 20 -o out.csv"
 MERGE = "merge part1.csv part2.csv -o out.csv"
 PATHS = "interpolate days --frames 3 -o out.csv"
+LEFT = DAYS.replace("fit", "evaluate").replace("-o new", "-o out.csv")
+CELLS_LEFT = CELLS.replace("fit", "evaluate").replace("-o new", "-o out.csv")
 
 # option -> a command, and what is added to it, or the other command where a word is replaced.
 ROWS: dict[str, dict[str, tuple[str, str]]] = {
@@ -117,6 +119,7 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--frames": (PATHS, PATHS.replace("--frames 3", "--frames 4")),
         "--from": (PATHS, "--from d1"),
         "--population": (PATHS, "--population"),
+        "--sides": (f"{PATHS.replace('frames 3', 'times 0.5')} --population", "--sides both"),
         "--cells": (PATHS, "--cells ids.txt"),
         "--where": (PATHS, "--where \"branch == 'p'\""),
         "--seed": (PATHS.replace("days", "normal"), "--seed 1"),
@@ -141,6 +144,45 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
     "info": {"--debug": ("info none.csv", "--debug")},
     "list": {"--debug": ("list nothing", "--debug")},
 }  # fmt: skip
+# The options of a fit, where it is a course with a day left out that is fitted.
+ROWS["evaluate"] |= {
+    "--seeds": (LEFT, "--seeds 2"),
+    "--strict": (LEFT, "--strict"),
+    "--by": (LEFT, "--by branch"),
+    "--config": (LEFT, "--config slow.toml"),
+    "--source": (LEFT, "--source gaussian"),
+    "--time-key": (LEFT.replace("--time-key day ", ""), "--time-key day"),
+    "--label-key": (LEFT.replace("stage,", ""), "--label-key stage"),
+    "--covariates": (LEFT.replace("stage,", ""), "--covariates stage"),
+    "--condition-cost": (f"{LEFT} --covariates stage", "--condition-cost 0"),
+    "--condition-dropout": (f"{LEFT} --covariates stage", "--condition-dropout 0.5"),
+    "--from-run": (LEFT, "--from-run run"),
+    "--weight-key": (LEFT, "--weight-key weight"),
+    "--id-key": (LEFT, "--id-key none"),
+    "--features": (LEFT, "--features x"),
+    "--drop": (LEFT.replace("--drop weight,stage,number", ""), "--drop weight,stage,number"),
+    "--layer": (CELLS_LEFT, "--layer scaled"),
+    "--use-rep": (CELLS_LEFT, "--use-rep X_pca"),
+    "--times": (f"evaluate a.csv b.csv a.csv -o out.csv {TINY} --steps 30", "--times 0,2,7"),
+    "--time-order": (LEFT, "--time-order d2,d0,d1"),
+    "--time-map": (LEFT, "--time-map d0=0,d1=2,d2=9"),
+    "--holdout": (LEFT, "--holdout d2"),
+    "--transform": (LEFT, "--transform none"),
+    "--method": (LEFT, "--method icfm,static-ot"),
+    "--coupling": (LEFT, "--coupling independent"),
+    "--interpolant": (LEFT, "--interpolant linear:sigma=0.5"),
+    "--objective": (f"{LEFT} --interpolant linear:sigma=0.5", "--objective velocity+denoiser"),
+    "--field": (LEFT, "--field mlp:width=5,depth=1"),
+    "--scope": (LEFT, "--scope minibatch"),
+    "--ot-batch": (f"{LEFT} --scope minibatch", "--ot-batch 4"),
+    "--steps": (LEFT, "--steps 31"),
+    "--batch-size": (LEFT, "--batch-size 17"),
+    "--lr": (LEFT, "--lr 0.1"),
+    "--ema": (LEFT, "--ema 0.5"),
+    "--validation": (LEFT, "--validation 0.25"),
+    "--patience": (f"{LEFT} --steps 200 --lr 0.9 --validation 0.25", "--patience 1"),
+    "--precision": (LEFT, "--precision bf16"),
+}
 BASES = {"fit": FIT, "sample": SAMPLE, "transport": MOVE, "likelihood": SCORE}
 BASES |= {
     "interpolate": PATHS,

@@ -16,6 +16,7 @@ from cfmcli.flows.coupling.couplings import Blocks, Coupling, Exact, Independent
 from cfmcli.flows.coupling.pairing import PairSource
 from cfmcli.flows.coupling.plans import PairPlan
 from cfmcli.flows.objective.objectives import Velocity
+from cfmcli.flows.path.curves import Spline
 from cfmcli.flows.path.interpolants import Linear
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.tasks import Task
@@ -449,7 +450,7 @@ def test_bent_paths_follow_points_through_all_snapshots() -> None:
     """On a steady course the tangent is the pace, times the gap's length on the clock."""
     times = (0.0, 1.0, 4.0, 4.5)
     binder = Binder(Recipe(interpolant="spline"), Exact(), Conditions(), Streams(0))
-    pairs, layout, _ = binder.segments(straight(10, times), bent=True)
+    pairs, layout, _ = binder.segments(straight(10, times), path=Spline())
     for k, source in enumerate(pairs):
         x0, x1, v0, v1 = layout.ends(*source.draw(0, 20, k, Streams(0)))
         pace = x0 / (times[k] + 1)
@@ -477,7 +478,7 @@ def test_bent_paths_need_whole_plans(
     recipe = Recipe(interpolant="spline", **settings)
     binder = Binder(recipe, Exact(), known, Streams(0))
     with pytest.raises(ConfigError, match=message):
-        binder.segments(snapshots, bent=True)
+        binder.segments(snapshots, path=Spline())
 
 
 def test_bent_paths_need_every_point_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -499,7 +500,7 @@ def test_bent_paths_need_every_point_to_go_on(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(catalog, "name_of", lambda family, thing: "half")
     recipe, snapshots = Recipe(interpolant="spline"), straight(10, (0.0, 1.0, 2.0))
     with pytest.raises(ConfigError, match=r"leaves some out.*--coupling exact"):
-        Binder(recipe, Half(), Conditions(), Streams(0)).segments(snapshots, bent=True)
+        Binder(recipe, Half(), Conditions(), Streams(0)).segments(snapshots, path=Spline())
     monkeypatch.setattr(binding, "MOST_BYTES", 1e3)
     with pytest.raises(ConfigError, match=r"10 x 10 random pairs.*--coupling exact"):
-        Binder(recipe, Independent(), Conditions(), Streams(0)).segments(snapshots, bent=True)
+        Binder(recipe, Independent(), Conditions(), Streams(0)).segments(snapshots, path=Spline())

@@ -37,7 +37,8 @@ from cfmcli.stored import load
 from cfmcli.workflows import transport
 from cfmcli.workflows.evaluate import evaluate
 from cfmcli.workflows.fit import ignore
-from cfmcli.workflows.judge import DISTANCES, EULER, PATHS, SPLITS, Judge
+from cfmcli.workflows.judge import EULER, PATHS, SPLITS, Judge
+from cfmcli.workflows.measures import DISTANCES
 from tests.conftest import Fit
 
 Formula = Callable[[Tensor, Tensor], Tensor]

@@ -149,7 +149,7 @@ def test_couplings_with_noise(
     checked(model, tmp_path)
 
 
-@pytest.mark.parametrize("path", ["linear", "spline:gamma=sine", "learned"])
+@pytest.mark.parametrize("path", ["linear", "spline:gamma=sine", "bent", "learned"])
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_couplings_of_three_snapshots(coupling: str, path: str, tmp_path: Path) -> None:
     """Every coupling makes chains, but those that leave points out."""
@@ -192,7 +192,9 @@ def test_couplings_within_classes(coupling: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("objective", ["velocity", "v+score", "v+score:weighted=false"])
 @pytest.mark.parametrize("gamma", [name for name in oracles.LATENTS if name != "none"])
-@pytest.mark.parametrize("path", ["linear", "trigonometric", "spline", "encdec", "vp", "mirror"])
+@pytest.mark.parametrize(
+    "path", ["linear", "trigonometric", "spline", "bent", "encdec", "vp", "mirror"]
+)
 def test_latents(path: str, gamma: str, objective: str, tmp_path: Path) -> None:
     """Every shape of noise on every path that has a choice."""
     spec = f"{path}:gamma={gamma},a=0.8"

@@ -1,4 +1,5 @@
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from cfmcli.requests import (
 from cfmcli.stored import load
 from cfmcli.workflows import interpolate, likelihood, points, sample, transport
 from cfmcli.workflows.fit import ignore
+from tests.conftest import Fit
 
 TABLES = ("csv", "tsv", "csv.gz", "parquet")
 VERBS: dict[type, Callable[..., Outcome]] = {
@@ -512,6 +514,39 @@ def test_populations_come_from_the_nearest_earlier_snapshot(
     np.testing.assert_allclose(found[found["time"] == 2.5][genes], own, atol=1e-5)
 
 
+@pytest.mark.parametrize("sides", ["", "before", "both"])
+def test_populations_come_from_both_sides_in_their_shares(
+    sides: str, samples: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """Of auto, or where it is asked for: 1 - s of the earlier snapshot, s of the later one."""
+    days = [samples / f"day{d}.csv" for d in ("0", "1", "5")]
+    fit_run(tmp_path / "r", *days, times=(0, 1, 5), method="otcfm" if sides else "auto")
+    times = ("1", "2", "3", "4.9")
+    request = InterpolateRequest(
+        *(str(tmp_path / "r"), str(tmp_path / "o.csv")), times=times, population=True, sides=sides
+    )
+    do(request)
+    found = frame(tmp_path / "o.csv")
+    assert not found.duplicated(["trajectory", "time"]).any()
+    prefix = found["trajectory"].str.split("_").str[0]
+    counts = Counter(zip(found["time"], prefix, strict=True))
+    before, after = 340, 460
+    if sides == "before":
+        assert counts == {(float(t), "d1"): before for t in times}
+        return
+    assert counts[1.0, "d1"] == before
+    for time, share in ((2.0, 0.25), (3.0, 0.5), (4.9, 0.975)):
+        early, late = counts[time, "d1"], counts[time, "d5"]
+        assert late / (early + late) == pytest.approx(share, abs=2e-3)
+        assert early == before or late == after
+    model = load(tmp_path / "r")
+    there = found[(found["time"] == 3.0) & (prefix == "d5")]
+    start = pd.read_csv(samples / "day5.csv").set_index("cell").loc[there["trajectory"]]
+    genes = list(model.features)
+    back = model.transport(start[genes].to_numpy(), 5.0, 3.0)
+    np.testing.assert_allclose(there[genes], back, atol=2e-3)
+
+
 def test_starting_points_are_chosen(days_run: Path, tmp_path: Path) -> None:
     """By id in the order of the list, by a query on annotations, or both."""
     (tmp_path / "ids.txt").write_text("d0_007\n\nd0_002\n")
@@ -583,6 +618,8 @@ def test_an_interpolation_says_when(toy_run: Path, tmp_path: Path) -> None:
         InterpolateRequest(str(toy_run), out, times=("2",)),
         InterpolateRequest(str(toy_run), out, times=("soon",)),
         InterpolateRequest(str(toy_run), out, times=("1",), population=True, where="x > 0"),
+        InterpolateRequest(str(toy_run), out, times=("1",), population=True, sides="after"),
+        InterpolateRequest(str(toy_run), out, times=("1",), sides="both"),
     ):
         with pytest.raises(ConfigError):
             do(wrong)

@@ -45,6 +45,11 @@ class Gap:
         pair = _one_of_each(found, mass, rng)
         return np.asarray(end[pair] - start[pair])
 
+    def at(self, t: float) -> tuple[IntArray, Array, Array]:
+        """The pairs at path time t: their sources, (k,), where they are, (k, D), their masses."""
+        i, j, mass = self._pairs
+        return i, self.x0[i] + t * (self.x1[j] - self.x0[i]), mass
+
     @cached_property
     def _pairs(self) -> tuple[IntArray, IntArray, Array]:
         """The pairs that carry mass."""

@@ -30,6 +30,7 @@ CHOSEN = {
     "linear": lambda gamma, a: oracles.with_latent(oracles.linear(0.3), gamma, a),
     "trigonometric": lambda gamma, a: oracles.with_latent(oracles.trigonometric(0.3), gamma, a),
     "spline": lambda gamma, a: oracles.with_latent(oracles.linear(0.3), gamma, a),
+    "bent": lambda gamma, a: oracles.with_latent(oracles.linear(0.3), gamma, a),
     "encdec": oracles.through_noise,
     "vp": oracles.preserving,
     "mirror": oracles.mirror,

@@ -1,0 +1,163 @@
+"""Bending: how much of a bend a fit's paths get, and what blur, where its recipe does not say.
+
+Both are chosen without a network. Each inner snapshot is predicted from the others by optimal
+pairs on bent paths, and scored; the mean log ratio of the scores to the straight paths', with a
+prior that expects a whole bend, decides.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from cfmcli import catalog, metrics
+from cfmcli.data.snapshots import Cloud, Snapshots
+from cfmcli.data.table import Array
+from cfmcli.flows.coupling.bends import bends
+from cfmcli.flows.streams import Streams
+from cfmcli.workflows import score
+from cfmcli.workflows.prepare import Prepared
+
+GRID = tuple(k / 4 for k in range(7))
+EXPECTED, PULL = 1.0, 0.18
+"""The prior: a log ratio of -0.18 at the whole bend, and a parabola that is 0 without one."""
+MOST_POINTS = 400
+NOTHING = 1e-9
+"""Added to every W1, so that perfect predictions compare."""
+NEIGHBOUR = 5
+BLUR, MOST_BLUR = 0.3, 0.1
+
+
+@dataclass(frozen=True)
+class Inner:
+    """An inner snapshot, predicted from the others without a network.
+
+    Args:
+        label: what the data call it.
+        w1: bend -> W1 of its prediction; of 0, that of static optimal transport.
+    """
+
+    label: str
+    w1: Mapping[float, float]
+
+    def figures(self) -> dict[str, Any]:
+        """The scores as JSON."""
+        bent = {f"{bend:g}": value for bend, value in self.w1.items() if bend}
+        return {"left_out": self.label, "static_ot_w1": self.w1[0.0], "w1": bent}
+
+
+@dataclass(frozen=True)
+class Bending:
+    """What was chosen, and why.
+
+    Args:
+        options: of the path bent, chosen here.
+        inner: the scores that chose the bend.
+    """
+
+    options: Mapping[str, float] = field(default_factory=dict)
+    inner: tuple[Inner, ...] = ()
+
+    def figures(self) -> dict[str, Any]:
+        """What was chosen as JSON; nothing where nothing was."""
+        if not self.options:
+            return {}
+        return {"bending": {**self.options, "inner": [fold.figures() for fold in self.inner]}}
+
+    def told(self) -> tuple[str, ...]:
+        """A line for what was chosen, and one for each inner snapshot."""
+        chosen = ", ".join(f"{name} {value:.3g}" for name, value in self.options.items())
+        bend = self.options.get("bend", 0.0)
+        return (
+            *((f"path: {chosen}",) if chosen else ()),
+            *(
+                f"inner {fold.label} left out: W1 {fold.w1[bend]:.4f} with bend {bend:g} "
+                f"(static OT {fold.w1[0.0]:.4f})"
+                for fold in self.inner
+            ),
+        )
+
+
+def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
+    """The same with the path bent settled in its recipe, and what was chosen.
+
+    Args:
+        prepared: the data, with the triple resolved.
+        streams: seeded subsamples.
+    """
+    spec = catalog.parse_spec(prepared.recipe.interpolant)
+    given = dict(spec.options)
+    if spec.name != "bent" or {"bend", "sigma"} <= given.keys():
+        return prepared, Bending()
+    chosen: dict[str, float] = {}
+    inner: tuple[Inner, ...] = ()
+    if "bend" not in given:
+        chosen["bend"], inner = _bend(prepared.snapshots, streams)
+    if "sigma" not in given:
+        chosen["sigma"] = float(f"{blur(prepared.snapshots.kept, streams):.4g}")
+    options = given | {name: f"{value:g}" for name, value in chosen.items()}
+    whole = str(catalog.Spec("bent", tuple(options.items())))
+    recipe = replace(prepared.recipe, interpolant=whole)
+    return replace(prepared, recipe=recipe), Bending(chosen, inner)
+
+
+def _bend(snapshots: Snapshots, streams: Streams) -> tuple[float, tuple[Inner, ...]]:
+    """The bend of some snapshots, and the scores that chose it."""
+    kept = snapshots.kept
+    if len(kept) < 3:
+        return 0.0, ()
+    small = [score.subsample(cloud, streams, MOST_POINTS) for cloud in kept]
+    inner = tuple(leave_one_out(small, k) for k in range(1, len(kept) - 1))
+    return choice(inner), inner
+
+
+def choice(inner: Sequence[Inner]) -> float:
+    """The bend of the least mean log ratio of W1 to that of straight paths, plus the prior's.
+
+    Args:
+        inner: scores, at least one.
+    """
+    scores = NOTHING + np.array([[fold.w1[bend] for bend in GRID] for fold in inner])
+    ratios = np.log(scores / scores[:, :1])
+    prior = [PULL * ((bend / EXPECTED - 1) ** 2 - 1) for bend in GRID]
+    return GRID[int(np.argmin(np.mean(ratios, axis=0) + prior))]
+
+
+def leave_one_out(kept: Sequence[Cloud], k: int) -> Inner:
+    """The scores of an inner snapshot, predicted from the others.
+
+    Args:
+        kept: snapshots in flow coordinates, in the order of their times.
+        k: the one to leave out, neither the first nor the last.
+    """
+    target, rest = kept[k], [*kept[:k], *kept[k + 1 :]]
+    before, after = rest[k - 1], rest[k]
+    share = score.share_of(target.time, before, after)
+    straight = score.displacement(before, after, share)
+    means = np.stack([cloud.weights @ np.asarray(cloud.points) for cloud in rest])
+    off = bends(means, np.array([cloud.time for cloud in rest]))[k - 1].at(share)
+    y, b = np.asarray(target.points), target.weights
+    x: Array = np.asarray(straight.points)
+    scores = {bend: metrics.w1(x + bend * off, y, straight.weights, b) for bend in GRID}
+    return Inner(target.label, scores)
+
+
+def blur(kept: Sequence[Cloud], streams: Streams) -> float:
+    """0.3 of the median distance to the fifth neighbour over sqrt(D), at most 0.1 of the spread.
+
+    Args:
+        kept: snapshots in flow coordinates.
+        streams: seeded subsamples.
+    """
+    from scipy.spatial import cKDTree
+
+    found = []
+    for cloud in kept:
+        x = np.asarray(score.subsample(cloud, streams, score.MAX_POINTS).points)
+        reached = cKDTree(x).query(x, k=min(NEIGHBOUR + 1, len(x)))[0][:, -1]
+        found.append(float(np.median(reached)))
+    every = np.concatenate([np.asarray(cloud.points) for cloud in kept])
+    spread = float(np.sqrt(every.var(axis=0).mean()))
+    return min(MOST_BLUR * spread, BLUR * float(np.median(found)) / math.sqrt(every.shape[1]))

@@ -1,0 +1,182 @@
+"""Leave out: how well methods predict each interior time of a course that they have not seen."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from cfmcli import catalog, io, metrics
+from cfmcli.data.snapshots import Cloud
+from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.solvers import Solver
+from cfmcli.flows.streams import Streams
+from cfmcli.model import with_tolerances
+from cfmcli.recipe import Recipe
+from cfmcli.requests import LeaveOutRequest, Listener, Outcome, Progress, Runtime
+from cfmcli.workflows import assemble, fit, prepare, runtime, score
+from cfmcli.workflows.evaluate import TABLES
+from cfmcli.workflows.folds import Fold, folds
+from cfmcli.workflows.measures import measures
+from cfmcli.workflows.tally import FLOOR, MODEL, REFERENCE, Row, tally, write
+
+SPLITS = 3
+NOTE = (
+    "each interior time is left out in turn and predicted from the others; floor: the distance "
+    f"between two halves of what was observed then, mean of {SPLITS} splits"
+)
+
+
+def leave_out(
+    recipes: Sequence[Recipe], request: LeaveOutRequest, where: Runtime, listen: Listener
+) -> Outcome:
+    """Score methods at each interior time, fitted without it, beside what needs no model.
+
+    Args:
+        recipes: one of each method, alike but for it; the times they hold out are left out, one
+            at a time, all interior ones where there are none.
+        request: what is scored, and how.
+        where: device and threads, and the seed of the first fit, of subsamples and of splits.
+        listen: told of progress.
+
+    Raises:
+        CfmError: see the command line's exit codes.
+    """
+    how, first = request.integration, recipes[0]
+    solver = with_tolerances(how.chosen, how.atol, how.rtol)
+    _check(recipes, request, where)
+    request = replace(request, by=request.by or first.label_key)
+    tables = [io.read_table(path, _selection(first, request)) for path in first.inputs]
+    for table in tables if first.time_key else tables[1:]:
+        if request.by:
+            io.require(table, request.by)
+    course = folds(recipes, tables, strict=request.strict)
+    about = {
+        "points": {fold.observed.label: fold.sizes(request.max_points) for fold in course},
+        "transform_fitted_to": "the other times" if request.strict else "all times",
+        "solver": how.chosen,
+        "scored_in": "flow coordinates",
+    }
+    total = len(course) * len(recipes) * request.seeds
+    if request.dry_run:
+        return Outcome({}, about, (f"would fit {total} models",))
+    width = catalog.build("fields", first.field).width
+    device = runtime.prepare(where, width, first.batch_size)
+    scorer = Scorer(request, Streams(where.seed), solver, device)
+    rows: list[Row] = []
+    done = 0
+    for fold in course:
+        for guess in scorer.guesses(fold):
+            rows += scorer.scores(fold.observed, guess)
+            done += guess.kind == MODEL
+            listen(Progress(done, total, f"{guess.method} at {fold.observed.label}"))
+        rows += scorer.floors(fold.observed)
+    if request.output:
+        write(request.output, rows)
+    outputs = {"metrics": request.output} if request.output else {}
+    return Outcome(outputs, about | tally(rows), (NOTE,))
+
+
+def _check(recipes: Sequence[Recipe], request: LeaveOutRequest, where: Runtime) -> None:
+    """Refuse, before any work, what cannot be meant or written."""
+    for recipe in recipes:
+        if recipe.source == "gaussian" or recipe.from_run:
+            raise ConfigError(
+                "cfm evaluate DATA leaves out times of a course of snapshots: leave --source and "
+                "--from-run out, or score a run with cfm evaluate RUN."
+            )
+        assemble.triple(recipe)
+    fit.check_specs(recipes[0])
+    if request.max_points < 2 or request.seeds < 1:
+        raise ConfigError(
+            f"--max-points {request.max_points}, --seeds {request.seeds}: expected at least 2 "
+            "points and 1 seed."
+        )
+    if request.output:
+        inputs = recipes[0].inputs
+        io.claim(request.output, force=where.force, inputs=inputs, suffixes=TABLES)
+
+
+def _selection(recipe: Recipe, request: LeaveOutRequest) -> io.Selection:
+    """What is read: the recipe's columns, and the labels that are scored apart."""
+    chosen = prepare.selection(recipe)
+    more = [request.by] if request.by and request.by not in chosen.annotations else []
+    return replace(chosen, annotations=(*chosen.annotations, *more))
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What is said of a time.
+
+    Args:
+        method: who says it.
+        kind: model or reference.
+        seed: seed of the fit.
+        cloud: the points expected then, in flow coordinates.
+    """
+
+    method: str
+    kind: str
+    seed: int
+    cloud: Cloud
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """How predictions of a time are made and scored.
+
+    Args:
+        request: seeds, labels and the most points.
+        streams: seeded subsamples and splits.
+        solver: integrator.
+        device: where fits are trained.
+    """
+
+    request: LeaveOutRequest
+    streams: Streams
+    solver: Solver
+    device: torch.device
+
+    def guesses(self, fold: Fold) -> Iterator[Guess]:
+        """What each method, by each seed, and each reference says of a time."""
+        time, most = fold.observed.time, self.request.max_points
+        for prepared in fold.prepared:
+            for seed in range(self.streams.seed, self.streams.seed + self.request.seeds):
+                recipe = replace(prepared.recipe, seed=seed)
+                model = fit.trained(replace(prepared, recipe=recipe), self.device)
+                cloud = score.predicted(model, time, self.solver, self.streams, most)
+                yield Guess(recipe.method, MODEL, seed, cloud)
+        for name, cloud in score.references(fold.kept, time, self.streams, most).items():
+            yield Guess(name, REFERENCE, self.streams.seed, cloud)
+
+    def scores(self, observed: Cloud, guess: Guess) -> Iterator[Row]:
+        """Every distance of a guess, of all points and of those of each label."""
+        target = score.subsample(observed, self.streams, self.request.max_points)
+        for label, theirs in self._parts(target).items():
+            ours = self._parts(guess.cloud).get(label)
+            if ours is None:
+                continue
+            about = (observed.time, label, guess.method, guess.kind, guess.seed)
+            for name, measure in measures(theirs, self.streams).items():
+                value = measure(ours.points, theirs.points, ours.weights, theirs.weights)
+                yield Row(*about, name, value)
+
+    def floors(self, observed: Cloud) -> Iterator[Row]:
+        """What every distance comes to between two halves of what was observed."""
+        target = score.subsample(observed, self.streams, self.request.max_points)
+        for label, own in self._parts(target).items():
+            about = (observed.time, label, FLOOR, FLOOR, self.streams.seed)
+            for name, measure in measures(own, self.streams).items():
+                rng = self.streams.numpy(f"floor {observed.label} {label}")
+                value = metrics.floor(measure, own.points, own.weights, rng=rng, splits=SPLITS)
+                yield Row(*about, name, value)
+
+    def _parts(self, cloud: Cloud) -> dict[str, Cloud]:
+        """All points under the empty label, and those of each label with at least two."""
+        by = self.request.by
+        if by not in cloud.obs.columns:
+            return {"": cloud}
+        told = np.array([prepare.label(value) for value in cloud.obs[by]])
+        names, counts = np.unique(told, return_counts=True)
+        own = names[counts > 1]
+        return {"": cloud} | {str(name): cloud.rows(told == name) for name in own}

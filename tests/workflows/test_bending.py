@@ -1,0 +1,169 @@
+"""Laws of the choice of a bend: inner scores are those of clouds moved by hand, and they decide."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.interpolate import CubicSpline
+
+import cfmcli
+from cfmcli.data.snapshots import Cloud
+from cfmcli.data.table import Array
+from cfmcli.flows.path.curves import Bent
+from cfmcli.flows.streams import Streams
+from cfmcli.stored import load
+from cfmcli.workflows import bending
+from cfmcli.workflows.bending import GRID, Inner, choice, leave_one_out
+from tests.conftest import TINY, Fit
+
+SHAPE = 0.2 * np.random.default_rng(0).standard_normal((60, 2))
+TIMES = np.arange(5.0)
+
+
+def course(means: Array, times: Array = TIMES) -> list[Cloud]:
+    """One shape at the means of some times."""
+    obs, equal = pd.DataFrame(index=range(60)), np.full(60, 1 / 60)
+    return [
+        Cloud(SHAPE + mean, equal, obs, f"{t:g}", float(t))
+        for mean, t in zip(means, times, strict=True)
+    ]
+
+
+def arc(times: Array) -> Array:
+    """A sixteenth of a turn a unit of time."""
+    return np.stack([np.cos(times * np.pi / 8), np.sin(times * np.pi / 8)], axis=-1) * 3
+
+
+def test_inner_scores_are_those_of_shifted_clouds() -> None:
+    """Clouds of one shape: the straight path's distance to the circle, and the spline's."""
+    found = leave_one_out(course(arc(TIMES)), 2)
+    rest = TIMES[[0, 1, 3, 4]]
+    curve = CubicSpline(rest, arc(rest), bc_type="natural")(2.0)
+    straight = arc(TIMES[[1, 3]]).mean(axis=0)
+    for bend in (0.0, 0.5, 1.0):
+        expected = np.linalg.norm(straight + bend * (curve - straight) - arc(TIMES[2]))
+        assert found.w1[bend] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_circle_bends_and_a_jump_does_not() -> None:
+    """On the circle bends help; a jump, foreseen too early and overshot, leads them astray."""
+    jump = np.stack([[0.0, 0.1, 5, 5.5, 6], np.zeros(5)], axis=1)
+    bent, astray = (
+        [leave_one_out(course(means), k) for k in (1, 2, 3)] for means in (arc(TIMES), jump)
+    )
+    assert choice(bent) >= 1
+    assert choice(astray) < 1
+
+
+def test_without_a_difference_the_prior_decides() -> None:
+    """A course of constant velocity is met by every bend, and costs nothing."""
+    steady = [leave_one_out(course(np.outer(TIMES, [1.0, 2.0])), k) for k in (1, 2, 3)]
+    assert choice(steady) == 1
+    assert all(value < 1e-6 for fold in steady for value in fold.w1.values())
+
+
+def test_the_evidence_has_to_outweigh_the_prior() -> None:
+    """Straight paths win where the whole bend is worse by more than the prior's e^0.18."""
+
+    def told(loss: float) -> float:
+        return choice([Inner("1", {bend: float(np.exp(loss * bend)) for bend in GRID})])
+
+    assert told(0.0) == 1
+    assert 0 < told(0.1) < 1
+    assert told(1.0) == 0
+
+
+@pytest.mark.parametrize(("stretch", "shift"), [(5.0, 0.0), (0.01, 3.0), (2.0, -40.0)])
+def test_the_blur_scales_with_the_points(stretch: float, shift: float) -> None:
+    clouds = course(arc(TIMES))
+    other = [
+        Cloud(stretch * np.asarray(c.points) + shift, c.weights, c.obs, c.label, c.time)
+        for c in clouds
+    ]
+    plain, moved = (bending.blur(kept, Streams(0)) for kept in (clouds, other))
+    assert moved == pytest.approx(stretch * plain)
+    distance = [np.sort(np.linalg.norm(SHAPE - x, axis=1))[5] for x in SHAPE]
+    assert plain == pytest.approx(0.3 * np.median(distance) / np.sqrt(2))
+
+
+def test_the_blur_is_at_most_a_tenth_of_the_spread() -> None:
+    few = [Cloud(10 * np.eye(6)[:, :5], np.full(6, 1 / 6), pd.DataFrame(index=range(6)), "0", 0.0)]
+    spread = np.sqrt((10 * np.eye(6)[:, :5]).var(axis=0).mean())
+    assert bending.blur(few, Streams(0)) == pytest.approx(0.1 * spread)
+
+
+def test_a_fit_tells_and_stores_what_it_chose(samples: Path, tmp_path: Path, fit_run: Fit) -> None:
+    """In its notes, its figures, its recipe and its path; the stored recipe fits alike."""
+    days = [samples / f"day{d}.csv" for d in ("0", "1", "2.5", "5")]
+    times: Any = {"times": (0, 1, 2.5, 5)}
+    outcome = fit_run(tmp_path / "r", *days, method="auto", **times)
+    told = json.loads((tmp_path / "r" / "metrics.json").read_text())["bending"]
+    assert [fold["left_out"] for fold in told["inner"]] == ["1", "2.5"]
+    assert all(set(fold["w1"]) == {f"{b:g}" for b in GRID if b} for fold in told["inner"])
+    assert any("left out: W1" in note and "static OT" in note for note in outcome.notes)
+    model = load(tmp_path / "r")
+    path = model.reading.interpolant
+    assert isinstance(path, Bent)
+    assert (path.bend, path.sigma) == pytest.approx((told["bend"], told["sigma"]))
+    fit_run(tmp_path / "again", *days, interpolant=model.recipe.interpolant, **times)
+    one, other = (load(tmp_path / name).field.state_dict() for name in ("r", "again"))
+    assert all(bool((one[name] == other[name]).all()) for name in one)
+    assert (
+        fit_run(tmp_path / "r", *days, method="auto", resume=True, **times).notes[0].endswith("do.")
+    )
+
+
+@pytest.mark.parametrize("given", ["bent:bend=0.5", "bent:sigma=0.25", "bent:bend=0.5,sigma=0.25"])
+def test_what_is_given_stays(given: str, samples: Path) -> None:
+    """Only what the spec leaves out is chosen."""
+    clouds = [pd.read_csv(samples / f"day{d}.csv")[["Stem1", "ArmB3"]] for d in ("0", "1", "5")]
+    model = cfmcli.fit(*clouds, method="auto", interpolant=given, **TINY).core
+    path = model.reading.interpolant
+    assert isinstance(path, Bent)
+    assert (path.bend == 0.5) == ("bend" in given)
+    assert (path.sigma == 0.25) == ("sigma" in given)
+
+
+def test_two_clouds_and_a_gaussian_source_are_joined_straight(samples: Path) -> None:
+    """Without a course there is nothing to bend, and every verb works as with otcfm."""
+    source, target = (pd.read_csv(samples / f"{n}.csv") for n in ("source", "target"))
+    for model in (
+        cfmcli.fit(source, target, method="auto", **TINY),
+        cfmcli.fit(target, source="gaussian", method="auto", **TINY),
+    ):
+        path = model.core.reading.interpolant
+        assert isinstance(path, Bent)
+        assert path.bend == 0
+        assert model.sample(4).shape == (4, 2)
+        back = model.transport(model.transport(target[["x", "y"]][:5]), 1.0, 0.0)
+        assert np.isfinite(back).all(axis=None)
+        assert np.isfinite(model.log_prob(target[["x", "y"]][:5]).values).all()
+
+
+def test_paths_of_a_circle_are_predicted_better_than_by_straight_lines(
+    tmp_path: Path, fit_run: Fit
+) -> None:
+    """The population at a time nobody observed, from both sides, against the truth."""
+    means = arc(TIMES)
+    frames = [
+        pd.DataFrame(SHAPE + m, columns=["x", "y"]).assign(day=t)
+        for m, t in zip(means, TIMES, strict=True)
+    ]
+    pd.concat(frames).to_csv(tmp_path / "days.csv", index=False)
+    more: Any = {"steps": 400, "batch_size": 64, "field": "mlp:width=32,depth=2"}
+    found = {}
+    for method in ("auto", "otcfm"):
+        outcome = fit_run(
+            tmp_path / method,
+            tmp_path / "days.csv",
+            time_key="day",
+            method=method,
+            holdout=("2",),
+            **more,
+        )
+        (found[method],) = outcome.figures["holdout"]
+    assert found["auto"]["model_w1"] < 0.6 * found["auto"]["static_ot_w1"]
+    assert found["auto"]["model_w1"] < 0.7 * found["otcfm"]["model_w1"]
