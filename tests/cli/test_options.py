@@ -167,6 +167,7 @@ ROWS["evaluate"] |= {
     "--time-order": (LEFT, "--time-order d2,d0,d1"),
     "--time-map": (LEFT, "--time-map d0=0,d1=2,d2=9"),
     "--holdout": (LEFT, "--holdout d2"),
+    "--preprocess": (f"{CELLS_LEFT} --layer counts", "--preprocess scanpy:genes=0,pcs=2"),
     "--transform": (LEFT, "--transform none"),
     "--method": (LEFT, "--method icfm,static-ot"),
     "--coupling": (LEFT, "--coupling independent"),
