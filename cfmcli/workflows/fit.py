@@ -331,8 +331,9 @@ def _difference(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 
 def _says(found: Any, wanted: Any) -> bool:
-    """Whether a run's setting is the one wanted; of a path it may say what a fit chose besides."""
-    return bool(found == wanted or (wanted and str(found).startswith((f"{wanted}:", f"{wanted},"))))
+    """Whether a run's setting is the one wanted; of a bent path it may say what a fit chose."""
+    settled = str(wanted).startswith("bent") and str(found).startswith((f"{wanted}:", f"{wanted},"))
+    return settled or bool(found == wanted)
 
 
 def _progress(record: Record, steps: int) -> Progress:

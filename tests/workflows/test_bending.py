@@ -12,6 +12,7 @@ from scipy.interpolate import CubicSpline
 import cfmcli
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
+from cfmcli.errors import CheckpointError
 from cfmcli.flows.path.curves import Bent
 from cfmcli.flows.streams import Streams
 from cfmcli.stored import load
@@ -66,7 +67,7 @@ def test_without_a_difference_the_prior_decides() -> None:
 
 
 def test_the_evidence_has_to_outweigh_the_prior() -> None:
-    """Straight paths win where the whole bend is worse by more than the prior's e^0.18."""
+    """Straight paths win where the whole bend is worse by more than the prior's e^0.36."""
 
     def told(loss: float) -> float:
         return choice([Inner("1", {bend: float(np.exp(loss * bend)) for bend in GRID})])
@@ -111,9 +112,10 @@ def test_a_fit_tells_and_stores_what_it_chose(samples: Path, tmp_path: Path, fit
     fit_run(tmp_path / "again", *days, interpolant=model.recipe.interpolant, **times)
     one, other = (load(tmp_path / name).field.state_dict() for name in ("r", "again"))
     assert all(bool((one[name] == other[name]).all()) for name in one)
-    assert (
-        fit_run(tmp_path / "r", *days, method="auto", resume=True, **times).notes[0].endswith("do.")
-    )
+    done = fit_run(tmp_path / "r", *days, method="auto", resume=True, **times)
+    assert done.notes[0].endswith("nothing to do.")
+    with pytest.raises(CheckpointError, match="interpolant"):
+        fit_run(tmp_path / "again", *days, interpolant="linear", resume=True, **times)
 
 
 @pytest.mark.parametrize("given", ["bent:bend=0.5", "bent:sigma=0.25", "bent:bend=0.5,sigma=0.25"])
