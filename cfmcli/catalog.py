@@ -353,7 +353,13 @@ def describe(family: str, name: str) -> Card:
     if family == "methods":
         found = preset(name)
         triple = f"{found.coupling} + {found.interpolant} + {found.objective}"
-        parts = (Option("triple", "spec", triple, "coupling + interpolant + objective"),)
+        parts = (
+            Option("triple", "spec", triple, "coupling + interpolant + objective"),
+            *(
+                Option(key, type(value).__name__, str(value), "its own default of this setting")
+                for key, value in found.settings.items()
+            ),
+        )
         return Card(name, found.summary, parts, found.reference, found.use)
     item = entry(family, name)
     target = item.load()

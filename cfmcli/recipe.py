@@ -185,7 +185,7 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
     """A recipe from layers of settings, the later over the earlier.
 
     A method brings its own parts, and a preparation its chain: they replace what an earlier layer
-    has set.
+    has set. Where no layer says otherwise, a method brings settings of training as well.
 
     Args:
         layers: setting name -> value; values of the wrong kind are refused.
@@ -203,7 +203,8 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
                 known = catalog.did_you_mean(name, _FIELDS)
                 raise ConfigError(f"Unknown setting '{name}'.{known}")
             values[name] = _typed(name, value)
-    return Recipe(**values)
+    method = catalog.preset(values.get("method", default("method")))
+    return Recipe(**{**method.settings, **values})
 
 
 def from_toml(text: str, origin: str = "recipe") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfmcli import recipe
+from cfmcli.catalog import describe
 from cfmcli.errors import ConfigError
 from cfmcli.presets import METHODS
 from cfmcli.recipe import Recipe, from_layers, from_toml
@@ -71,6 +72,19 @@ def test_later_layers_win_and_earlier_ones_stay() -> None:
     made = from_layers({"steps": 5, "lr": 0.1}, {"steps": 7, "method": "icfm"}, {"seed": 3})
     assert (made.steps, made.lr, made.method, made.seed) == (7, 0.1, "icfm", 3)
     assert made.batch_size == Recipe().batch_size
+
+
+def test_a_method_brings_settings_that_any_layer_overrides() -> None:
+    """Option over configuration over method over default."""
+    assert from_layers({"method": "sf2m"}).lr == 1e-3 != Recipe().lr
+    assert from_layers({"lr": 0.1}, {"method": "sf2m"}).lr == 0.1
+    assert from_layers({"method": "sf2m"}, {"method": "otcfm"}).lr == Recipe().lr
+    for name, preset in METHODS.items():
+        run = {"from_run": "run"} if name == "rf" else {}
+        made = from_layers({"method": name, **run})
+        assert {key: getattr(made, key) for key in preset.settings} == dict(preset.settings)
+        listed = {option.name: option.default for option in describe("methods", name).options}
+        assert all(listed[key] == str(value) for key, value in preset.settings.items())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Conditions: what a flow is told of each point beside its place: a class, and numbers."""
 
 import difflib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from cfmcli.catalog import did_you_mean
 from cfmcli.data.table import Array
-from cfmcli.errors import ConfigError, DataError
+from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.requests import OWN, Condition
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Conditions:
         covariates: columns of numbers.
         center: mean of each covariate.
         scale: standard deviation of each, above 0.
+        low: the least value of each; empty where it is not known, as in older runs.
+        high: the largest.
     """
 
     label_key: str = ""
@@ -36,6 +39,8 @@ class Conditions:
     covariates: tuple[str, ...] = ()
     center: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
     @property
     def width(self) -> int:
@@ -73,8 +78,23 @@ class Conditions:
             parts.append(np.eye(len(self.classes))[self.codes(obs, origin)])
         if self.covariates:
             values = np.stack([_numbers(obs, key, origin) for key in self.covariates], axis=1)
+            self._say_what_is_beyond(values, origin)
             parts.append((values - np.array(self.center)) / np.array(self.scale))
         return np.hstack(parts)
+
+    def _say_what_is_beyond(self, values: Array, origin: str) -> None:
+        """Warn of covariates outside the range that was learnt, shape (n, K)."""
+        columns = zip(self.covariates, values.T, self.low, self.high, strict=False)
+        for name, column, low, high in columns:
+            beyond = column[(column < low) | (column > high)]
+            if len(beyond):
+                warnings.warn(
+                    f"{origin}: {len(beyond)} of {len(column)} values of '{name}', such as "
+                    f"{beyond[0]:g}, are outside what the run has learnt, {low:g} to {high:g}: "
+                    "there it can only guess.",
+                    CfmWarning,
+                    stacklevel=2,
+                )
 
     def codes(self, obs: "pd.DataFrame", origin: str = "the points") -> npt.NDArray[np.intp]:
         """The class of each point, as its place among the classes.
@@ -202,18 +222,23 @@ def fit_conditions(
     classes: set[str] = set()
     if label_key:
         classes = {name for obs in frames for name in _words(obs, label_key, "the points")}
-    center, scale = [], []
+    center, scale, low, high = [], [], [], []
     for key in covariates:
         values = np.concatenate([_numbers(obs, key, "the points") for obs in frames])
         center.append(float(values.mean()))
         scale.append(float(values.std()))
+        low.append(float(values.min()))
+        high.append(float(values.max()))
         if not scale[-1] > 0:
             raise DataError(
                 f"The covariate '{key}' is {values[0]:g} everywhere, so nothing can depend on it: "
                 "leave it out of --covariates."
             )
     return Conditions(
-        label_key, tuple(sorted(classes)), tuple(covariates), *map(tuple, (center, scale))
+        label_key,
+        tuple(sorted(classes)),
+        tuple(covariates),
+        *map(tuple, (center, scale, low, high)),
     )
 
 

@@ -15,6 +15,7 @@ from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.bends import bent
+from cfmcli.flows.coupling.bijection import BinaryPartition
 from cfmcli.flows.coupling.cells import CellPairs
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains
 from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired
@@ -46,6 +47,8 @@ RECTIFIED = 4
 """Pools of N(0, I) that a trained flow carries at once, to make pairs."""
 MOST_BYTES = 4e9
 STRAIGHT = Linear()
+LARGE = 0.5
+"""A share of left-out mass to warn of."""
 LINK_BYTES = 48
 """Bytes of a pair of a plan that splines follow in both directions."""
 
@@ -58,12 +61,14 @@ class Bound(NamedTuple):
         scope: dataset, minibatch, pool or cells.
         coupling: the coupling in use.
         cost: its mean cost, NaN where it is not known beforehand.
+        left_out: share of the mass of either end that its plan leaves out, NaN likewise.
     """
 
     pairs: PairSource
     scope: str
     coupling: Coupling
-    cost: float
+    cost: float = math.nan
+    left_out: tuple[float, float] = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,10 @@ class Binder:
                     bound.cost,
                     independent_cost(source, target),
                     time.perf_counter() - start,
+                    bound.left_out,
                 )
             )
+            _say_what_is_left_out(notes[-1])
         dim = int(kept[0].points.shape[1])
         layout = Layout(dim, self.conditions.width, path.needs_tangents)
         if isinstance(path, Bent):
@@ -154,9 +161,10 @@ class Binder:
             bounds.append(self._bound(own, target.of_class(c), k, place, len(found)))
         shares = np.array([target.weights[target.classes == c].sum() for c in found])
         shares /= shares.sum()
-        cost = float(shares @ np.array([bound.cost for bound in bounds]))
+        means = shares @ np.array([(bound.cost, *bound.left_out) for bound in bounds])
+        cost, before, after = means.tolist()
         pairs = GroupedPairs(tuple(bound.pairs for bound in bounds), shares)
-        return Bound(pairs, bounds[0].scope, bounds[0].coupling, cost)
+        return Bound(pairs, bounds[0].scope, bounds[0].coupling, cost, (before, after))
 
     def _say_what_ends(self, before: Codes, after: Codes) -> None:
         """Warn of classes that a gap leaves behind."""
@@ -205,11 +213,12 @@ class Binder:
             ends = CloudSource(x0, source.weights), CloudSource(x1, target.weights)
             size = self.recipe.ot_batch or self.recipe.batch_size
             batched = BatchedPairs(*ends, self.coupling, size, ruler)
-            return Bound(batched, "minibatch", self.coupling, math.nan)
+            return Bound(batched, "minibatch", self.coupling)
         seen = measured(x0, ruler), measured(x1, ruler)
         plan = whole.plan(*seen, source.weights, target.weights, rng)
         cost = plan.mean_cost(source.points, target.points)
-        return Bound(PlannedPairs(x0, x1, plan), "dataset", whole, cost)
+        left_out = plan.left_out(source.weights, target.weights)
+        return Bound(PlannedPairs(x0, x1, plan), "dataset", whole, cost, left_out)
 
     def _from_normal(self, target: Side, k: int, group: int, groups: int) -> Bound:
         """Pairs between N(0, I) and a finite cloud; random pairs need no pool."""
@@ -226,11 +235,13 @@ class Binder:
             batch = self.recipe.ot_batch or self.recipe.batch_size
             ends = normal, CloudSource(target.rows, target.weights)
             batched = BatchedPairs(*ends, self.coupling, batch, ruler)
-            return Bound(batched, "minibatch", self.coupling, math.nan)
+            return Bound(batched, "minibatch", self.coupling)
         if isinstance(whole, SemiDiscrete):
             return self._cells(normal, target, whole, k + group * STRIDE)
         pooled = PooledPairs(normal, target.rows, target.weights, whole, size, ruler)
-        return Bound(pooled, "pool", whole, pooled.mean_cost(k + group * STRIDE, self.streams, dim))
+        place = k + group * STRIDE
+        cost = pooled.mean_cost(place, self.streams, dim)
+        return Bound(pooled, "pool", whole, cost, pooled.left_out(place, self.streams))
 
     def _cells(
         self, normal: NormalSource, target: Side, coupling: SemiDiscrete, number: int
@@ -269,6 +280,10 @@ def whole_cloud(recipe: Recipe, coupling: Coupling, n0: int, n1: int) -> Couplin
     if recipe.scope == "minibatch" or (recipe.scope == "auto" and recipe.ot_batch):
         return None
     affordable = coupling.whole(n0, n1)
+    if isinstance(coupling, BinaryPartition) and affordable != coupling:
+        runtime.warn(
+            f"bsp pairs clouds of one size, got {n0} and {n1} points: blocks couples them instead."
+        )
     if recipe.scope == "auto" or affordable == coupling:
         return affordable
     if n0 * n1 * 8 > MOST_BYTES:
@@ -277,6 +292,17 @@ def whole_cloud(recipe: Recipe, coupling: Coupling, n0: int, n1: int) -> Couplin
             "use --coupling blocks, or --scope minibatch --ot-batch 1024."
         )
     return coupling
+
+
+def _say_what_is_left_out(note: PlanNote) -> None:
+    """Warn where a relaxed coupling hardly sees a cloud."""
+    if note.loss > LARGE:
+        before, after = note.left_out
+        runtime.warn(
+            f"{note.ends}: {note.coupling} leaves out {before:.0%} of the mass at the start and "
+            f"{after:.0%} at the end, so the flow learns little of those points: raise reg_m (in "
+            f"squared flow units; random pairs are {note.independent:.3g} apart) or mass."
+        )
 
 
 def _chained(pairs: list[PairSource], snapshots: Snapshots, dim: int) -> list[PairSource]:

@@ -16,6 +16,8 @@ from cfmcli.data.maps import moments
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Table
 from cfmcli.errors import CheckpointError, ConfigError, DataError
+from cfmcli.flows.coupling.pairing import PlannedPairs
+from cfmcli.flows.dynamics.displacement import check_pairs
 from cfmcli.flows.fields import Field, Shape
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.tasks import Task
@@ -233,6 +235,9 @@ def _job(prepared: prepare.Prepared, streams: Streams, device: torch.device) -> 
     network = catalog.build("fields", recipe.field)
     field: Field = network.build(triple.objective.heads, shape, streams.torch("weights"))
     if not triple.objective.heads:
+        for part in task.pairs:
+            if isinstance(part, PlannedPairs):
+                check_pairs(part.plan, shape.dim)
         return Job(prepared, triple, field, None, plans, bending)
     place = _whereabouts(snapshots)
     field.settle(*place)

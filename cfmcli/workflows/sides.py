@@ -10,6 +10,8 @@ import numpy.typing as npt
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.plans import systematic
 
+SMALL = 5e-4
+"""A share of the mass not worth speaking of."""
 Codes = npt.NDArray[np.intp]
 
 
@@ -24,6 +26,7 @@ class PlanNote:
         cost: mean squared distance of its pairs in flow coordinates; NaN inside minibatches.
         independent: the same for random pairs.
         seconds: time to solve it.
+        left_out: share of the mass of either end that the plan leaves out; NaN inside minibatches.
     """
 
     segment: tuple[str, str]
@@ -32,26 +35,39 @@ class PlanNote:
     cost: float
     independent: float
     seconds: float
+    left_out: tuple[float, float]
 
     def __str__(self) -> str:
         cost = "" if math.isnan(self.cost) else f", mean cost {self.cost:.4g}"
-        ends = f"{self.segment[0]} -> {self.segment[1]}"
+        before, after = self.left_out
+        out = f", {before:.1%} and {after:.1%} of the mass left out" if self.loss > SMALL else ""
         return (
-            f"{ends}: {self.coupling} coupling, scope {self.scope}{cost} "
-            f"(random pairs {self.independent:.4g}), {self.seconds:.1f} s"
+            f"{self.ends}: {self.coupling} coupling, scope {self.scope}{cost} "
+            f"(random pairs {self.independent:.4g}){out}, {self.seconds:.1f} s"
         )
+
+    @property
+    def ends(self) -> str:
+        """The labels of both ends."""
+        return f"{self.segment[0]} -> {self.segment[1]}"
+
+    @property
+    def loss(self) -> float:
+        """The larger share of mass that is left out, 0 where it is not known."""
+        return max(0.0, *self.left_out)
 
     def figures(self) -> dict[str, Any]:
         """The note as JSON."""
-        cost = None if math.isnan(self.cost) else self.cost
         return {
             "from": self.segment[0],
             "to": self.segment[1],
             "scope": self.scope,
             "coupling": self.coupling,
-            "mean_cost": cost,
+            "mean_cost": _known(self.cost),
             "independent_cost": self.independent,
             "seconds": self.seconds,
+            "left_out_from": _known(self.left_out[0]),
+            "left_out_to": _known(self.left_out[1]),
         }
 
 
@@ -93,6 +109,11 @@ class Side:
         condition = None if self.condition is None else self.condition[own]
         weights = self.weights[own] / self.weights[own].sum()
         return Side(self.points[own], weights, condition, self.classes[own])
+
+
+def _known(value: float) -> float | None:
+    """A number as JSON has it, None for NaN."""
+    return None if math.isnan(value) else value
 
 
 def independent_cost(source: Side | None, target: Side) -> float:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from cfmcli.data.conditions import Conditions, fit_conditions, load_conditions
-from cfmcli.errors import ConfigError, DataError
+from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.requests import Condition
 
 KINDS = ["b", "a", "b", "c"]
@@ -40,6 +40,17 @@ def test_the_scale_is_that_of_all_clouds_together() -> None:
     """Splitting the points into clouds changes nothing."""
     parts = [frame().iloc[:1], frame().iloc[1:]]
     assert fit_conditions("kind", ("dose",), parts) == fit_conditions("kind", ("dose",), [frame()])
+
+
+@pytest.mark.parametrize("beyond", [-1.0, 5.5])
+def test_a_number_outside_what_was_learnt_is_worth_a_warning(
+    both: Conditions, beyond: float
+) -> None:
+    """With the range, which a run keeps; what lies inside passes in silence."""
+    kept = load_conditions(json.loads(json.dumps(both.facts())))
+    kept.encode(frame(dose=[0.0, 5.0, 3.0, 0.1]))
+    with pytest.warns(CfmWarning, match=rf"new\.csv: 2 of 4 .*'dose'.*{beyond:g}.*0 to 5"):
+        kept.encode(frame(dose=[beyond, 1.0, beyond, 2.0]), "new.csv")
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,57 @@ def test_the_note_says_what_pairing_costs() -> None:
     assert note.figures()["mean_cost"] == note.cost
 
 
+def far(share: float, n: int = 20, to: float = 100.0) -> Array:
+    """Points on a short line, a share of them far away."""
+    x = np.arange(n)[:, None] / n
+    x[: round(share * n)] += to
+    return x
+
+
+def test_the_note_says_what_a_plan_leaves_out() -> None:
+    """As many as are outliers on either side, where that share of the mass is to stay unpaired."""
+    snapshots = Snapshots((cloud(0.0, far(0.1)), cloud(1.0, far(0.1, to=-100.0))))
+    _, (note,) = bound(Recipe(coupling="partial:mass=0.9"), snapshots)
+    assert note.left_out == pytest.approx((0.1, 0.1))
+    assert note.figures()["left_out_from"] == note.left_out[0]
+    assert "10.0% and 10.0% of the mass left out" in str(note)
+    _, (note,) = bound(Recipe(coupling="exact"), snapshots)
+    assert note.left_out == pytest.approx((0, 0))
+    assert "left out" not in str(note)
+    _, (note,) = bound(Recipe(coupling="partial:mass=0.9", ot_batch=8), snapshots)
+    assert note.figures()["left_out_to"] is None
+
+
+def test_classes_are_left_out_by_their_shares() -> None:
+    """A class whose every tenth point stays out counts as much as the class does."""
+    obs = pd.DataFrame({"kind": ["a"] * 20 + ["b"] * 20})
+    clouds = [
+        replace(cloud(t, np.concatenate([far(0.1, to=to), far(0.0)])), obs=obs)
+        for t, to in ((0.0, 100.0), (1.0, -100.0))
+    ]
+    recipe = Recipe(coupling="unbalanced:reg_m=10,reg=0", label_key="kind")
+    told = fit_conditions("kind", (), [obs])
+    coupling = assemble.triple(recipe).coupling
+    _, _, (note,) = Binder(recipe, coupling, told, Streams(0)).segments(Snapshots(tuple(clouds)))
+    assert note.left_out == pytest.approx((0.05, 0.05), abs=1e-3)
+
+
+def test_most_of_a_cloud_left_out_is_worth_a_warning() -> None:
+    """With the share, and what to raise."""
+    snapshots = Snapshots((cloud(0.0, far(0.8)), cloud(1.0, far(0.0))))
+    with pytest.warns(CfmWarning, match="80% of the mass at the start and .*raise reg_m"):
+        bound(Recipe(coupling="unbalanced:reg=0"), snapshots)
+
+
+def test_a_partition_of_unequal_clouds_says_that_it_is_none() -> None:
+    """Blocks stand in, and a warning says so; equal clouds are partitioned in silence."""
+    with pytest.warns(CfmWarning, match=f"bsp .* {N0} and {N1} points: blocks"):
+        _, (note,) = bound(Recipe(coupling="bsp"), pair(False))
+    assert note.coupling == "blocks"
+    _, (note,) = bound(Recipe(coupling="bsp"), Snapshots((cloud(0.0, far(0)), cloud(1.0, far(0)))))
+    assert note.coupling == "bsp"
+
+
 def test_minibatches_have_no_cost_beforehand() -> None:
     """The note says so, also as JSON."""
     recipe = Recipe(ot_batch=16)

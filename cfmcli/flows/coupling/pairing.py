@@ -240,6 +240,11 @@ class PooledPairs(PairSource):
         first = self._pool(0, segment, streams)
         return first.plan.mean_cost(first.x0[:, :dim], first.x1[:, :dim])
 
+    def left_out(self, segment: int, streams: Streams) -> tuple[float, float]:
+        """The share of the first pool's mass, and of the target's, that its plan leaves out."""
+        plan = self._pool(0, segment, streams).plan
+        return plan.left_out(np.full(self.size, 1 / self.size), self.w1)
+
     @cached_property
     def _pool(self) -> Callable[[int, int, Streams], PlannedPairs]:
         """The coupled pool of a number; the last one is kept."""

@@ -56,6 +56,24 @@ class Plan(ABC):
             x1: target points, shape (n1, D).
         """
 
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """How many pairs carry mass."""
+
+    def left_out(self, w0: Array, w1: Array) -> tuple[float, float]:
+        """The share of either cloud's mass that the plan has elsewhere than the weights.
+
+        Half the L1 distance of a marginal from the weights: 0 for a coupling of both clouds, and
+        for a relaxed one what it leaves out, which is then spread over the points it keeps.
+
+        Args:
+            w0: weights of the source, shape (n0,), sum 1.
+            w1: weights of the target, shape (n1,), sum 1.
+        """
+        m0, m1 = self.marginals()
+        return float(np.maximum(w0 - m0, 0).sum()), float(np.maximum(w1 - m1, 0).sum())
+
 
 class ProductPlan(Plan):
     """The independent coupling: mass_ij = w0_i w1_j, in memory O(n0 + n1).
@@ -78,6 +96,11 @@ class ProductPlan(Plan):
     def arrays(self) -> tuple[IntArray, IntArray, Array]:
         """All n0 n1 pairs: as large as the dense matrix."""
         return PairPlan.of_matrix(np.outer(self._w0, self._w1)).arrays()
+
+    @property
+    def count(self) -> int:
+        """n0 n1."""
+        return self.shape[0] * self.shape[1]
 
     def marginals(self) -> tuple[Array, Array]:
         """The weights themselves."""
@@ -119,6 +142,11 @@ class PairPlan(Plan):
         """The pairs, sorted by i and then by j."""
         return self._i, self._j, self._mass
 
+    @property
+    def count(self) -> int:
+        """The length of the list."""
+        return len(self._mass)
+
     def marginals(self) -> tuple[Array, Array]:
         """The masses of the rows of x0 and of x1."""
         n0, n1 = self.shape
@@ -154,6 +182,11 @@ class DensePlan(Plan):
     def arrays(self) -> tuple[IntArray, IntArray, Array]:
         """The pairs that carry mass, sorted by i and then by j."""
         return PairPlan.of_matrix(self._matrix).arrays()
+
+    @property
+    def count(self) -> int:
+        """The entries that are not zero."""
+        return int(np.count_nonzero(self._matrix))
 
     def marginals(self) -> tuple[Array, Array]:
         """The masses of the rows of x0 and of x1."""

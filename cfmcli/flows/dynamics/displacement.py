@@ -9,9 +9,12 @@ import numpy as np
 
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
+from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.plans import IntArray, Plan
 from cfmcli.flows.dynamics.flow import Paths, journey
 
+MOST_BYTES, PAIR_BYTES, PLACE_BYTES = 4e9, 64, 40
+"""Memory for the pairs of a gap; what one needs, and what it needs for each dimension."""
 SAME = 1e-9
 """Distance, relative and absolute, within which pairs are at one place."""
 
@@ -24,11 +27,17 @@ class Gap:
         x0: source cloud, shape (n0, D).
         x1: target cloud, shape (n1, D).
         plan: their coupling.
+
+    Raises:
+        ConfigError: if the plan joins so many pairs that they do not fit in memory.
     """
 
     x0: Array
     x1: Array
     plan: Plan
+
+    def __post_init__(self) -> None:
+        check_pairs(self.plan, self.x0.shape[1])
 
     def moves(self, x: Array, t: float, rng: np.random.Generator) -> Array:
         """The displacement of the pair that is nearest to each point at path time t, (n, D).
@@ -113,6 +122,24 @@ class Displacement:
             segment -= 1
         moves = self.gaps[segment].moves(x, s - segment, np.random.default_rng(0))
         return moves / self.timeline.span(segment)
+
+
+def check_pairs(plan: Plan, dim: int) -> None:
+    """Refuse a plan whose pairs would not fit in memory.
+
+    Args:
+        plan: coupling of a gap.
+        dim: dimension D.
+
+    Raises:
+        ConfigError: if it has too many pairs.
+    """
+    need = plan.count * (PAIR_BYTES + PLACE_BYTES * dim)
+    if need > MOST_BYTES:
+        raise ConfigError(
+            f"Displacement moves every pair of a plan, and this one joins {plan.count:,}, which "
+            f"take {need * 1e-9:.0f} GB: use --coupling exact, or blocks for many points."
+        )
 
 
 def _one_of_each(

@@ -12,7 +12,8 @@ from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.couplings import Coupling, Exact, Independent, Sinkhorn
-from cfmcli.flows.dynamics.displacement import Displacement, Gap
+from cfmcli.flows.coupling.plans import PairPlan, ProductPlan
+from cfmcli.flows.dynamics.displacement import Displacement, Gap, check_pairs
 
 N = 30
 UNEVEN = Timeline((0.0, 2.0, 2.5, 6.0), ("a", "b", "c", "d"))
@@ -203,3 +204,11 @@ def test_nothing_is_known_outside_the_snapshots() -> None:
             flow.paths(clouds[0], (0.0, time))
         with pytest.raises(ConfigError, match="outside"):
             flow.velocity(clouds[0], time)
+
+
+def test_more_pairs_than_fit_in_memory_are_refused() -> None:
+    """A dense plan of large clouds is, a sparse one of the same clouds is not."""
+    n = 20_000
+    with pytest.raises(ConfigError, match=r"400,000,000.*GB: use --coupling exact"):
+        check_pairs(ProductPlan(uniform(n), uniform(n)), 2)
+    check_pairs(PairPlan(np.arange(n), np.arange(n), uniform(n), (n, n)), 50)
