@@ -9,6 +9,7 @@ from cfmcli.io.memory import from_object, is_anndata, is_named, like
 from cfmcli.io.merging import merge, taken
 from cfmcli.io.output import as_json, atomic, blaming_disk, claim, sha256
 from cfmcli.io.selection import Selection, require
+from cfmcli.io.text import place
 
 __all__ = [
     "FORMATS",
@@ -26,6 +27,7 @@ __all__ = [
     "like",
     "merge",
     "numbered",
+    "place",
     "read_table",
     "require",
     "sha256",

@@ -19,6 +19,8 @@ from cfmcli.io.formats import standard_input, suffix
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from cfmcli.data.table import Table
+
 BOM = b"\xef\xbb\xbf"
 FOREIGN = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "gzip"}
 BLOCK = 1 << 26
@@ -216,3 +218,18 @@ def _diagnosis(data: bytes, delimiter: str, width: int, origin: str, message: st
     except csv.Error as error:
         return DataError(f"{origin}: line {last + 1}: {error}. Is a quote left open?")
     return DataError(f"{origin}: it cannot be parsed: {message}.")
+
+
+def place(table: "Table", row: int) -> str:
+    """Where a point stands: file, line and id of a delimited file, else origin and id.
+
+    The file is read once more, as a table does not keep its lines.
+
+    Args:
+        table: as read.
+        row: number of the point, from 0.
+    """
+    name = f"point {table.obs.index[row]}"
+    if not table.columns or not Path(table.origin).is_file():
+        return f"{table.origin}: {name}"
+    return f"{table.origin}: {parse(table.origin).where(row)}, {name}"

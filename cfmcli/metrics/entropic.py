@@ -6,21 +6,17 @@ from typing import NamedTuple
 import numpy as np
 
 from cfmcli.errors import CfmWarning, DataError, NumericsError
+from cfmcli.flows.coupling import sinkhorn
 from cfmcli.metrics.clouds import Array, Points, Weights, as_cloud, as_weights, checked
 
 _SHARE = 0.5
 """The default regularisation, as a part of the reference's total variance."""
 
-_RELAXATION = 1.5
-"""Over-relaxation of the updates: half the iterations of 1, or fewer; 2 would diverge."""
-
-_EASY, _SHRINK, _STAGE = 2.0**-8, 4.0, (1e-2, 50)
-"""From that part of the largest cost down, each stage divides the regularisation; its effort."""
-
 _TOLERANCE, _ITERATIONS, _SETTLED = 1e-5, 2000, 1e-3
 """L1 error of the marginals at which to stop, iterations at most, and the error to speak of."""
 
-_FINEST, _TINY, _HUGE = 1e-10, 1e-200, 1e50
+_FINEST = 1e-10
+"""The least regularisation, as a part of the largest cost."""
 
 
 def sinkhorn_divergence(
@@ -95,51 +91,36 @@ class _Side(NamedTuple):
     mass: Array
 
 
-class _Problem(NamedTuple):
-    """Costs, shape (n, m), and the masses of rows and columns, all positive."""
-
-    cost: Array
-    a: Array
-    b: Array
-
-
-class _State(NamedTuple):
-    """Potentials, the dual value, which is the cost from below, and the L1 error of marginals."""
-
-    f: Array
-    g: Array
-    value: float
-    error: float
-
-
 def _supported(points: Array, weights: Array) -> _Side:
     """A cloud without its weightless points."""
     return _Side(points[weights > 0], weights[weights > 0])
 
 
 def _entropic_cost(x: _Side, y: _Side, reg: float) -> float:
-    """The entropic cost between two clouds; says so when the iterations do not settle."""
+    """The entropic cost between two clouds, from below, by the dual value of its potentials.
+
+    It says so when the iterations do not settle.
+    """
     from scipy.spatial.distance import cdist
 
-    problem = _Problem(cdist(x.points, y.points, "sqeuclidean"), x.mass, y.mass)
+    problem = sinkhorn.Entropic(cdist(x.points, y.points, "sqeuclidean"), x.mass, y.mass)
     largest = float(problem.cost.max())
     if reg < _FINEST * largest:
         raise _too_small(reg, largest)
-    state = _State(np.zeros(len(x.mass)), np.zeros(len(y.mass)), 0.0, np.inf)
     with np.errstate(all="ignore"):  # what comes of it is told below
-        for stage in _stages(_EASY * largest, reg):
-            state = _iterate(problem, stage, state, *_STAGE)
-        state = _iterate(problem, reg, state, _TOLERANCE, _ITERATIONS)
-    if not np.isfinite(state.value):
+        found = sinkhorn.solve(problem, reg, _TOLERANCE, _ITERATIONS)
+        f, g = found.f - reg * np.log(x.mass), found.g - reg * np.log(y.mass)
+        value = float(x.mass @ f + y.mass @ g - reg * (found.plan.sum() - 1))
+    if not np.isfinite(value):
         raise _too_small(reg, largest)
-    if state.error > _SETTLED:
+    if found.error > _SETTLED:
         warnings.warn(
             f"Sinkhorn divergence stopped after {_ITERATIONS} iterations with marginals off by "
-            f"{state.error:.1e}: it is not exact; a larger reg settles sooner",
+            f"{found.error:.1e}: it is not exact; a larger reg settles sooner",
             CfmWarning,
             stacklevel=3,
         )
-    return state.value
+    return value
 
 
 def _too_small(reg: float, largest: float) -> NumericsError:
@@ -148,40 +129,3 @@ def _too_small(reg: float, largest: float) -> NumericsError:
         f"Sinkhorn divergence: reg = {reg:g} is too small beside the largest squared distance, "
         f"{largest:g}; state a larger reg"
     )
-
-
-def _stages(easy: float, reg: float) -> list[float]:
-    """Regularisations on the way from an easy one to the goal, without it."""
-    count = int(np.ceil(np.log(easy / reg) / np.log(_SHRINK))) if easy > reg else 0
-    return [easy / _SHRINK**k for k in range(count)]
-
-
-def _iterate(
-    problem: _Problem, reg: float, state: _State, tolerance: float, iterations: int
-) -> _State:
-    """Iterate at one regularisation; scalings that grow large move into the potentials."""
-    cost, a, b = problem
-    f, g, done = state.f, state.g, 0
-    while True:
-        g = _soft_minimum(cost.T - f, a, reg)
-        f = _soft_minimum(cost - g, b, reg)
-        plan = a[:, None] * np.exp((f[:, None] + g - cost) / reg) * b
-        plan[plan < _TINY] = 0.0  # arithmetic on subnormal numbers is slow
-        u, v, columns = np.ones_like(f), np.ones_like(g), plan.sum(axis=0)
-        while max(u.max(), v.max(), 1 / u.min(), 1 / v.min()) < _HUGE:
-            v *= (b / (v * columns)) ** _RELAXATION
-            rows = plan @ v
-            u *= (a / (u * rows)) ** _RELAXATION
-            columns = u @ plan
-            done += 1
-            error = float(np.abs(v * columns - b).sum() + np.abs(u * rows - a).sum())
-            if error < tolerance or done >= iterations or not np.isfinite(error):
-                f, g = f + reg * np.log(u), g + reg * np.log(v)
-                return _State(f, g, float(a @ f + b @ g - reg * (columns @ v - 1)), error)
-        f, g = f + reg * np.log(u), g + reg * np.log(v)
-
-
-def _soft_minimum(cost: Array, mass: Array, reg: float) -> Array:
-    """-reg log Σⱼ massⱼ exp(-costᵢⱼ / reg), shape (n,)."""
-    least = cost.min(axis=1)
-    return np.asarray(least - reg * np.log(np.exp((least[:, None] - cost) / reg) @ mass))

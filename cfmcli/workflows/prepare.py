@@ -122,6 +122,7 @@ def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeM
         for table in aligned[1:] if optional else aligned:
             if key:
                 require(table, key)
+                _filled(table, key, "label" if key == recipe.label_key else "number")
     split = _by_key if recipe.time_key else _by_file
     clouds, times = split(recipe, aligned)
     held = _held_out(recipe, clouds)
@@ -192,8 +193,8 @@ def weights(table: Table, key: str) -> Array:
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if len(bad):
         raise DataError(
-            f"{table.origin}: weight {values[bad[0]]:g} of point {table.obs.index[bad[0]]} in "
-            f"'{key}': expected positive, finite numbers ({len(bad)} are not)."
+            f"{io.place(table, bad[0])} has the weight {values[bad[0]]:g} in '{key}': expected "
+            f"positive, finite numbers ({len(bad)} are not)."
         )
     return values
 
@@ -235,6 +236,8 @@ def _by_key(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeM
     if recipe.times:
         raise ConfigError("--times is for one file a time; with --time-key use --time-map.")
     labels = [_labels(table, recipe.time_key) for table in tables]
+    for table in tables:
+        weights(table, recipe.weight_key)  # here a row still tells its line
     order, ranked = _distinct(labels, [table.obs[recipe.time_key] for table in tables])
     found = map_times(order, given=recipe.time_map, order=recipe.time_order, ranked=ranked)
     clouds = []
@@ -248,14 +251,22 @@ def _by_key(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeM
 def _labels(table: Table, key: str) -> npt.NDArray[Any]:
     """The time label of every point of a table."""
     require(table, key)
-    values = table.obs[key]
-    missing = np.flatnonzero(values.isna().to_numpy())
+    _filled(table, key, "time")
+    return np.array([label(value) for value in table.obs[key]], dtype=object)
+
+
+def _filled(table: Table, key: str, what: str) -> None:
+    """Refuse points without a value in a column.
+
+    Raises:
+        DataError: with file, line and id of the first.
+    """
+    missing = np.flatnonzero(table.obs[key].isna().to_numpy())
     if len(missing):
         raise DataError(
-            f"{table.origin}: point {table.obs.index[missing[0]]} has no time in '{key}' "
-            f"({len(missing)} such points): fill it in or drop those rows."
+            f"{io.place(table, missing[0])} has no {what} in '{key}' ({len(missing)} such "
+            "points): fill it in or drop those rows."
         )
-    return np.array([label(value) for value in values], dtype=object)
 
 
 def _distinct(

@@ -337,7 +337,8 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "population from data": ("interpolate run a.csv --frames 2 --population -o out.csv", 2, "DATA"),
     # values
     "log of negatives": ("fit minus.csv b.csv --transform log1p -o new", 3, "log1p|-2|above -1"),
-    "negative weights": ("fit heavy.csv heavy.csv --weight-key w -o new", 3, "weight -1|'w'"),
+    "negative weights": (
+        "fit heavy.csv heavy.csv --weight-key w -o new", 3, "line 2, point 0|weight -1|'w'"),
     "weights in words": ("fit words.csv words.csv --weight-key w -o new", 3, "'w'|not numbers"),
     # settings
     "no toml": ("fit a.csv b.csv --config bad.toml -o new", 2, "bad.toml|TOML|line 1"),
@@ -354,8 +355,10 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "out of memory": ("sample run -n 99999999999999 -o out.csv", 7, "out of memory"),
     "network out of memory": ("fit a.csv b.csv --field mlp:width=5000000 -o new", 7, "memory"),
     # conditions
-    "point without label": ("fit a.csv blank.csv --label-key kind -o new", 3, "1 has no label in"),
-    "point without dose": ("fit a.csv gaps.csv --covariates dose -o new", 3, "point 2|nan|'dose'"),
+    "point without label": (
+        "fit a.csv blank.csv --label-key kind -o new", 3, "blank.csv: line 3, point 1|no label"),
+    "point without dose": (
+        "fit a.csv gaps.csv --covariates dose -o new", 3, "line 4, point 2|no number|'dose'"),
     "rows without label": ("transport kinds a.csv -o out.csv", 3, "a.csv|'kind'|--label|p, q"),
     "rows without dose": (
         "transport kinds a.csv --label p -o out.csv", 3, "a.csv|'dose'|--covariate dose=VALUE"),

@@ -1,0 +1,39 @@
+"""The table of the suite: parts add up, nothing is measured twice, means are over seeds."""
+
+import re
+from pathlib import Path
+
+from tests.statistical.figures import Figures
+
+
+def _never() -> None:
+    raise AssertionError("measured twice")
+
+
+def test_parts_add_up_in_one_table(tmp_path: Path) -> None:
+    """A later part knows the rows, the tests and the misses of the earlier ones."""
+    path = tmp_path / "table.csv"
+    first = Figures(path)
+    first.add("a, seed 0: W2", 1.0, published="2, by them", floor=0.5, bound="<= 2")
+    first.close("test_a[0]", True)
+    first.close("test_silent", True)
+    second = Figures(path)
+    assert second.once("a, seed 0: W2", _never).floor == 0.5
+    second.add("a, seed 1: W2", 3.0, published="2, by them", floor=0.7, bound="<= 2")
+    second.close("test_a[1]", False)
+    third = Figures(path)
+    assert third.passed == {"test_a[0]": True, "test_silent": True, "test_a[1]": False}
+    assert third.missed() == ["test_a[1]"]
+    assert third.rows == second.rows
+    line = next(line for line in third.text().splitlines() if line.startswith("a: W2"))
+    assert re.split(r" {2,}", line) == ["a: W2", "2", "2 +- 1.4", "2, by them", "0.6", "<= 2"]
+    assert third.text().index("missed:") < third.text().index("test_a[1]")
+    assert path.read_text().count("test,passed") == 1
+
+
+def test_a_part_that_is_cut_off_leaves_whole_tests_only(tmp_path: Path) -> None:
+    """Rows of a test that did not end are not in the file."""
+    path = tmp_path / "table.csv"
+    Figures(path).add("b: W2", 1.0)
+    assert not path.exists()
+    assert Figures(path).text() == ""
