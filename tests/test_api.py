@@ -8,6 +8,7 @@ import pytest
 
 import cfmcli
 from cfmcli.errors import CfmError, ConfigError, DataError
+from cfmcli.flows.dynamics import displacement
 from cfmcli.stored import pack
 
 
@@ -193,3 +194,16 @@ def test_points_without_the_features_are_refused(
         model.transport(cells.to_df().drop(columns="Stem1"))
     with pytest.raises(DataError, match="30"):
         model.transport(np.zeros((4, 7)))
+
+
+def test_static_pairs_that_do_not_fit_in_memory_are_refused_at_once(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pairs of random ones are; the optimal ones of the same clouds are few."""
+    monkeypatch.setattr(displacement, "MOST_BYTES", 1e5)
+    rng = np.random.default_rng(0)
+    clouds = rng.standard_normal((60, 2)), rng.standard_normal((60, 2))
+    settings = {**plain(tiny), "method": "static-ot"}
+    with pytest.raises(ConfigError, match=r"3,600.*--coupling exact"):
+        cfmcli.fit(*clouds, coupling="independent", **settings)
+    assert cfmcli.fit(*clouds, **settings).transport(clouds[0]).shape == (60, 2)
