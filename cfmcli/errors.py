@@ -45,5 +45,9 @@ class ResourceError(CfmError):
     exit_code = 7
 
 
+class RankError(ResourceError):
+    """Another process of a fit on several that is gone, or was never found."""
+
+
 class CfmWarning(UserWarning):
     """Something the user should know that does not stop the run."""

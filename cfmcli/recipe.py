@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -213,6 +212,8 @@ def from_toml(text: str, origin: str = "recipe") -> dict[str, Any]:
     Raises:
         ConfigError: if it is not TOML, or has a table that is no section of a recipe.
     """
+    import tomllib
+
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

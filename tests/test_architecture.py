@@ -47,6 +47,38 @@ def test_describing_a_run_loads_no_torch(toy_run: Path) -> None:
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize(
+    ("line", "unused"),
+    [
+        ("sample {run} -n 9", "ot sklearn matplotlib anndata scipy.stats torch._dynamo"),
+        ("transport {run} {samples}/source.csv", "sklearn matplotlib anndata torch._dynamo"),
+        ("likelihood {run} {samples}/source.csv", "ot matplotlib anndata"),
+        (
+            "fit {samples}/source.csv {samples}/target.csv --steps 1",
+            "sklearn anndata scanpy rich",
+        ),
+        ("info {run}", "torch rich numpy pandas"),
+    ],
+    ids=lambda value: value.split()[0],
+)
+def test_commands_load_only_what_they_use(
+    line: str, unused: str, toy_run: Path, samples: Path, tmp_path: Path
+) -> None:
+    """Among what takes long: compilers, and libraries of which one function is used."""
+    words = line.format(run=toy_run, samples=samples).split()
+    if words[0] != "info":
+        words += ["-o", str(tmp_path / ("run" if words[0] == "fit" else "out.csv"))]
+    code = (
+        "import sys\nfrom cfmcli.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit as left: code = left.code\n"
+        f"print('code', code, *(m for m in {unused.split()!r} if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    assert done.stdout.splitlines()[-1] == "code 0"
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_files_are_short(path: Path) -> None:
     """A file is one sitting's reading."""

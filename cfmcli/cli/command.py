@@ -29,12 +29,12 @@ class Session:
     Args:
         common: the options of every command.
         listen: where the action reports progress.
-        line: the command line, for provenance.
+        arguments: the command line after `cfm`.
     """
 
     common: Common
     listen: Listener
-    line: str
+    arguments: tuple[str, ...]
 
     def runtime(self, *, force: bool = False, seed: int | None = None) -> Runtime:
         """Where and how the action runs.
@@ -49,7 +49,7 @@ class Session:
             threads=self.common.threads,
             force=force,
             seed=Runtime.seed if chosen is None else chosen,
-            command=self.line,
+            command=shlex.join(["cfm", *self.arguments]),
         )
 
     def answer(self, text: str) -> None:
@@ -104,20 +104,22 @@ class _Work:
 
     def __call__(self, values: dict[str, Any]) -> None:
         """Carry it out with the values of its own options."""
-        line = shlex.join(["cfm", *sys.argv[1:]])
+        arguments = tuple(sys.argv[1:])
         start = time.perf_counter()
-        self.console.open(f"{line}  (cfm {cfmcli.__version__})")
+        self.console.open(f"{shlex.join(['cfm', *arguments])}  (cfm {cfmcli.__version__})")
         if self.common.json and values.get("output") == "-":
             raise ConfigError("--json and an output of - both want stdout: write -o to a file.")
         if values.get("output") == "":
             raise ConfigError("-o is empty: name what to write.")
         aloud = not (self.common.quiet or self.common.no_progress)
         with self.console.hearing_warnings(), listening(self.console, aloud=aloud) as listen:
-            outcome = self.action(Session(self.common, listen, line), **values)
+            outcome = self.action(Session(self.common, listen, arguments), **values)
         self._tell(outcome, time.perf_counter() - start)
 
     def _tell(self, outcome: Outcome, seconds: float) -> None:
         """Tell a person on stderr, and a machine on stdout."""
+        if not outcome.told:
+            return
         for note in outcome.notes:
             self.console.note(note)
         if self.common.json:

@@ -1,13 +1,28 @@
 """`cfm fit`."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from cfmcli import recipe
 from cfmcli.cli import options
 from cfmcli.cli.command import Session
+from cfmcli.cli.declare import option
 from cfmcli.cli.settings import layer, stored
+from cfmcli.cli.shards import SHARING
 from cfmcli.errors import ConfigError
 from cfmcli.requests import FitRequest, Outcome
+
+Ranks = Annotated[
+    int,
+    option(
+        "--nproc",
+        meaning="Processes of this machine that train together, each on its share of every batch; "
+        "torchrun starts them on several machines. For the default network on a CPU, one process "
+        "is usually fastest.",
+        panel=SHARING,
+        min=1,
+        metavar="INT",
+    ),
+]
 
 
 def fit(
@@ -17,6 +32,7 @@ def fit(
     output: options.RunOutput,
     config: options.Config = "",
     resume: options.Resume = False,
+    nproc: Ranks = FitRequest.nproc,
     force: options.Force = False,
     dry_run: options.DryRun = False,
     **settings: Any,
@@ -40,7 +56,7 @@ def fit(
             "No data: name the files to fit, a --config that names them, or a --from-run."
         )
     runtime = session.runtime(force=force, seed=chosen.seed)
-    request = FitRequest(run=output, resume=resume, dry_run=dry_run)
+    request = FitRequest(output, resume, dry_run, nproc, session.arguments)
     from cfmcli.workflows.fit import fit as carry_out
 
     return carry_out(chosen, request, runtime, session.listen)

@@ -1,6 +1,5 @@
 """Figures for people and for machines: indented lines, and JSON."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
@@ -33,6 +32,8 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def as_json(figures: Mapping[str, Any]) -> str:
     """Figures as one JSON object: what is not finite becomes null."""
+    import json
+
     return json.dumps(_plain(figures), ensure_ascii=False, allow_nan=False)
 
 

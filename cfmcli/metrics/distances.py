@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cfmcli.data.pot import pot
 from cfmcli.errors import CfmWarning, DataError
 from cfmcli.metrics.clouds import Array, Clouds, Points, Weights, as_cloud, checked, root
 
@@ -89,12 +90,10 @@ def sliced_w2(
     Raises:
         DataError: the clouds or weights are empty, not finite, or do not fit each other.
     """
-    import ot
-
     clouds = checked(x, y, a, b)
     directions = rng.standard_normal((clouds.x.shape[1], projections))
     directions /= np.linalg.norm(directions, axis=0)
-    return float(ot.sliced_wasserstein_distance(*clouds, p=2, projections=directions))
+    return float(pot().sliced_wasserstein_distance(*clouds, p=2, projections=directions))
 
 
 def energy_distance(x: Points, y: Points, a: Weights = None, b: Weights = None) -> float:
@@ -183,12 +182,11 @@ def median_bandwidth(y: Points, max_points: int = 2000) -> float:
 
 def _transport_cost(clouds: Clouds, cost: str) -> float:
     """Least mean cost of carrying x to y; says so when the solver gives up early."""
-    import ot
     from scipy.spatial.distance import cdist
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        value, log = ot.emd2(
+        value, log = pot().emd2(
             clouds.a,
             clouds.b,
             cdist(clouds.x, clouds.y, cost),

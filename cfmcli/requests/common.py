@@ -34,11 +34,13 @@ class Outcome:
         outputs: name -> path of what was written.
         figures: the verb's own numbers, as JSON allows.
         notes: what a person should be told, a line each.
+        told: whether this process tells of it; another one does otherwise.
     """
 
     outputs: Mapping[str, str] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    told: bool = True
 
 
 @dataclass(frozen=True)

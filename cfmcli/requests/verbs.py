@@ -14,11 +14,15 @@ class FitRequest:
         run: run folder to write.
         resume: go on from where an interrupted fit stopped.
         dry_run: say what would be done, and what it would cost, and do nothing.
+        nproc: processes that train together on this machine.
+        arguments: the command line after `cfm`, for those processes.
     """
 
     run: str
     resume: bool = False
     dry_run: bool = False
+    nproc: int = 1
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

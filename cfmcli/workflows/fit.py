@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,14 @@ from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.dynamics.displacement import check_pairs
 from cfmcli.flows.fields import Field, Shape
 from cfmcli.flows.streams import Streams
+from cfmcli.flows.training.ranks import ALONE, Ranks
 from cfmcli.flows.training.tasks import Task
 from cfmcli.flows.training.trainer import Record, Schedule, Trainer, weight_decay
 from cfmcli.flows.training.triple import Triple, settle_path
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import FitRequest, Interrupted, Listener, Outcome, Progress, Runtime
-from cfmcli.workflows import assemble, prepare, rectify, runtime, summary
+from cfmcli.workflows import assemble, prepare, rectify, runtime, summary, team
 from cfmcli.workflows.bending import Bending, settled
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.run import Run
@@ -106,17 +109,29 @@ def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -
         raise ConfigError("There is nothing to fit: name one or more data files.")
     assemble.triple(recipe)
     check_specs(recipe)
+    if request.nproc > 1 and not (request.dry_run or team.is_rank(os.environ)):
+        team.shared(recipe, request.nproc)
+        return team.started(request.nproc, request.arguments)
+    with team.joined(recipe, where, os.environ) as (ranks, own):
+        return _fit(recipe, (request, own, listen), ranks)
+
+
+def _fit(recipe: Recipe, asked: tuple[FitRequest, Runtime, Listener], ranks: Ranks) -> Outcome:
+    """Fit as one of the ranks, or alone."""
+    request, where, _ = asked
     run = Run(Path(request.run))
     device = _device(recipe, where)
     run.claim(rectify.files(recipe), force=where.force, resume=request.resume)
-    if request.resume and run.finished():
-        return _already(run, recipe)
+    finished = request.resume and run.finished()
+    ranks.largest(0)  # nobody writes before all have looked
+    if finished:
+        return replace(_already(run, recipe), told=ranks.leads)
     prepared = _prepared(recipe)
     notes = summary.described(prepared)
     if request.dry_run:
-        return Outcome({}, summary.planned(prepared, device), notes)
-    with run.writing():
-        return _train(prepared, run, (request, where, listen), device)
+        return Outcome({}, summary.planned(prepared, device), notes, told=ranks.leads)
+    with run.writing() if ranks.leads else nullcontext():
+        return _train(prepared, run, asked, (device, ranks))
 
 
 def _prepared(recipe: Recipe) -> prepare.Prepared:
@@ -144,31 +159,40 @@ def _train(
     prepared: prepare.Prepared,
     run: Run,
     asked: tuple[FitRequest, Runtime, Listener],
-    device: torch.device,
+    at: tuple[torch.device, Ranks],
 ) -> Outcome:
-    """Train, with the state saved now and then, and write the run."""
+    """Train, with the state saved now and then, and write the run; the leading rank writes."""
     request, where, listen = asked
+    ranks = at[1]
     recipe = prepared.recipe
     streams = Streams(recipe.seed)
     inputs = run.digests(rectify.files(recipe))
     facts = {"recipe": recipe.to_mapping(), "inputs": inputs}
-    job = _job(prepared, streams, device)
+    job = _job(prepared, streams, *at)
     records: list[Record] = _restore(run, job.trainer, facts) if request.resume else []
     saved = -math.inf  # the first block is saved, so that a kill loses no more than that
     with runtime.stoppable() as stop:
         for record in job.trainer.run() if job.trainer else ():
             records.append(record)
-            listen(_progress(record, recipe.steps))
-            if stop.signal:
+            if ranks.leads:
+                listen(_progress(record, recipe.steps))
+            signal = int(ranks.largest(stop.signal))
+            if not ranks.leads:
+                if signal:
+                    raise SystemExit(128 + signal)
+                continue
+            if signal:
                 _save(run, job.trainer, facts, records)
                 raise Interrupted(
                     f"Stopped at step {record.step} of {recipe.steps}; the state is saved in "
                     f"{run.path}: go on with the same command and --resume.",
-                    stop.signal,
+                    signal,
                 )
             if time.monotonic() - saved > SAVE_EVERY:
                 _save(run, job.trainer, facts, records)
                 saved = time.monotonic()
+    if not ranks.leads:
+        return Outcome(told=False)
     model = job.model()
     metrics = summary.metrics_of(model, records, job.plans, streams) | job.bending.figures()
     heads = job.triple.objective.heads
@@ -218,7 +242,9 @@ class Job:
         )
 
 
-def _job(prepared: prepare.Prepared, streams: Streams, device: torch.device) -> Job:
+def _job(
+    prepared: prepare.Prepared, streams: Streams, device: torch.device, ranks: Ranks = ALONE
+) -> Job:
     """Everything built, with the path settled and the plans solved."""
     prepared, bending = settled(prepared, streams)
     parts = assemble.triple(prepared.recipe)
@@ -250,7 +276,8 @@ def _job(prepared: prepare.Prepared, streams: Streams, device: torch.device) -> 
         recipe.precision == "bf16",
         weight_decay([len(cloud) for cloud in seen.kept]),
     )
-    trainer = Trainer(field.to(device), task, schedule, streams, validation, recipe.patience)
+    field = field.to(device)
+    trainer = Trainer(field, task, schedule, streams, validation, recipe.patience, ranks)
     return Job(prepared, triple, field, trainer, plans, bending)
 
 

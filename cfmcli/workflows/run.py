@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cfmcli import checkpoint, io, plots, stored
-from cfmcli.errors import OutputExistsError, ResourceError
+from cfmcli.errors import OutputExistsError, RankError, ResourceError
 from cfmcli.model import Model
 from cfmcli.requests import Interrupted
 
@@ -75,7 +75,7 @@ class Run:
         try:
             yield
         except BaseException as error:
-            if created and not isinstance(error, Interrupted):
+            if created and not isinstance(error, Interrupted | RankError):
                 self._clear()
             raise
 

@@ -40,7 +40,8 @@ def prepare(runtime: Runtime, width: int, rows: int) -> "torch.device":
 
     fitting = allowed_threads() if width * rows >= WORTH_SHARING else 1
     torch.set_num_threads(runtime.threads or fitting)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Not use_deterministic_algorithms: it loads the compiler, which takes as long as torch itself.
+    torch.set_deterministic_debug_mode("warn")
     return find_device(runtime.device)
 
 

@@ -20,9 +20,10 @@ SHARING = "--shard --jobs"
 CONDITION = "--label --covariate"
 CARRY = f"{FLOW} {SHARING} {CONDITION}"
 PROMISED = {
-    "fit": "--output -o --force --dry-run --resume --config --method --coupling --interpolant"
-    " --objective --field --scope --ot-batch --source --times --time-key --time-order --time-map"
-    " --holdout --transform --label-key --weight-key --id-key --features --drop --layer --use-rep"
+    "fit": "--output -o --force --dry-run --resume --nproc --config --method --coupling"
+    " --interpolant --objective --field --scope --ot-batch --source --times --time-key"
+    " --time-order --time-map --holdout"
+    " --transform --label-key --weight-key --id-key --features --drop --layer --use-rep"
     " --covariates --condition-cost --condition-dropout --from-run"
     " --steps --batch-size --lr --ema --validation --patience --precision",
     "sample": f"{CARRY} --guidance --sde --count -n --time",

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cfmcli.data.pot import pot
 from cfmcli.data.table import Array
 from cfmcli.errors import NumericsError
 from cfmcli.flows.coupling.plans import IntArray
@@ -95,10 +96,8 @@ def solve_with_prices(q0: Array, q1: Array, cost: Array) -> Vertex:
 
 def _solved(q0: Array, q1: Array, cost: Array) -> tuple[Array, dict[str, Any]]:
     """POT's plan, in units of the largest mass, and its log."""
-    import ot
-
     unit = q0.max()
-    plan, log = ot.emd(q0 / unit, q1 / unit, cost, numItermax=_MAX_PIVOTS, log=True)
+    plan, log = pot().emd(q0 / unit, q1 / unit, cost, numItermax=_MAX_PIVOTS, log=True)
     if log["warning"] is not None:
         raise NumericsError(
             f"Exact transport between {len(q0)} and {len(q1)} points failed: {log['warning']} "

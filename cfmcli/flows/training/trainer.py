@@ -16,6 +16,7 @@ from cfmcli.flows.objective.objectives import Place
 from cfmcli.flows.path.learned import game
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.descent import Descent
+from cfmcli.flows.training.ranks import ALONE, Ranks
 from cfmcli.flows.training.tasks import Batch, Task
 
 BLOCK = 25
@@ -94,6 +95,7 @@ class Trainer:
         streams: the run's randomness.
         validation: a task over points kept aside, or None.
         patience: validations without improvement before it stops, 0 for never.
+        ranks: who else trains it.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Trainer:
         streams: Streams,
         validation: Task | None = None,
         patience: int = 0,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.field = field
         self.task = task
@@ -111,6 +114,7 @@ class Trainer:
         self.streams = streams
         self.validation = validation
         self.patience = patience
+        self.ranks = ranks
         self.unit = field.scale**2
         lengths = task.objective.lengths()
         self.units = {name: field.scale**power for name, power in lengths.items()}
@@ -173,11 +177,12 @@ class Trainer:
         """One block of steps on one draw of the task: mean loss of each head, mean gradient."""
         size = self.schedule.batch_size
         count = min(BLOCK, self.schedule.steps - self.step)
-        whole = self._draw(self.task, self.step // BLOCK, count * size, size)
+        drawn = self._draw(self.task, self.step // BLOCK, count * size, size)
+        whole, size = self.ranks.share(drawn, size)
         batches = zip(whole.parts(size), torch.split(self._inputs(whole), size), strict=True)
         # Numbers leave their device once a block, so that no step waits for the one before.
         found = torch.stack([value for batch in batches for value in self._update(*batch)])
-        *losses, norm = found.view(count, -1).mean(dim=0).tolist()
+        *losses, norm = self.ranks.average(found.view(count, -1).mean(dim=0)).tolist()
         return dict(zip(self.units, losses, strict=True)), norm
 
     def _update(self, batch: Batch, inputs: Tensor) -> list[Tensor]:
@@ -191,6 +196,7 @@ class Trainer:
             losses = self.task.objective.losses(self.field.at(inputs), batch.draw)
         found = [losses[name] for name in self.units]
         torch.autograd.backward(found, self.seeds)
+        self.ranks.average(self.descent.gradient)
         norm = self.descent.step(rate)
         if self.bender:
             self._bend(batch, self.bender, PATH_RATE * rate)
@@ -214,6 +220,7 @@ class Trainer:
         value = game(batch.draw, drift, epsilon) / self.unit
         slopes = torch.autograd.grad(value, bender.parameters)
         torch._foreach_sub_(list(bender.views(bender.gradient)), slopes)
+        self.ranks.average(bender.gradient)
         bender.step(rate)
 
     def _inputs(self, batch: Batch) -> Tensor:
@@ -238,7 +245,7 @@ class Trainer:
             outputs = torch.func.functional_call(self.field, weights, inputs)
             found = self.task.objective.losses(outputs, kept.draw)
             loss = float(sum(value / self.units[name] for name, value in found.items()))
-            loss *= next(iter(self.units.values()))
+            loss = self.ranks.agreed(loss * next(iter(self.units.values())))
         self.stale = 0 if loss < self.best else self.stale + 1
         if loss < self.best:
             self.best = loss

@@ -1,0 +1,51 @@
+"""The examples for clusters: run here as far as there is no cluster."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.harness import COMMANDS
+
+PIPELINES = Path(__file__).parents[2] / "sample_data" / "pipelines"
+SCRIPTS = [PIPELINES / name for name in ("slurm_shards.sh", "slurm_train.sh", "scatter.nf")]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_call_commands_and_options_that_exist(script: Path) -> None:
+    text = script.read_text()
+    lines = re.findall(r"^ *(?:cfm|-m cfmcli) (\w+)(.*)$", text, re.MULTILINE)
+    assert lines
+    for name, rest in lines:
+        there = {flag for item in COMMANDS[name].params for flag in item.opts}
+        assert set(re.findall(r"(?<!\S)--?[a-z][\w-]*", rest)) <= there
+    if script.suffix == ".sh":
+        subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_the_array_of_shards_is_one_run(toy_run: Path, samples: Path, tmp_path: Path) -> None:
+    """SLURM's part is played by a loop over its variables."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "cfm").write_text(f'#!/bin/bash\nexec {sys.executable} -m cfmcli "$@"\n')
+    (tools / "cfm").chmod(0o755)
+    data = shutil.copy(samples / "source.csv", tmp_path / "data.csv")
+    words = ["bash", str(SCRIPTS[0]), str(toy_run), str(data), "out.csv"]
+
+    def slurm(*more: str, **variables: str) -> None:
+        path = f"{tools}:{os.environ['PATH']}"
+        root = str(Path(__file__).parents[2])
+        there = {**os.environ, "PATH": path, "PYTHONPATH": root, **variables}
+        subprocess.run([*words, *more], check=True, cwd=tmp_path, env=there)
+
+    array = {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_COUNT": "2"}
+    slurm(SLURM_ARRAY_TASK_ID="1", **array)
+    slurm(SHARD="2/2")
+    slurm("merge", "2")
+    command = [sys.executable, "-m", "cfmcli", "transport", str(toy_run), str(data)]
+    subprocess.run([*command, "-o", str(tmp_path / "one.csv")], check=True)
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
