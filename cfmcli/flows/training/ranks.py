@@ -98,7 +98,8 @@ def joined(rank: int, size: int, backend: str) -> Iterator[Ranks]:
     """
     _reached(lambda: distributed.init_process_group(backend, rank=rank, world_size=size))
     try:
-        yield Ranks(rank, size)
+        yield (ranks := Ranks(rank, size))
+        ranks.largest(0)  # who leaves first would tear the others' connections
     finally:
         distributed.destroy_process_group()
 
