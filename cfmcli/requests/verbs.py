@@ -1,6 +1,6 @@
 """What each verb is asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cfmcli.requests.choices import OWN, PLAIN, USUAL, Condition, Integration, Scoring
 from cfmcli.requests.shard import Shard
@@ -22,7 +22,7 @@ class FitRequest:
     resume: bool = False
     dry_run: bool = False
     nproc: int = 1
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
