@@ -11,7 +11,9 @@ import cfmcli
 from cfmcli.cli.boundary import UsageError, hush, usage
 from cfmcli.cli.command import command
 from cfmcli.cli.evaluate import evaluate, told
+from cfmcli.cli.fate import fate
 from cfmcli.cli.fit import fit
+from cfmcli.cli.genes import genes
 from cfmcli.cli.info import info
 from cfmcli.cli.interpolate import interpolate
 from cfmcli.cli.likelihood import likelihood
@@ -68,6 +70,8 @@ _COMMANDS = {
     "likelihood": command("likelihood", likelihood),
     "interpolate": command("interpolate", interpolate),
     "merge": command("merge", merge),
+    "fate": command("fate", fate),
+    "genes": command("genes", genes),
     "evaluate": command("evaluate", evaluate, recipe_options(), told=told),
     "info": command("info", info, answers=True),
     "list": command("list", list_names, answers=True),

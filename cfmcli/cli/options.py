@@ -199,6 +199,17 @@ Where = Annotated[
     ),
 ]
 
+Changes = Annotated[
+    list[str] | None,
+    option(
+        "--set",
+        meaning="Set a feature first, in the units of DATA: Gata1=0, =*2 twice as much, =+1 more.",
+        panel=POINTS,
+        metavar="GENE=VALUE",
+        unset="none",
+    ),
+]
+
 Label = Annotated[
     str,
     option(

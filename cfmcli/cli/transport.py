@@ -15,6 +15,7 @@ def transport(
     end: options.To = "",
     against: options.Against = "",
     max_points: options.MaxPoints = TransportRequest.max_points,
+    changes: options.Changes = None,
     label: options.Label = "",
     covariates: options.Covariates = "",
     guidance: options.Guidance = OWN.guidance,
@@ -31,10 +32,12 @@ def transport(
 
     Rows keep their order, ids and annotations. A conditional flow carries each
     row under the condition in its own columns, or under the one given here.
+    With --set, what that changes is written too.
 
     Example:
     cfm transport run source.csv -o moved.csv
     cfm transport run late.csv --from 5 --to 0 -o ancestors.csv
+    cfm transport run cells.csv --set Gata1=0 -o knockout.csv
     """
     request = TransportRequest(
         run=run,
@@ -44,6 +47,7 @@ def transport(
         end=end,
         against=against,
         max_points=max_points,
+        changes=tuple(changes or ()),
         integration=Integration(solver, atol, rtol, sde),
         dry_run=dry_run,
         condition=condition(label, covariates, guidance),

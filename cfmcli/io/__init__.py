@@ -1,6 +1,6 @@
 """Data files in and out: the only room that touches them. Everything travels as a `Table`."""
 
-from cfmcli.io.anndata import write_anndata
+from cfmcli.io.anndata import names_in_uns, write_anndata
 from cfmcli.io.annotation import Annotation, annotate
 from cfmcli.io.checks import numbered
 from cfmcli.io.describe import describe
@@ -26,6 +26,7 @@ __all__ = [
     "is_named",
     "like",
     "merge",
+    "names_in_uns",
     "numbered",
     "place",
     "read_table",

@@ -102,6 +102,21 @@ def numbered(key: str, width: int) -> list[str]:
     return [f"{key.removeprefix('X_')}{place + 1}" for place in range(width)]
 
 
+def names_in_uns(path: str, key: str) -> list[str]:
+    """A list of names that an AnnData keeps in `uns`.
+
+    Raises:
+        DataError: it has no such key.
+    """
+    from anndata.io import read_elem
+
+    with opened(path) as root:
+        held = root.get("uns", {})
+        if key not in held:
+            raise unknown("uns key", key, held, path)
+        return [str(name) for name in read_elem(held[key])]
+
+
 def write(path: str, table: Table) -> None:
     """Write a table as AnnData: X = values, obs = annotations, obs_names = ids."""
     write_anndata(path, table.values, table.obs, table.features)

@@ -4,6 +4,8 @@ from cfmcli.requests.choices import OWN, PLAIN, USUAL, Condition, Integration, S
 from cfmcli.requests.common import Interrupted, Listener, Outcome, Progress, Runtime
 from cfmcli.requests.leaveout import LeaveOutRequest
 from cfmcli.requests.shard import MergeRequest, Shard, shard_of
+from cfmcli.requests.fate import FateRequest, Vote
+from cfmcli.requests.genes import GenesRequest
 from cfmcli.requests.verbs import (
     EvaluateRequest,
     FitRequest,
@@ -19,7 +21,9 @@ __all__ = [
     "USUAL",
     "Condition",
     "EvaluateRequest",
+    "FateRequest",
     "FitRequest",
+    "GenesRequest",
     "Integration",
     "InterpolateRequest",
     "Interrupted",
@@ -35,4 +39,5 @@ __all__ = [
     "Shard",
     "TransportRequest",
     "shard_of",
+    "Vote",
 ]

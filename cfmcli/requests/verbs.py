@@ -61,6 +61,7 @@ class TransportRequest:
         end: where they go, empty for the last.
         against: file of observed points at the end, for scores.
         max_points: most points on a side when scores are computed.
+        changes: features to set before the points are carried, such as GENE=0.
         dry_run: say what would be done, and do nothing.
         condition: what is chosen of the points' condition.
         shard: which part of the points is meant, None for all.
@@ -73,6 +74,7 @@ class TransportRequest:
     end: str = ""
     against: str = ""
     max_points: int = 3000
+    changes: tuple[str, ...] = ()
     integration: Integration = USUAL
     dry_run: bool = False
     condition: Condition = OWN

@@ -28,7 +28,7 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     _check_interpolate(request)
     shards.claim(request, where, verbs.given(request.data, request.cells))
     model = verbs.load(request.run, where)
-    times = _asked_times(model, request)
+    times = asked_times(model, request)
     start = verbs.clock_time(model, request.start)
     for time in (*times, start):
         model.timeline.inner(time)
@@ -70,7 +70,7 @@ def _check_interpolate(request: InterpolateRequest) -> None:
         )
 
 
-def _asked_times(model: Model, request: InterpolateRequest) -> list[float]:
+def asked_times(model: Model, request: InterpolateRequest) -> list[float]:
     """The clock times asked for."""
     if request.frames:
         first, last = model.timeline.times[0], model.timeline.times[-1]

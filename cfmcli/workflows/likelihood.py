@@ -123,10 +123,5 @@ def _write_columns(
         else:
             io.annotate(request.data, request.output, added)
         return added
-    names = tuple(columns)
-    kept = table.obs.drop(columns=[n for n in names if n in table.obs.columns])
-    kept.index.name = "id"
-    order = ("id", *(str(c) for c in kept.columns if c != "id"), *names)
-    values = np.stack(list(columns.values()), axis=1)
-    io.write_table(request.output, Table(values, names, kept, columns=order))
+    results.write_columns(request.output, table, columns)
     return None

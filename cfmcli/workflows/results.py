@@ -1,7 +1,7 @@
 """Results: how moved points become files that other tools read."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as member
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,6 +166,7 @@ class Moved:
         velocity: at the start, per unit of the clock in flow coordinates, shape (n, D).
         values: the end in data units, shape (n, d).
         tangent: the velocity in data units, shape (n, d).
+        changes: what a change of their features did to where they end.
     """
 
     start: Array
@@ -173,6 +174,7 @@ class Moved:
     velocity: Array
     values: Array
     tangent: Array
+    changes: io.Annotation = member(default_factory=io.Annotation)
 
     @classmethod
     def of(cls, model: Model, places: tuple[Array, Array, Array], kept: slice) -> "Moved":
@@ -205,12 +207,12 @@ def write_moved(
         What was added to an AnnData; of some of its points it holds those alone.
     """
     if not is_anndata(path):
-        io.write_table(path, table.with_values(moved.values))
+        io.write_table(path, _beside(table.with_values(moved.values), moved.changes.layers))
         return None
     if not is_anndata(source):
         added = io.Annotation(
-            obsm={"X_cfm": moved.end},
-            layers={"velocity": moved.tangent},
+            obsm={"X_cfm": moved.end, **moved.changes.obsm},
+            layers={"velocity": moved.tangent, **moved.changes.layers},
             varm=loadings(model),
             uns={"cfm": dict(facts), **explained(model)},
         )
@@ -224,6 +226,20 @@ def write_moved(
     else:
         io.write_anndata(path, moved.values, table.obs, model.features, added)
     return added
+
+
+def _beside(table: Table, layers: Mapping[str, Array]) -> Table:
+    """The table with a column more for each feature of each layer: GENE_delta of cfm_delta."""
+    import pandas as pd
+
+    added = {
+        f"{feature}_{name.removeprefix('cfm_')}": values[:, k]
+        for name, values in layers.items()
+        for k, feature in enumerate(table.features)
+    }
+    kept = table.obs.drop(columns=[name for name in added if name in table.obs.columns])
+    obs = pd.concat([kept, pd.DataFrame(added, index=kept.index)], axis=1)
+    return replace(table, obs=obs)
 
 
 @dataclass(frozen=True)
@@ -263,13 +279,30 @@ def additions(
         "X_cfm": moved.end,
         f"X_{name}": moved.start,
         f"velocity_{name}": moved.velocity,
+        **moved.changes.obsm,
     }
     if holder.width != len(model.features):
         return io.Annotation(obsm=obsm, uns=uns)
-    layers = {"cfm": moved.values, "velocity": moved.tangent}
+    layers = {"cfm": moved.values, "velocity": moved.tangent, **moved.changes.layers}
     varm = loadings(model, own=own)
     more = explained(model) if own else {}
     return io.Annotation(obsm=obsm, layers=layers, varm=varm, uns=uns | more)
+
+
+def write_columns(path: str, table: Table, columns: Mapping[str, Array]) -> None:
+    """Write new columns beside the ids and annotations of points, without their features.
+
+    Args:
+        path: output file.
+        table: the points.
+        columns: name -> numbers, shape (n,); a name that is there is replaced.
+    """
+    names = tuple(columns)
+    kept = table.obs.drop(columns=[n for n in names if n in table.obs.columns])
+    kept.index.name = "id"
+    order = ("id", *(str(c) for c in kept.columns if c != "id"), *names)
+    values = np.stack(list(columns.values()), axis=1)
+    io.write_table(path, Table(values, names, kept, columns=order))
 
 
 def facts(verb: str, run: str, where: Runtime, **more: str | float | int) -> dict[str, Any]:

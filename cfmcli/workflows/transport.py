@@ -1,5 +1,6 @@
 """Transport: given points carried from one time to another, from a file to a file."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from cfmcli.requests import (
     Runtime,
     TransportRequest,
 )
-from cfmcli.workflows import points, results, runtime, score, shards, verbs
+from cfmcli.workflows import perturb, points, results, runtime, score, shards, verbs
 
 
 def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -40,14 +41,21 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     guide = model.guide(table.obs, request.condition, table.origin)
     _warn_of_other_times(model, table, start)
     observed = None if request.shard else _observed(model, request, end)
+    given = perturb.changed(model, table, request.changes)
     part = shards.part(request.shard, len(table), shards.grain(model, len(table)))
     figures: dict[str, Any] = {"points": len(part), "from": start, "to": end}
     if request.dry_run:
         return Outcome({}, figures, (f"would carry {len(part)} points {start:g} -> {end:g}",))
-    x, own = model.encode(table.values[part.rows]), guide and guide.of(part.rows)
-    paths = how.after(part.blocks(CHUNK)).paths(model.flow, x, (start, end), own)
+    x, own = model.encode(given.values[part.rows]), guide and guide.of(part.rows)
+    how = how.after(part.blocks(CHUNK))
+    paths = how.paths(model.flow, x, (start, end), own)
     velocity = model.flow.velocity(x, start, forward=end >= start, guide=own)
     moved = results.Moved.of(model, (x, paths.points[-1], velocity), part.kept)
+    if request.changes:
+        before = model.encode(table.values[part.rows].astype(np.float64))
+        without = how.paths(model.flow, before, (start, end), own).points[-1][part.kept]
+        moved = replace(moved, changes=perturb.differences(model, moved, without))
+        figures |= perturb.shifts(model, moved, before[part.kept])
     said = results.facts(
         "transport",
         request.run,
@@ -56,6 +64,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
         end=end,
         nfe=paths.nfe,
         **results.chosen(request.condition, request.integration),
+        **perturb.told(request.changes),
     )
     written = table.rows(part.own)
     added = results.write_moved(request.output, request.data, model, written, moved, said)

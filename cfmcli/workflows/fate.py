@@ -1,0 +1,241 @@
+"""Fate: the probability of each class that points reach at a later time, to a file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cfmcli import io, metrics
+from cfmcli.data.neighbours import nearest, tree
+from cfmcli.data.table import Array, Table
+from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.dynamics.flow import CHUNK
+from cfmcli.flows.objective.reading import Guide
+from cfmcli.flows.streams import Streams
+from cfmcli.model import Model
+from cfmcli.requests import FateRequest, Listener, Outcome, Progress, Runtime
+from cfmcli.workflows import perturb, points, results, targets, verbs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREFIX, PROBABILITIES, NAMES = "p_", "cfm_fate_probs", "cfm_fate_names"
+USUAL_SPREAD = 30
+"""Observed points whose fates are averaged where nothing is random."""
+
+
+def fate(request: FateRequest, where: Runtime, listen: Listener) -> Outcome:
+    """Write the class probabilities of given points at a later time.
+
+    Raises:
+        CfmError: see the command line's exit codes.
+    """
+    verbs.motion_of(request.integration, where)
+    inputs = verbs.given(request.data, request.vote.against)
+    io.claim(request.output, force=where.force, inputs=inputs)
+    model = verbs.load(request.run, where)
+    end = verbs.clock_time(model, request.end, last=True)
+    table = points.read_points(model, request.data)
+    given = perturb.changed(model, table, request.changes)
+    starts = _starts(model, table, request)
+    ballot = targets.ballot(model, request.vote, end, Streams(where.seed))
+    teller = Teller(model, request, where, ballot, end)
+    classes = ballot.among.classes
+    figures: dict[str, Any] = {
+        "points": len(table),
+        "from": sorted(set(starts.tolist())),
+        "to": end,
+        "label_key": request.vote.key,
+        "neighbours": ballot.voters,
+        "draws": request.paths,
+        "spread": teller.spread,
+    }
+    true = _truth(table, request.truth, classes) if request.truth else None
+    if request.dry_run:
+        return Outcome({}, figures, (f"would tell the fates of {len(table)} points at {end:g}",))
+    p = teller.tell(given, starts, listen)
+    entropy = metrics.entropy(p)
+    _write(request, table, p, classes, results.facts("fate", request.run, where, **_facts(figures)))
+    figures |= {
+        "classes": dict(zip(classes, p.mean(axis=0).tolist(), strict=True)),
+        "mean_entropy": float(entropy.mean()),
+        "calibration": ballot.figures,
+    }
+    if request.changes:
+        shift = (p - teller.tell(table, starts, listen)).mean(axis=0)
+        figures["shift"] = dict(zip(classes, shift.tolist(), strict=True))
+    if true is not None:
+        known = true.any(axis=1)
+        figures["truth"] = targets.scored(p[known], true[known], ballot.among.frequencies)
+    return Outcome({"fates": request.output}, figures)
+
+
+@dataclass(frozen=True, eq=False)
+class Teller:
+    """Tells the fates of points: carries them to the end, and asks the labelled points there.
+
+    Args:
+        model: whose flow carries them.
+        request: how.
+        where: the seed.
+        ballot: who votes at the end.
+        end: clock time of the end.
+    """
+
+    model: Model
+    request: FateRequest
+    where: Runtime
+    ballot: targets.Ballot
+    end: float
+
+    @property
+    def spread(self) -> int:
+        """Observed points near each start whose fates are averaged; 1 is the point alone."""
+        alone = bool(self.request.integration.sde or self.model.conditions.width)
+        return self.request.spread or (1 if alone else USUAL_SPREAD)
+
+    def tell(self, table: Table, starts: Array, listen: Listener) -> Array:
+        """Probabilities of classes, shape (n, C).
+
+        Args:
+            table: points in data units.
+            starts: clock time of each, shape (n,).
+            listen: hears of the progress.
+        """
+        x = self.model.encode(table.values)
+        p = np.empty((len(table), len(self.ballot.among.classes)))
+        done = 0
+        for start in np.unique(starts):
+            rows = np.flatnonzero(starts == start)
+            near = self._near(float(start))
+            if near is None:
+                guide = self.model.guide(table.obs.iloc[rows], self.request.condition, table.origin)
+                p[rows] = self._fates(x[rows], float(start), guide)
+            else:
+                fates = self._fates(near, float(start), None)
+                voters = nearest(tree(near), x[rows], min(self.spread, len(near)))
+                p[rows] = fates[voters].mean(axis=1)
+            done += len(rows)
+            listen(Progress(done, len(table), f"from {start:g}"))
+        return p
+
+    def _near(self, start: float) -> Array | None:
+        """The observed points whose fates are averaged; None where points stand for themselves."""
+        if self.spread == 1 or start == self.end:
+            return None
+        cloud = self.model.cloud(start, held_out=True)
+        if cloud is not None and not self.model.conditions.width:
+            return np.asarray(cloud.points, dtype=np.float64)
+        if not self.request.spread:
+            return None
+        why = "is conditional" if cloud is not None else f"stores no points at {start:g}"
+        raise ConfigError(
+            f"--spread {self.request.spread}: the run {why}, so there are no neighbours to ask: "
+            "leave --spread out, or give --sde EPS where the run has a score."
+        )
+
+    def _fates(self, x: Array, start: float, guide: Guide | None) -> Array:
+        """Votes at the end, the mean over all paths, shape (n, D) -> (n, C)."""
+        if start == self.end:
+            return self.ballot.votes(x)
+        total = np.zeros((len(x), len(self.ballot.among.classes)))
+        for seed, count in _blocks(self.request.paths, len(x), self.where.seed):
+            how = verbs.motion_of(self.request.integration, replace(self.where, seed=seed))
+            many = guide and Guide(guide.values.repeat(count, 1), guide.guidance)
+            paths = how.paths(self.model.flow, np.tile(x, (count, 1)), (start, self.end), many)
+            total += self.ballot.votes(paths.points[-1]).reshape(count, len(x), -1).sum(axis=0)
+        return total / self.request.paths
+
+
+def _blocks(draws: int, size: int, seed: int) -> Iterator[tuple[int, int]]:
+    """Draws that are carried at once: the seed of their noise, and how many."""
+    most = max(1, CHUNK // size)
+    for block, first in enumerate(range(0, draws, most)):
+        own = int(Streams(seed).numpy("draws", block).integers(2**31))
+        yield own, min(most, draws - first)
+
+
+def _starts(model: Model, table: Table, request: FateRequest) -> Array:
+    """The clock time of every point: the one given, its own, or the first."""
+    key = model.recipe.time_key
+    if request.start or not key or key not in table.obs.columns:
+        return np.full(len(table), verbs.clock_time(model, request.start))
+    known = {cloud.label: cloud.time for cloud in model.clouds}
+    labels = targets.names(table.obs[key])
+    unknown = sorted(set(labels) - set(known))
+    if unknown:
+        raise DataError(
+            f"{table.origin}: '{key}' holds {unknown[0] or 'nothing'} for some points, a time "
+            f"that the run does not know. It knows {', '.join(known)}; say when all points were "
+            "observed with --from."
+        )
+    return np.array([known[label] for label in labels])
+
+
+def _facts(figures: dict[str, Any]) -> dict[str, Any]:
+    """What the result says of itself."""
+    kept = ("to", "label_key", "neighbours", "draws", "spread")
+    return {name: figures[name] for name in kept}
+
+
+def _truth(table: Table, key: str, classes: tuple[str, ...]) -> Array:
+    """1 for the class that each point really reached and 0 elsewhere, shape (n, C)."""
+    io.require(table, key)
+    labels = targets.names(table.obs[key])
+    strange = sorted(set(labels) - {"", *classes})
+    if strange or not any(labels):
+        got = f"'{strange[0]}'" if strange else "nothing"
+        raise DataError(
+            f"{table.origin}: --truth {key} holds {got}; expected classes among "
+            f"{', '.join(classes)}."
+        )
+    return np.array([[label == name for name in classes] for label in labels], dtype=np.float64)
+
+
+def _write(
+    request: FateRequest, table: Table, p: Array, classes: tuple[str, ...], facts: dict[str, Any]
+) -> None:
+    """Write the probabilities: columns beside the ids, or a copy of the AnnData with them added."""
+    import pandas as pd
+
+    columns = {f"{PREFIX}{name}": p[:, k] for k, name in enumerate(classes)}
+    columns["entropy"] = metrics.entropy(p)
+    if not (results.is_anndata(request.output) and results.is_anndata(request.data)):
+        results.write_columns(request.output, table, columns)
+        return
+    likely = pd.Categorical(np.array(classes)[p.argmax(axis=1)], categories=list(classes))
+    added = io.Annotation(
+        obs={"cfm_fate": likely, "cfm_fate_entropy": columns["entropy"]},
+        obsm={PROBABILITIES: p},
+        uns={NAMES: np.array(classes, dtype=object), "cfm": facts},
+    )
+    io.annotate(request.data, request.output, added)
+
+
+def read(path: str, ids: "pd.Index[Any]") -> tuple[tuple[str, ...], Array]:
+    """The fates of some points, from a file that `fate` wrote.
+
+    Args:
+        path: the file.
+        ids: the points, m of them.
+
+    Returns:
+        Names of C classes, and probabilities of shape (m, C).
+
+    Raises:
+        DataError: if it holds no fates, or not those of all the points.
+    """
+    if results.is_anndata(path):
+        table = io.read_table(path, io.Selection(use_rep=PROBABILITIES))
+        classes = io.names_in_uns(path, NAMES)
+    else:
+        table = io.read_table(path, io.Selection(features=f"{PREFIX}*"))
+        classes = [name.removeprefix(PREFIX) for name in table.features]
+    rows = table.obs.index.astype(str).get_indexer(ids.astype(str))
+    if (rows < 0).any():
+        raise DataError(
+            f"{path}: it lacks the fates of {int((rows < 0).sum())} of {len(ids)} points, the "
+            f"first is '{ids[rows < 0][0]}': run cfm fate on the same points."
+        )
+    return tuple(classes), np.asarray(table.values[rows], dtype=np.float64)

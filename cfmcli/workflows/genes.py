@@ -1,0 +1,211 @@
+"""Genes: expression along trajectories, as a table of trends."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cfmcli import io
+from cfmcli.data.maps import dense
+from cfmcli.data.neighbours import Rows
+from cfmcli.data.snapshots import Cloud
+from cfmcli.data.table import Array, Table
+from cfmcli.data.transforms import some
+from cfmcli.data.trends import change, means, quantiles
+from cfmcli.errors import ConfigError
+from cfmcli.flows.streams import Streams
+from cfmcli.io.selection import matched
+from cfmcli.model import Model
+from cfmcli.requests import GenesRequest, Listener, Outcome, Runtime, Vote
+from cfmcli.workflows import fate, interpolate, points, runtime, targets, verbs
+from cfmcli.workflows.evaluate import TABLES
+
+LEVELS = {"q25": 0.25, "q50": 0.5, "q75": 0.75}
+POOR = 0.3
+"""Correlation of a gene with its own reconstruction below which its trend is doubtful."""
+
+
+def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
+    """Write means and quartiles of genes along trajectories, those that change most first.
+
+    Raises:
+        CfmError: see the command line's exit codes.
+    """
+    paths = request.paths
+    if sum(map(bool, (request.label_key, request.fate_key, request.fates))) > 1:
+        raise ConfigError(
+            "Give one of --label-key, --fate-key and --fates: it groups the trajectories."
+        )
+    how = verbs.motion_of(paths.integration, where)
+    inputs = verbs.given(paths.data, paths.cells, request.fates)
+    io.claim(paths.output, force=where.force, inputs=inputs, suffixes=TABLES)
+    model = verbs.load(paths.run, where)
+    _has_genes(model)
+    named = matched(request.genes, model.features, paths.run) if request.genes else set()
+    times = interpolate.asked_times(model, paths)
+    start = verbs.clock_time(model, paths.start)
+    (cloud,) = points.starts(model, paths, start, Streams(where.seed))
+    about: dict[str, Any] = {"times": times, "points": len(cloud)}
+    if paths.dry_run:
+        return Outcome({}, about, (f"would follow {len(cloud)} points at {len(times)} times",))
+    guide = model.guide(cloud.obs, paths.condition)
+    x, last = np.asarray(cloud.points, dtype=np.float64), model.timeline.times[-1]
+    *places, end = model.trajectories(x, [*times, last], cloud.time, how, guide).points
+    if request.fate_key:
+        ballot = targets.ballot(model, Vote(request.fate_key), last, Streams(where.seed))
+        groups = Groups(ballot.among.classes, ballot.votes(end))
+    else:
+        groups = _groups(request, cloud)
+    frames = Frames(model, places, groups)
+    about["groups"] = groups.sizes
+    changes = frames.changes
+    ranked = np.argsort(-np.abs(changes).max(axis=0), kind="stable")
+    kept = [k for k in ranked if not named or model.features[k] in named]
+    shown = np.array(kept if named else kept[: request.top])
+    fidelity = _fidelity(model, paths.data, shown)
+    _write(paths.output, frames, times, shown, fidelity)
+    told = [
+        {"gene": model.features[k], **dict(zip(groups.names, changes[:, k].tolist(), strict=True))}
+        for k in shown
+    ]
+    return Outcome({"trends": paths.output}, about | _judged(model, shown, fidelity, told))
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups of points, which may belong to several in part.
+
+    Args:
+        names: the G groups.
+        mass: how much each point belongs to each, shape (n, G).
+    """
+
+    names: tuple[str, ...]
+    mass: Array
+
+    @property
+    def shares(self) -> Array:
+        """How much each point counts in each group, columns of sum one, shape (n, G)."""
+        return np.asarray(self.mass / self.mass.sum(axis=0))
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """The points of each group, in parts where they belong to several."""
+        return dict(zip(self.names, self.mass.sum(axis=0).tolist(), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Points along trajectories, decoded one time after the other so that they fit in memory.
+
+    Args:
+        model: whose coordinates they are in.
+        places: flow coordinates at each time, shape (n, D).
+        groups: of the n points.
+    """
+
+    model: Model
+    places: Sequence[Array]
+    groups: Groups
+
+    def __iter__(self) -> Iterator[Array]:
+        """The points at each time, data units, shape (n, d)."""
+        return (self.model.chain.inverse(place) for place in self.places)
+
+    @property
+    def changes(self) -> Array:
+        """The largest change of each gene in each group, in standard deviations, (G, d)."""
+        trends, first, second = [], [], []
+        for values in self:
+            trends.append(means(values, self.groups.shares))
+            first.append(values.mean(axis=0))
+            second.append(values.var(axis=0) + first[-1] ** 2)
+        scale = np.sqrt(np.maximum(np.mean(second, axis=0) - np.mean(first, axis=0) ** 2, 0.0))
+        return np.stack([change(own, scale) for own in np.stack(trends, axis=1)])
+
+
+def _has_genes(model: Model) -> None:
+    """Refuse a run whose features are no genes."""
+    if model.recipe.use_rep:
+        raise ConfigError(
+            f"The run was fitted on obsm '{model.recipe.use_rep}', from which no way leads back "
+            'to genes: fit on X with --transform "log1p,pca:n=50".'
+        )
+
+
+def _groups(request: GenesRequest, cloud: Cloud) -> Groups:
+    """The groups of the starting points: by an annotation, by their fates, or all in one."""
+    if request.fates:
+        names, mass = fate.read(request.fates, cloud.obs.index)
+        return Groups(names, mass)
+    if not request.label_key:
+        return Groups(("all",), np.ones((len(cloud), 1)))
+    io.require(Table(cloud.points, (), cloud.obs, "the starting points"), request.label_key)
+    labels = np.array(targets.names(cloud.obs[request.label_key]))
+    if (labels == "").any():
+        runtime.warn(
+            f"{int((labels == '').sum())} starting points have no '{request.label_key}' and are "
+            "in no group."
+        )
+    names = tuple(map(str, np.unique(labels[labels != ""])))
+    return Groups(names, np.stack([labels == name for name in names], axis=1).astype(float))
+
+
+def _fidelity(model: Model, data: str, shown: Rows) -> Array | None:
+    """The correlation of genes with their own reconstruction, shape (len(shown),).
+
+    None where nothing is lost, or where there is no input to compare with.
+    """
+    if model.chain.invertible or not data:
+        return None
+    values = points.read_points(model, data).values
+    decoded = model.chain.inverse(model.encode(values))[:, shown]
+    given = dense(values[:, shown])
+    apart = (part - part.mean(axis=0) for part in (given, decoded))
+    first, second = (part / np.maximum(np.linalg.norm(part, axis=0), 1e-300) for part in apart)
+    return np.asarray((first * second).sum(axis=0))
+
+
+def _write(
+    path: str, frames: Frames, times: list[float], shown: Rows, fidelity: Array | None
+) -> None:
+    """Write the trends, a row for each gene, group and time."""
+    import pandas as pd
+
+    names, shares = frames.groups.names, frames.groups.shares
+    found = np.empty((len(shown), len(names), len(times), 1 + len(LEVELS)))
+    for t, values in enumerate(frames):
+        own = values[:, shown]
+        found[:, :, t, 0] = means(own, shares).T
+        for g in range(len(names)):
+            levels = quantiles(own, shares[:, g], tuple(LEVELS.values()))
+            found[:, g, t, 1:] = levels.T
+    genes = [frames.model.features[k] for k in shown]
+    index = pd.MultiIndex.from_product([genes, names, times], names=["gene", "group", "time"])
+    rows = index.to_frame(index=False)
+    columns = {"mean": 0, **{name: k + 1 for k, name in enumerate(LEVELS)}}
+    numbers = {name: found[..., k].ravel() for name, k in columns.items()}
+    numbers["change"] = np.repeat(frames.changes[:, shown].T.ravel(), len(times))
+    if fidelity is not None:
+        numbers["reconstruction"] = np.repeat(fidelity, len(names) * len(times))
+    values = np.stack(list(numbers.values()), axis=1)
+    order = ("gene", "time", "group", *numbers)
+    io.write_table(path, Table(values, tuple(numbers), rows, columns=order))
+
+
+def _judged(
+    model: Model, shown: Rows, fidelity: Array | None, told: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What JSON says of genes; a warning where some are not what the input holds."""
+    if fidelity is None:
+        return {"genes": told}
+    poor = [model.features[k] for k, r in zip(shown, fidelity, strict=True) if not r >= POOR]
+    if poor:
+        runtime.warn(
+            f"{len(poor)} of the {len(told)} genes come back from the transform with a "
+            f"correlation below {POOR:g} with the input, so their trends are doubtful: "
+            f"{some(poor)}. Keep more components (--transform pca:n=...)."
+        )
+    rows = [row | {"reconstruction": float(r)} for row, r in zip(told, fidelity, strict=True)]
+    return {"genes": rows, "median_reconstruction": float(np.median(fidelity))}

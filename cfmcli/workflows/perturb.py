@@ -1,0 +1,110 @@
+"""Perturb: features of given points set to other values before the points are carried."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cfmcli import io
+from cfmcli.data.table import Array, Table
+from cfmcli.errors import ConfigError
+from cfmcli.io.selection import unknown
+from cfmcli.model import Model
+from cfmcli.workflows.results import Moved
+
+SHOWN = 10
+
+
+def changed(model: Model, table: Table, changes: Sequence[str]) -> Table:
+    """The same points with some features set, in the space of the input.
+
+    Args:
+        model: which knows the features.
+        table: points.
+        changes: GENE=VALUE, or GENE=*FACTOR and GENE=+TERM relative to what is there.
+
+    Raises:
+        ConfigError: if a change cannot be read, or the run lives in a representation.
+        DataError: if there is no such feature.
+    """
+    if not changes:
+        return table
+    if model.recipe.use_rep:
+        raise ConfigError(
+            f"--set {changes[0]}: the run was fitted on obsm '{model.recipe.use_rep}', which knows "
+            'no genes. Fit on X with --transform "log1p,pca:n=50", and set genes there.'
+        )
+    scale, shift = np.ones(len(table.features)), np.zeros(len(table.features))
+    for name, by, plus in map(_read, changes):
+        place = _place(name, table)
+        scale[place], shift[place] = scale[place] * by, shift[place] * by + plus
+    if isinstance(table.values, np.ndarray):
+        return replace(table, values=table.values * scale + shift)
+    from scipy import sparse
+
+    ones = sparse.csr_matrix(np.ones((len(table), 1)))
+    values = table.values @ sparse.diags(scale) + ones @ sparse.csr_matrix(shift[None])
+    return replace(table, values=sparse.csr_matrix(values))
+
+
+def differences(model: Model, moved: Moved, without: Array) -> io.Annotation:
+    """What a change did to where points end, in flow coordinates and in data units.
+
+    Args:
+        model: whose coordinates the points are in.
+        moved: the points with the change.
+        without: where they end without it, flow coordinates, shape (n, D).
+    """
+    layer = moved.values - model.chain.inverse(without)
+    return io.Annotation(obsm={"X_cfm_delta": moved.end - without}, layers={"cfm_delta": layer})
+
+
+def shifts(model: Model, moved: Moved, before: Array) -> dict[str, Any]:
+    """How far a change moved points, and the features that it moved most, by the mean.
+
+    Args:
+        model: which names the features.
+        moved: the points with the change.
+        before: where they began without it, flow coordinates, shape (n, D).
+    """
+    mean = moved.changes.layers["cfm_delta"].mean(axis=0)
+    most = np.argsort(-np.abs(mean), kind="stable")[:SHOWN]
+    far = np.linalg.norm(moved.changes.obsm["X_cfm_delta"], axis=1)
+    return {
+        "mean_start_shift": float(np.linalg.norm(moved.start - before, axis=1).mean()),
+        "mean_shift": float(far.mean()),
+        "most_changed": [
+            {"feature": model.features[k], "mean_delta": float(mean[k])} for k in most
+        ],
+    }
+
+
+def told(changes: Sequence[str]) -> dict[str, str]:
+    """What a result says of the changes made to its points."""
+    return {"set": ", ".join(changes)} if changes else {}
+
+
+def _read(change: str) -> tuple[str, float, float]:
+    """The feature, the factor and the term of `GENE=0`, `GENE=*2` or `GENE=+1`."""
+    name, _, text = change.rpartition("=")
+    text = text.strip()
+    try:
+        value = float(text.removeprefix("*"))
+    except ValueError:
+        value = np.nan
+    if not (name.strip() and np.isfinite(value)):
+        raise ConfigError(
+            f"--set '{change}': expected a feature and a number, such as Gata1=0, Gata1=*2 for "
+            "twice as much, or Gata1=+1 for one more."
+        )
+    if text.startswith("*"):
+        return name.strip(), value, 0.0
+    return name.strip(), float(text.startswith("+")), value
+
+
+def _place(name: str, table: Table) -> int:
+    """Which feature has a name."""
+    if name not in table.features:
+        raise unknown("feature", name, table.features, table.origin)
+    return table.features.index(name)

@@ -1,0 +1,136 @@
+"""Targets: the labelled points at a time, and how far their votes can be trusted."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cfmcli import io, metrics
+from cfmcli.data.neighbours import Labelled
+from cfmcli.data.table import Array, Table
+from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.streams import Streams
+from cfmcli.model import Model
+from cfmcli.requests import Vote
+from cfmcli.workflows import points, prepare, runtime, verbs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIZES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377)
+"""Numbers of voters that are tried."""
+ASKED = 2000
+"""Labelled points that are left out in turn to try them, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ballot:
+    """Labelled points, and how many of them vote.
+
+    Args:
+        among: the labelled points, in flow coordinates.
+        voters: how many vote, the nearest ones.
+        figures: how well they tell the classes of labelled points that are left out.
+    """
+
+    among: Labelled
+    voters: int
+    figures: dict[str, Any]
+
+    def votes(self, x: Array) -> Array:
+        """Probabilities of classes, shape (n, D) -> (n, C)."""
+        return self.among.votes(x, self.voters)
+
+
+def ballot(model: Model, vote: Vote, end: float, streams: Streams) -> Ballot:
+    """The labelled points at the end; as many vote as tell the classes of each other best.
+
+    Best is least in the Brier score of points whose own label is left out: too few voters are too
+    sure of themselves, too many know nothing of the place.
+
+    Raises:
+        ConfigError: if there is nothing observed at the end, or too many voters are asked for.
+        DataError: if there are no labels, or only one class.
+    """
+    among = _labelled(model, vote, end)
+    if vote.neighbours > len(among):
+        raise ConfigError(
+            f"--neighbours {vote.neighbours}: only {len(among)} points at {end:g} have a "
+            f"'{vote.key}': give at most so many."
+        )
+    rows = np.sort(streams.numpy("held out").permutation(len(among))[:ASKED])
+    sizes = sorted({size for size in SIZES if size < len(among)} or {1})
+    asked = (min(vote.neighbours, len(among) - 1),) if vote.neighbours else sizes
+    told = among.held_out(rows, asked)
+    best = min(asked, key=lambda k: metrics.brier(told[k], among.truth[rows]))
+    said = {"labelled": len(among), **scored(told[best], among.truth[rows], among.frequencies)}
+    return Ballot(among, vote.neighbours or best, said)
+
+
+def scored(p: Array, y: Array, frequencies: Array) -> dict[str, Any]:
+    """How well probabilities tell classes, beside what the frequencies alone would score.
+
+    Args:
+        p: probabilities, shape (n, C).
+        y: what came true, shape (n, C).
+        frequencies: share of each class among the labelled points, shape (C,).
+    """
+    curve = metrics.reliability(p, y)
+    return {
+        "points": len(p),
+        "brier": metrics.brier(p, y),
+        "brier_of_frequencies": metrics.brier(np.tile(frequencies, (len(y), 1)), y),
+        "accuracy": float((p.argmax(axis=1) == y.argmax(axis=1)).mean()),
+        "calibration_error": metrics.calibration_error(curve),
+        "reliability": [part._asdict() for part in curve],
+    }
+
+
+def names(column: "pd.Series[Any]") -> list[str]:
+    """The classes of points as text, empty where they have none."""
+    return ["" if gone else prepare.label(v) for v, gone in zip(column, column.isna(), strict=True)]
+
+
+def _labelled(model: Model, vote: Vote, end: float) -> Labelled:
+    """The labelled points at the end, in flow coordinates."""
+    table, weights = _observed(model, vote, end)
+    io.require(table, vote.key)
+    labels = np.array(names(table.obs[vote.key]), dtype=object)
+    known = labels != ""
+    if not known.any():
+        raise DataError(
+            f"{table.origin}: none of {len(table)} points has a '{vote.key}': choose "
+            "another --label-key, or give labelled points with --against FILE."
+        )
+    if not known.all():
+        runtime.warn(
+            f"{table.origin}: {int((~known).sum())} of {len(table)} points have no "
+            f"'{vote.key}' and do not vote."
+        )
+    classes, codes = np.unique(labels[known].astype(str), return_inverse=True)
+    if len(classes) < 2:
+        raise DataError(
+            f"{table.origin}: all labelled points are '{classes[0]}' in '{vote.key}': a "
+            "fate needs at least 2 classes to choose from."
+        )
+    own = np.asarray(table.values, dtype=np.float64)[known]
+    return Labelled(own, codes, tuple(map(str, classes)), weights[known])
+
+
+def _observed(model: Model, vote: Vote, end: float) -> tuple[Table, Array]:
+    """The points observed at the end, their values in flow coordinates, and their weights."""
+    if vote.against:
+        given = points.read_points(model, vote.against)
+        there = points.at_time(model, given, end)
+        given = given.rows(there) if there is not None and there.any() else given
+        weights = verbs.point_weights(model, given)
+        return given.with_values(model.encode(given.values)), weights
+    cloud = model.cloud(end, held_out=True)
+    if cloud is None:
+        listed = ", ".join(c.label for c in model.clouds)
+        raise ConfigError(
+            f"--to {end:g}: the run stores no points at that time, whose labels could be asked: "
+            f"give --against FILE, or one of {listed}."
+        )
+    origin = f"The run at {cloud.label}"
+    return Table(cloud.points, (), cloud.obs, origin), cloud.weights
