@@ -56,7 +56,7 @@ Spread = Annotated[
         panel=options.FLOW,
         min=0,
         metavar="INT",
-        unset="30; 1 with --sde",
+        unset="a third of n^0.8 of the n observed then; 1 with --sde",
     ),
 ]
 Draws = Annotated[

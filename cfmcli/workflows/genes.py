@@ -54,13 +54,15 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
     *places, end = model.trajectories(x, [*times, last], cloud.time, how, guide).points
     if request.fate_key:
         ballot = targets.ballot(model, Vote(request.fate_key), last, Streams(where.seed))
-        groups = Groups(ballot.among.classes, ballot.votes(end))
+        groups = Groups.of(ballot.among.classes, ballot.votes(end))
     else:
         groups = _groups(request, cloud)
     frames = Frames(model, places, groups)
     about["groups"] = groups.sizes
     changes = frames.changes
-    ranked = np.argsort(-np.abs(changes).max(axis=0), kind="stable")
+    # A group of less than one trajectory counts in part.
+    size = np.abs(changes) * np.minimum(groups.mass.sum(axis=0), 1)[:, None]
+    ranked = np.argsort(-size.max(axis=0), kind="stable")
     kept = [k for k in ranked if not named or model.features[k] in named]
     shown = np.array(kept if named else kept[: request.top])
     fidelity = _fidelity(model, paths.data, shown)
@@ -83,6 +85,12 @@ class Groups:
 
     names: tuple[str, ...]
     mass: Array
+
+    @classmethod
+    def of(cls, names: Sequence[str], mass: Array) -> "Groups":
+        """Those of the groups that any point belongs to."""
+        some = mass.any(axis=0)
+        return cls(tuple(n for n, own in zip(names, some, strict=True) if own), mass[:, some])
 
     @property
     def shares(self) -> Array:
@@ -138,7 +146,7 @@ def _groups(request: GenesRequest, cloud: Cloud) -> Groups:
     """The groups of the starting points: by an annotation, by their fates, or all in one."""
     if request.fates:
         names, mass = fate.read(request.fates, cloud.obs.index)
-        return Groups(names, mass)
+        return Groups.of(names, mass)
     if not request.label_key:
         return Groups(("all",), np.ones((len(cloud), 1)))
     io.require(Table(cloud.points, (), cloud.obs, "the starting points"), request.label_key)

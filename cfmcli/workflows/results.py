@@ -185,9 +185,10 @@ class Moved:
             places: start, end and velocity, shape (n, D) each.
             kept: the rows that are written.
         """
-        start, end, velocity = places
-        whole = (*places, model.chain.inverse(end), model.chain.inverse_tangent(start, velocity))
-        return cls(*(array[kept] for array in whole))
+        start, end, velocity = (place[kept] for place in places)
+        values = model.chain.inverse(places[1])[kept]
+        tangent = model.chain.inverse_tangent(places[0], places[2])[kept]
+        return cls(start, end, velocity, values, tangent)
 
 
 def write_moved(

@@ -18,8 +18,10 @@ SAMPLE = ("sample", "run", "-o", "out.csv")
 TRANSPORT = ("transport", "run", "in.csv", "-o", "out.csv")
 LIKELIHOOD = ("likelihood", "run", "in.csv", "-o", "out.csv")
 INTERPOLATE = ("interpolate", "run", "-o", "out.csv", "--frames", "3")
+FATE = ("fate", "run", "in.csv", "--label-key", "arm", "-o", "out.csv")
+GENES = ("genes", "run", "-o", "out.csv")
 EVALUATE = ("evaluate", "run")
-WRITERS = (FIT, SAMPLE, TRANSPORT, LIKELIHOOD, INTERPOLATE, EVALUATE)
+WRITERS = (FIT, SAMPLE, TRANSPORT, LIKELIHOOD, INTERPOLATE, FATE, GENES, EVALUATE)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,6 @@ class Stub:
 
     def modules(self) -> dict[str, Any]:
         """The modules that this stub stands for."""
-        verbs = ("fit", "sample", "transport", "interpolate", "likelihood", "evaluate", "merge")
+        verbs = [line[0] for line in WRITERS] + ["merge"]
         modules = {f"cfmcli.workflows.{v}": SimpleNamespace(**{v: self}) for v in verbs}
         return modules | {"cfmcli.workflows.leaveout": SimpleNamespace(leave_out=self)}

@@ -48,6 +48,8 @@ READERS = {
     "against": "transport run a.csv --against {} -o out.csv",
     "likelihood": "likelihood run {} -o out.csv",
     "interpolate": "interpolate run {} --frames 2 -o out.csv",
+    "fate": "fate run {} --label-key arm -o out.csv",
+    "genes": "genes run {} -o out.csv",
     "evaluate": "evaluate run --against {} -o out.csv",
 }
 

@@ -31,6 +31,10 @@ PROMISED = {
     "likelihood": f"{CARRY} --time --base --divergence --estimator --sde --known",
     "interpolate": f"{CARRY} --guidance --sde --times --frames --from --population --sides --cells"
     " --where",
+    "fate": f"{FLOW} {CONDITION} --guidance --sde --from --to --against --label-key --neighbours"
+    " --spread --draws --truth --set",
+    "genes": f"{FLOW} {CONDITION} --guidance --sde --times --frames --from --cells --where --genes"
+    " --top --label-key --fate-key --fates",
     "evaluate": f"{FLOW} --against --time --max-points --seeds --strict --by --time-key --holdout"
     " --method --transform --steps --config",
     "merge": "--output -o --data --force --dry-run",

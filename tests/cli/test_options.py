@@ -35,6 +35,12 @@ SCORE = "likelihood run a.csv -o out.csv"
 NOISY = SCORE.replace("run", "noisy") + " --estimator sde:paths=4,steps=5"
 JUDGE = "evaluate run --max-points 20 -o out.csv"
 MERGE = "merge part1.csv part2.csv -o out.csv"
+FATE = "fate days days.csv --label-key branch -o out.csv"
+KIND_FATE = f"fate kinds kinds.csv --label-key kind -o out.csv {TOLD}"
+DRAWN = "fate noisy a.csv --label-key branch --against labels.csv --draws 4 -o out.csv"
+DRAWN += " --solver euler-maruyama:steps=5 --sde 0.2"
+GENES = "genes days --frames 3 -o out.csv"
+KIND_GENES = f"{GENES} {TOLD}".replace("days", "kinds")
 PATHS = "interpolate days --frames 3 -o out.csv"
 LEFT = DAYS.replace("fit", "evaluate").replace("-o new", "-o out.csv")
 CELLS_LEFT = CELLS.replace("fit", "evaluate").replace("-o new", "-o out.csv")
@@ -101,6 +107,7 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--to": (MOVE, "--to 0.5"),
         "--against": (MOVE, "--against days.csv"),
         "--max-points": (MOVE, "--max-points 9"),
+        "--set": (MOVE, "--set x=0"),
         "--seed": (f"{MOVE} --max-points 9", "--seed 1"),
         "--debug": (MOVE.replace("run", "none"), "--debug"),
     },
@@ -125,6 +132,47 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--where": (PATHS, "--where \"branch == 'p'\""),
         "--seed": (PATHS.replace("days", "normal"), "--seed 1"),
         "--debug": (PATHS.replace("days", "none"), "--debug"),
+    },
+    "fate": {
+        "--output": (FATE, FATE.replace("-o out", "--output other")),
+        "--label-key": (FATE, FATE.replace("branch", "stage")),
+        "--from": (FATE, "--from d1"),
+        "--to": (FATE, "--to d1"),
+        "--against": (FATE, "--against labels.csv"),
+        "--neighbours": (FATE, "--neighbours 2"),
+        "--spread": (FATE, "--spread 2"),
+        "--draws": (DRAWN, DRAWN.replace("--draws 4", "--draws 5")),
+        "--truth": (FATE, "--truth branch"),
+        "--set": (FATE, "--set x=0"),
+        "--label": (KIND_FATE, KIND_FATE.replace("--label p", "--label q")),
+        "--covariate": (KIND_FATE, KIND_FATE.replace("dose=1", "dose=2")),
+        "--guidance": (KIND_FATE, "--guidance 9"),
+        "--sde": (DRAWN, DRAWN.replace("--sde 0.2", "--sde bridge:level=0.7")),
+        "--seed": (DRAWN, "--seed 1"),
+        "--no-progress": (FATE, "--no-progress"),
+        "--debug": (FATE.replace("days", "none", 1), "--debug"),
+    },
+    "genes": {
+        "--output": (GENES, GENES.replace("-o out", "--output other")),
+        "--genes": (GENES, "--genes x"),
+        "--top": (GENES, "--top 1"),
+        "--label-key": (GENES, "--label-key branch"),
+        "--fate-key": (GENES, "--fate-key branch"),
+        "--fates": (GENES, "--fates fates.csv"),
+        "--times": (GENES, GENES.replace("--frames 3", "--times 0,0.5,2")),
+        "--frames": (GENES, GENES.replace("--frames 3", "--frames 4")),
+        "--from": (GENES, "--from d1"),
+        "--cells": (GENES, "--cells ids.txt"),
+        "--where": (GENES, "--where \"branch == 'p'\""),
+        "--label": (KIND_GENES, KIND_GENES.replace("--label p", "--label q")),
+        "--covariate": (KIND_GENES, KIND_GENES.replace("dose=1", "dose=2")),
+        "--guidance": (KIND_GENES, "--guidance 2"),
+        "--sde": (
+            f"{GENES} --solver euler-maruyama:steps=5 --sde 0.2".replace("days", "noisy"),
+            "--sde bridge:level=0.7",
+        ),
+        "--seed": (GENES.replace("days", "normal"), "--seed 1"),
+        "--debug": (GENES.replace("days", "none"), "--debug"),
     },
     "evaluate": {
         "--output": (JUDGE, JUDGE.replace("-o out", "--output other")),
@@ -188,6 +236,8 @@ ROWS["evaluate"] |= {
 BASES = {"fit": FIT, "sample": SAMPLE, "transport": MOVE, "likelihood": SCORE}
 BASES |= {
     "interpolate": PATHS,
+    "fate": FATE,
+    "genes": GENES,
     "evaluate": JUDGE,
     "merge": MERGE,
     "info": "info run",
@@ -229,10 +279,14 @@ for _name, _line in BASES.items():
             "--dry-run": (_line, "--dry-run"),
             "--force": (_line.replace("out.csv", "b.csv"), "--force"),
         }
+# Votes hear of a relative tolerance only where the absolute one is silent.
+ROWS["fate"]["--rtol"] = (f"{FATE} --atol 1e-9", "--rtol 1e-9")
 
 # Common options that such a command takes, like every other, and has nothing to do with.
 IDLE = {
-    **dict.fromkeys(("sample", "transport", "likelihood", "interpolate"), ("--no-progress",)),
+    **dict.fromkeys(
+        ("sample", "transport", "likelihood", "interpolate", "genes"), ("--no-progress",)
+    ),
     "merge": ("--seed 1", "--device cpu", "--threads 2", "--no-progress"),
     **dict.fromkeys(
         ("info", "list"), ("--seed 1", "--device cpu", "--threads 2", "--quiet", "--no-progress")
@@ -276,7 +330,9 @@ def _stock() -> None:
     Path("ids.txt").write_text("c3\nc1\n")
     Path("slow.toml").write_text("lr = 0.5\n")
     assert carry_out(f"fit a.csv b.csv -o run --steps 75 {TINY}") == 0
+    days.assign(branch=["q", "q", "p"] * 20).to_csv("labels.csv", index=False)
     assert carry_out(DAYS.replace("new", "days")) == 0
+    assert carry_out(FATE.replace("out", "fates")) == 0
     assert carry_out(f"{KINDS.replace('new', 'kinds')} --label-key kind") == 0
     assert carry_out(CELLS.replace("new", "cells")) == 0
     latent = "--interpolant linear:gamma=sqrt --objective velocity+denoiser"

@@ -40,7 +40,7 @@ def test_the_score_is_proper(told: Array) -> None:
     true, other = told[:1], told[1:2]
 
     def expected(p: Array) -> float:
-        return sum(true[0, c] * metrics.brier(p, np.eye(3)[[c]]) for c in range(3))
+        return sum(float(true[0, c]) * metrics.brier(p, np.eye(3)[[c]]) for c in range(3))
 
     assert expected(other) - expected(true) == pytest.approx(((other - true) ** 2).sum())
 

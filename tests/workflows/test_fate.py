@@ -24,7 +24,8 @@ def ignore(progress: Any) -> None:
 
 def tell(run: Path, data: Path, out: Path, vote: Vote = ARM, **more: Any) -> Outcome:
     """Write fates, each point on its own unless asked otherwise."""
-    request = FateRequest(str(run), str(data), str(out), vote, **({"spread": 1} | more))
+    chosen: dict[str, Any] = {"spread": 1} | more
+    request = FateRequest(str(run), str(data), str(out), vote, **chosen)
     return fate.fate(request, WHERE, ignore)
 
 
@@ -292,6 +293,6 @@ def test_conditional_runs_have_no_spread(fit_run: Fit, desk: Path, tmp_path: Pat
     still.to_csv(tmp_path / "k.csv", index=False)
     data = tmp_path / "k.csv"
     fit_run(tmp_path / "run", data, data, label_key="kind")
-    assert tell(tmp_path / "run", data, tmp_path / "f.csv", spread=0).figures["spread"] == 1
+    assert tell(tmp_path / "run", data, tmp_path / "f.csv", spread=0).figures["spread"] == {"0": 1}
     with pytest.raises(ConfigError, match="is conditional"):
         tell(tmp_path / "run", data, tmp_path / "g.csv", spread=2)

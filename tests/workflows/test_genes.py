@@ -26,7 +26,8 @@ def trends(
 ) -> tuple[pd.DataFrame, Outcome]:
     """The table of trends, and what was told of it."""
     own = {k: more.pop(k) for k in ("genes", "top", "label_key", "fate_key", "fates") if k in more}
-    paths = InterpolateRequest(str(run), str(out), str(data), **({"frames": 3} | more))
+    chosen: dict[str, Any] = {"frames": 3} | more
+    paths = InterpolateRequest(str(run), str(out), str(data), **chosen)
     outcome = genes(GenesRequest(paths, **own), WHERE, ignore)
     return pd.read_csv(out), outcome
 
@@ -99,6 +100,18 @@ def test_genes_are_ranked_by_their_change(cells_run: Path, tmp_path: Path) -> No
     fell = found.set_index(["gene", "time"])["mean"].unstack()
     assert ((fell[5.0] < fell[0.0]) == (found.groupby("gene")["change"].first() < 0)).mean() > 0.9
     assert [row["gene"] for row in outcome.figures["genes"]] == list(dict.fromkeys(found["gene"]))
+
+
+def test_groups_that_nobody_reaches_are_left_out(
+    still: Path, samples: Path, tmp_path: Path
+) -> None:
+    """No trend is made of nothing."""
+    cells = pd.read_csv(samples / "day2.5.csv")
+    fates = pd.DataFrame({"id": cells["cell"], "p_up": 1.0, "p_down": 0.0})
+    fates.to_csv(tmp_path / "f.csv", index=False)
+    found, outcome = trends(still, tmp_path / "t.csv", fates=str(tmp_path / "f.csv"))
+    assert set(found["group"]) == {"up"}
+    assert outcome.figures["groups"] == {"up": len(cells)}
 
 
 def test_genes_may_be_named(cells_run: Path, tmp_path: Path) -> None:

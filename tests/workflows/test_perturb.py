@@ -17,9 +17,8 @@ STEPS = Integration("rk4:steps=4")
 
 def move(run: Path, data: Path, out: Path, *changes: str, **more: Any) -> Outcome:
     """Carry points, some of their features set."""
-    request = TransportRequest(
-        str(run), str(data), str(out), **({"changes": changes, "integration": STEPS} | more)
-    )
+    chosen: dict[str, Any] = {"changes": changes, "integration": STEPS} | more
+    request = TransportRequest(str(run), str(data), str(out), **chosen)
     return transport(request, Runtime(device="cpu", threads=1), lambda progress: None)
 
 
