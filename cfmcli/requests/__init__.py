@@ -2,9 +2,9 @@
 
 from cfmcli.requests.choices import OWN, PLAIN, USUAL, Condition, Integration, Scoring
 from cfmcli.requests.common import Interrupted, Listener, Outcome, Progress, Runtime
-from cfmcli.requests.leaveout import LeaveOutRequest
 from cfmcli.requests.fate import FateRequest, Vote
 from cfmcli.requests.genes import GenesRequest
+from cfmcli.requests.leaveout import LeaveOutRequest
 from cfmcli.requests.shard import MergeRequest, Shard, shard_of
 from cfmcli.requests.verbs import (
     EvaluateRequest,

@@ -89,8 +89,8 @@ class Groups:
     @classmethod
     def of(cls, names: Sequence[str], mass: Array) -> "Groups":
         """Those of the groups that any point belongs to."""
-        some = mass.any(axis=0)
-        return cls(tuple(n for n, own in zip(names, some, strict=True) if own), mass[:, some])
+        some = np.flatnonzero(mass.any(axis=0))
+        return cls(tuple(names[k] for k in some.tolist()), mass[:, some])
 
     @property
     def shares(self) -> Array:
