@@ -3,7 +3,9 @@
 Published: Albergo et al. (2023), arXiv 2303.08797, sec. 7.2: figures without numbers, whose
 findings are that the KL is least at an epsilon above 0, that learning b beats learning v, and that
 learning the denoiser beats learning the score. The first holds here for every pair of heads; the
-others hold for some dimensions and epsilons only, so they are reported and not demanded.
+others hold for some dimensions and epsilons only, so they are reported and not demanded. Without
+antithetic draws, at d = 8, the denoiser's KL is half of the score's for the ODE (.024 and .050)
+and the smaller at the best epsilon too (.018 and .021), whether b or v is learnt.
 """
 
 from dataclasses import dataclass
