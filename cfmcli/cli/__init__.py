@@ -19,6 +19,8 @@ from cfmcli.cli.interpolate import interpolate
 from cfmcli.cli.likelihood import likelihood
 from cfmcli.cli.list import list_names
 from cfmcli.cli.merge import merge
+from cfmcli.cli.plot import plot
+from cfmcli.cli.report import report
 from cfmcli.cli.sample import sample
 from cfmcli.cli.settings import recipe_options
 from cfmcli.cli.transport import transport
@@ -73,6 +75,8 @@ _COMMANDS = {
     "fate": command("fate", fate),
     "genes": command("genes", genes),
     "evaluate": command("evaluate", evaluate, recipe_options(), told=told),
+    "plot": command("plot", plot),
+    "report": command("report", report),
     "info": command("info", info, answers=True),
     "list": command("list", list_names, answers=True),
 }

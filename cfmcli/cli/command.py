@@ -30,11 +30,13 @@ class Session:
         common: the options of every command.
         listen: where the action reports progress.
         arguments: the command line after `cfm`.
+        warnings: what was warned of so far.
     """
 
     common: Common
     listen: Listener
     arguments: tuple[str, ...]
+    warnings: Sequence[str] = ()
 
     def runtime(self, *, force: bool = False, seed: int | None = None) -> Runtime:
         """Where and how the action runs.
@@ -50,6 +52,7 @@ class Session:
             force=force,
             seed=Runtime.seed if chosen is None else chosen,
             command=shlex.join(["cfm", *self.arguments]),
+            warnings=self.warnings,
         )
 
     def answer(self, text: str) -> None:
@@ -113,7 +116,8 @@ class _Work:
             raise ConfigError("-o is empty: name what to write.")
         aloud = not (self.common.quiet or self.common.no_progress)
         with self.console.hearing_warnings(), listening(self.console, aloud=aloud) as listen:
-            outcome = self.action(Session(self.common, listen, arguments), **values)
+            session = Session(self.common, listen, arguments, self.console.warnings)
+            outcome = self.action(session, **values)
         self._tell(outcome, time.perf_counter() - start)
 
     def _tell(self, outcome: Outcome, seconds: float) -> None:

@@ -7,7 +7,7 @@ from cfmcli.io.describe import describe
 from cfmcli.io.formats import FORMATS, read_table, suffix, write_table
 from cfmcli.io.memory import from_object, is_anndata, is_named, like
 from cfmcli.io.merging import merge, taken
-from cfmcli.io.output import as_json, atomic, blaming_disk, claim, sha256
+from cfmcli.io.output import as_json, atomic, blaming_disk, claim, sha256, write_files
 from cfmcli.io.selection import Selection, require
 from cfmcli.io.text import place
 
@@ -35,5 +35,6 @@ __all__ = [
     "suffix",
     "taken",
     "write_anndata",
+    "write_files",
     "write_table",
 ]

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,20 @@ def atomic(path: str | Path) -> Iterator[Path]:
         for folder in made:  # those that hold the output are not empty, and stay
             with suppress(OSError):
                 folder.rmdir()
+
+
+def write_files(content: Mapping[str, bytes]) -> None:
+    """Write files all or none: they take their names, in order, only when all are written.
+
+    Args:
+        content: path -> bytes.
+
+    Raises:
+        ResourceError: the disk is full, read-only or forbidden.
+    """
+    with ExitStack() as whole:
+        for path, data in reversed(list(content.items())):
+            whole.enter_context(atomic(path)).write_bytes(data)
 
 
 @contextmanager

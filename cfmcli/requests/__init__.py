@@ -5,6 +5,7 @@ from cfmcli.requests.common import Interrupted, Listener, Outcome, Progress, Run
 from cfmcli.requests.fate import FateRequest, Vote
 from cfmcli.requests.genes import GenesRequest
 from cfmcli.requests.leaveout import LeaveOutRequest
+from cfmcli.requests.pictures import PlotRequest, ReportRequest, View
 from cfmcli.requests.shard import MergeRequest, Shard, shard_of
 from cfmcli.requests.verbs import (
     EvaluateRequest,
@@ -32,12 +33,15 @@ __all__ = [
     "Listener",
     "MergeRequest",
     "Outcome",
+    "PlotRequest",
     "Progress",
+    "ReportRequest",
     "Runtime",
     "SampleRequest",
     "Scoring",
     "Shard",
     "TransportRequest",
+    "View",
     "Vote",
     "shard_of",
 ]

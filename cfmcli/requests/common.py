@@ -1,6 +1,6 @@
 """What every verb takes and gives: where it runs, how it reports, what it came to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ class Runtime:
         force: whether existing outputs may be overwritten.
         seed: seed of all randomness.
         command: the command line, for provenance.
+        warnings: what was warned of, growing as the verb goes on.
     """
 
     device: str = "auto"
@@ -24,6 +25,7 @@ class Runtime:
     force: bool = False
     seed: int = 0
     command: str = ""
+    warnings: Sequence[str] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

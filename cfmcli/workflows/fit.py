@@ -199,7 +199,7 @@ def _train(
     triple = catalog.preset(recipe.method).reference
     origin = provenance.record(where.command, recipe.seed, inputs, [triple])
     losses = summary.losses_csv(records, heads) if heads else ""
-    run.write(model, losses, metrics, origin)
+    run.write(model, losses, metrics | {"warnings": list(where.warnings)}, origin)
     told = job.bending.told()
     notes = (*summary.described(prepared), *map(str, job.plans), *told, *summary.verdicts(metrics))
     return Outcome(run.outputs(), {"run": str(run.path), **metrics}, notes)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,19 +116,16 @@ class Run:
             provenance: the content of provenance.json.
         """
         pictures = plots.of_run(model, losses)
-        # The checkpoint stands first, so it takes its name last: a run with one is whole.
+        # The checkpoint takes its name last: a run with one is whole.
         content = {
-            checkpoint.MODEL: stored.pack(model),
-            RECIPE: model.recipe.to_toml().encode(),
-            METRICS: io.as_json(metrics).encode(),
-            PROVENANCE: io.as_json(provenance).encode(),
-            **({LOSSES: losses.encode()} if losses else {}),
             **{f"{FIGURES}/{name}": picture for name, picture in pictures.items()},
+            **({LOSSES: losses.encode()} if losses else {}),
+            PROVENANCE: io.as_json(provenance).encode(),
+            METRICS: io.as_json(metrics).encode(),
+            RECIPE: model.recipe.to_toml().encode(),
+            checkpoint.MODEL: stored.pack(model),
         }
-        with ExitStack() as whole:
-            for name, data in content.items():
-                part = whole.enter_context(io.atomic(str(self.path / name)))
-                part.write_bytes(data)
+        io.write_files({str(self.path / name): data for name, data in content.items()})
         self.state.unlink(missing_ok=True)
 
     def outputs(self) -> dict[str, str]:

@@ -21,7 +21,9 @@ INTERPOLATE = ("interpolate", "run", "-o", "out.csv", "--frames", "3")
 FATE = ("fate", "run", "in.csv", "--label-key", "arm", "-o", "out.csv")
 GENES = ("genes", "run", "-o", "out.csv")
 EVALUATE = ("evaluate", "run")
-WRITERS = (FIT, SAMPLE, TRANSPORT, LIKELIHOOD, INTERPOLATE, FATE, GENES, EVALUATE)
+PLOT = ("plot", "run")
+REPORT = ("report", "run")
+WRITERS = (FIT, SAMPLE, TRANSPORT, LIKELIHOOD, INTERPOLATE, FATE, GENES, EVALUATE, PLOT, REPORT)
 
 
 @dataclass(frozen=True)

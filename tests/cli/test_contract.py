@@ -23,17 +23,22 @@ from cfmcli.requests import (
     LikelihoodRequest,
     Listener,
     Outcome,
+    PlotRequest,
     Progress,
+    ReportRequest,
     Runtime,
     SampleRequest,
     Scoring,
     TransportRequest,
+    View,
 )
 from tests.cli.harness import (
     EVALUATE,
     FIT,
     INTERPOLATE,
     LIKELIHOOD,
+    PLOT,
+    REPORT,
     SAMPLE,
     TRANSPORT,
     WRITERS,
@@ -167,6 +172,7 @@ def test_common_options_make_the_runtime(
 
 INTEGRATED = ("--solver", "rk4:steps=5", "--atol", "1e-3", "--rtol", "1e-4", "--dry-run")
 CONDITION = ("--label", "T cell", "--covariate", "dose=0.5, age=-3")
+VIEW = ("--data", "c.h5ad", "--basis", "umap", "--label-key", "k", "--colour", "p", "--features")
 REQUESTS: list[tuple[tuple[str, ...], Any]] = [
     (FIT, FitRequest("run")),
     ((*FIT, "--resume", "--dry-run"), FitRequest("run", True, True)),
@@ -228,6 +234,23 @@ REQUESTS: list[tuple[tuple[str, ...], Any]] = [
         ),
         EvaluateRequest(
             *("run", "m.csv", "c.csv", "d2", 9, Integration("rk4:steps=5", 1e-3, 1e-4), True)
+        ),
+    ),
+    (PLOT, PlotRequest("run")),
+    (
+        (*PLOT, "-o", "p", "--what", "clouds, loss", "--format", "pdf", *VIEW, "a,b"),
+        PlotRequest(
+            *("run", "p", "pdf"), View("c.h5ad", "umap", "k", "p", ("a", "b"), ("clouds", "loss"))
+        ),
+    ),
+    (REPORT, ReportRequest("run")),
+    (
+        (
+            *(*REPORT, "-o", "r.html", "--multiqc", "m", "--sample-id", "s", "--max-points", "9"),
+            *("--what", "loss", *VIEW, "a"),
+        ),
+        ReportRequest(
+            "run", "r.html", "m", "s", 9, View("c.h5ad", "umap", "k", "p", ("a",), ("loss",))
         ),
     ),
 ]

@@ -38,6 +38,9 @@ PROMISED = {
     "evaluate": f"{FLOW} --against --time --max-points --seeds --strict --by --time-key --holdout"
     " --method --transform --steps --config",
     "merge": "--output -o --data --force --dry-run",
+    "plot": "--output -o --format --basis --data --what --label-key --colour --features --force",
+    "report": "--output -o --multiqc --sample-id --max-points --what --basis --data --label-key"
+    " --colour --features --force",
     "info": "",
     "list": "",
 }

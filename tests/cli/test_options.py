@@ -41,6 +41,10 @@ DRAWN = "fate noisy a.csv --label-key branch --against labels.csv --draws 4 -o o
 DRAWN += " --solver euler-maruyama:steps=5 --sde 0.2"
 GENES = "genes days --frames 3 -o out.csv"
 KIND_GENES = f"{GENES} {TOLD}".replace("days", "kinds")
+DRAW = "plot run -o out.png --what loss"
+LAID = "plot cells -o out.png --what fates --colour day --basis pca --data cells.h5ad"
+TELL = "report run -o out.html --max-points 5 --what loss"
+TOLD_OF = LAID.replace("plot", "report").replace("png", "html") + " --max-points 5"
 PATHS = "interpolate days --frames 3 -o out.csv"
 LEFT = DAYS.replace("fit", "evaluate").replace("-o new", "-o out.csv")
 CELLS_LEFT = CELLS.replace("fit", "evaluate").replace("-o new", "-o out.csv")
@@ -190,6 +194,34 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--dry-run": (MERGE, "--dry-run"),
         "--debug": (MERGE.replace("part1", "none"), "--debug"),
     },
+    "plot": {
+        "--output": (DRAW, DRAW.replace("-o out.png", "--output other.png")),
+        "--what": (DRAW, "--what clouds"),
+        "--format": (DRAW.replace("out.png", "p"), "--format svg"),
+        "--data": (LAID, LAID.replace("cells.h5ad", "laid.h5ad")),
+        "--basis": (LAID.replace("--basis pca", ""), "--basis pca"),
+        "--label-key": (f"{DRAW.replace('run', 'days')} --what trends", "--label-key branch"),
+        "--colour": (f"{DRAW.replace('run', 'days')} --what fates --colour branch", "--colour day"),
+        "--features": (f"{DRAW} --what trends", "--features y"),
+        "--seed": (f"{DRAW} --what clouds", "--seed 1"),
+        "--no-progress": (DRAW, "--no-progress"),
+        "--debug": (DRAW.replace("run", "none"), "--debug"),
+    },
+    "report": {
+        "--output": (TELL, TELL.replace("-o out.html", "--output other.html")),
+        "--multiqc": (TELL, "--multiqc ."),
+        "--sample-id": (f"{TELL} --multiqc .", "--sample-id donor"),
+        "--max-points": (TELL, "--max-points 9"),
+        "--what": (TELL, "--what clouds"),
+        "--data": (TOLD_OF, TOLD_OF.replace("cells.h5ad", "laid.h5ad")),
+        "--basis": (TOLD_OF.replace("--basis pca", ""), "--basis pca"),
+        "--label-key": (f"{TELL.replace('run', 'days')} --what trends", "--label-key branch"),
+        "--colour": (f"{TELL.replace('run', 'days')} --what fates --colour branch", "--colour day"),
+        "--features": (f"{TELL} --what trends", "--features y"),
+        "--seed": (f"{TELL} --what clouds", "--seed 1"),
+        "--no-progress": (TELL, "--no-progress"),
+        "--debug": (TELL.replace("run", "none"), "--debug"),
+    },
     "info": {"--debug": ("info none.csv", "--debug")},
     "list": {"--debug": ("list nothing", "--debug")},
 }  # fmt: skip
@@ -240,6 +272,8 @@ BASES |= {
     "genes": GENES,
     "evaluate": JUDGE,
     "merge": MERGE,
+    "plot": DRAW,
+    "report": TELL,
     "info": "info run",
     "list": "list solvers",
 }
@@ -271,7 +305,12 @@ for _name, _line in BASES.items():
         _noisy = _line.replace(" run ", " noisy ").replace(" days ", " noisy ")
         _noisy = NOISY if _name == "likelihood" else f"{_noisy} --solver euler-maruyama:steps=5"
         ROWS[_name] |= {"--sde": (f"{_noisy} --sde 0.2", "--sde bridge:level=0.7")}
-    if _name not in ("fit", "merge", "info", "list"):
+    if _name in ("plot", "report"):
+        _written = "out.png" if _name == "plot" else "out.html"
+        ROWS[_name] |= {
+            "--force": (_line.replace(_written, f"old{Path(_written).suffix}"), "--force")
+        }
+    if _name not in ("fit", "merge", "plot", "report", "info", "list"):
         ROWS[_name] |= {
             "--solver": (_line, "--solver euler:steps=2"),
             "--atol": (_line, "--atol 1"),
@@ -327,6 +366,10 @@ def _stock() -> None:
     cells.obsm["X_pca"], cells.layers["scaled"] = rng.normal(size=(60, 2)), 2 * cells.X**3
     cells.layers["counts"] = rng.poisson(9, size=(60, 3))
     cells.write_h5ad("cells.h5ad")
+    cells.obsm["X_pca"] = cells.obsm["X_pca"][::-1]
+    cells.write_h5ad("laid.h5ad")
+    for name in ("old.png", "old.html"):
+        Path(name).write_text("")
     Path("ids.txt").write_text("c3\nc1\n")
     Path("slow.toml").write_text("lr = 0.5\n")
     assert carry_out(f"fit a.csv b.csv -o run --steps 75 {TINY}") == 0

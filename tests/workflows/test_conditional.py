@@ -320,7 +320,9 @@ def test_populations_and_held_out_times(bench: Path, tmp_path: Path, fit_run: Fi
     scores = do(EvaluateRequest(str(run), time="2")).figures["scores"]
     (w2,) = [s["value"] for s in scores if s["metric"] == "w2"]
     assert w2 < 1
-    assert plots.png(plots.cloud_figure(load(run))).startswith(b"\x89PNG")
+    scene = plots.Scene(load(run), plots.own_plane(load(run)))
+    for name in plots.chosen(scene):
+        assert plots.draw(scene, name).encoded().startswith(b"\x89PNG")
 
 
 def test_a_source_without_labels_is_fine(bench: Path, tmp_path: Path, fit_run: Fit) -> None:

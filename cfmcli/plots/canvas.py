@@ -1,0 +1,216 @@
+"""The canvas that pictures share: their size in print, colours and fonts, and their files."""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cfmcli.data.table import Array
+from cfmcli.flows.coupling.plans import IntArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.5, 7.2
+"""Width of one printed column and of a page, in inches."""
+FORMATS = (".png", ".svg", ".pdf")
+DARK, PALE = "#333333", "#C8C8C8"
+CLASSES = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"),
+)
+"""Colours that the colour-blind tell apart.
+
+Reference: Okabe & Ito (2002), jfly.uni-koeln.de/color
+"""
+MARKERS, DASHES = ("o", "^", "s", "D"), ("-", "--", ":", "-.")
+LINE = 0.14
+"""Height of a line of text, in inches."""
+UNEVEN = 3.0
+"""Ratio of the longest gap to the shortest from which colours follow the order of times."""
+SHOWN = 1500
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "cfm",
+}
+_UNDATED: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a run.
+
+    Args:
+        name: what the user calls it.
+        title: what it shows, in a few words.
+        caption: how it was made, and how to read it.
+        figure: the drawing.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: "Figure"
+
+    def encoded(self, kind: str = ".png") -> bytes:
+        """The picture as a file, the same picture as the same bytes.
+
+        Args:
+            kind: suffix of the file, one of FORMATS.
+        """
+        out = io.BytesIO()
+        with style(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.figure.savefig(out, format=kind[1:], dpi=300, metadata=_UNDATED[kind])
+        return out.getvalue()
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Fonts that are read in print, whatever the user's own settings are."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
+
+
+def canvas(
+    width: float, height: float, rows: int = 1, columns: int = 1
+) -> "tuple[Figure, list[Axes]]":
+    """An empty figure and its panels, row by row.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        rows: rows of panels.
+        columns: panels in a row.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(panels.ravel())
+
+
+def dots(axes: "Axes", place: Array, size: float, **more: Any) -> "PathCollection":
+    """Points of shape (n, 2) without outlines."""
+    return axes.scatter(place[:, 0], place[:, 1], s=size, **({"lw": 0} | more))
+
+
+def explain(figure: "Figure", text: str) -> None:
+    """Write below the panels, in lines that fit, what must be known to read them."""
+    lines = textwrap.wrap(text, int(figure.get_figwidth() * 18.5))
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color=DARK)
+    _grow(figure, len(lines))
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Clock time -> a colour that the colour-blind can read.
+
+    Colours follow the clock, or the order of times where gaps differ so much that early ones
+    would look alike.
+
+    Args:
+        times: of the snapshots, ascending.
+    """
+
+    times: tuple[float, ...]
+
+    @property
+    def ranked(self) -> bool:
+        """Whether colours follow the order of times."""
+        gaps = [after - before for before, after in pairwise(self.times)]
+        return len(gaps) > 1 and max(gaps) > UNEVEN * min(gaps)
+
+    @property
+    def caption(self) -> str:
+        """What must be known of the colours."""
+        return "Colours follow the order of times, not their distance." if self.ranked else ""
+
+    def share(self, time: float) -> float:
+        """How far along the colours a time is, in [0, 1]."""
+        low, high = self.times[0], self.times[-1]
+        if not self.ranked:
+            return (time - low) / ((high - low) or 1.0)
+        ranks = np.linspace(0, 1, len(self.times))
+        return float(np.interp(time, self.times, ranks))
+
+    def colour(self, time: float) -> Any:
+        """The colour of a time; the palest end of the map is left out."""
+        import matplotlib as mpl
+
+        return mpl.colormaps["viridis"](0.92 * self.share(time))
+
+
+def legend(figure: "Figure") -> None:
+    """A legend of the first panel above all of them, in as many columns as fit."""
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    if not names:
+        return
+    columns = int(figure.get_figwidth() / (0.5 + 0.06 * max(map(len, names))))
+    columns = min(len(names), max(columns, 1))
+    _grow(figure, -(-len(names) // columns))
+    made = figure.legend(
+        *(handles, names),
+        ncols=columns,
+        loc="outside upper center",
+        markerscale=2,
+        handlelength=1.2,
+        columnspacing=1.2,
+    )
+    for handle in filter(None, made.legend_handles):
+        handle.set_alpha(1.0)
+
+
+def _grow(figure: "Figure", lines: int) -> None:
+    """Make room for lines of text, so that the panels keep their size."""
+    figure.set_figheight(figure.get_figheight() + LINE * lines)
+
+
+def some(n: int, most: int = SHOWN) -> IntArray:
+    """Indices of at most so many of n points, evenly spaced."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the points and lines of a class look; every eight classes the shape changes."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """How each class looks."""
+    rounds = len(MARKERS)
+    return {
+        name: Look(
+            CLASSES[k % len(CLASSES)],
+            MARKERS[k // len(CLASSES) % rounds],
+            DASHES[k // len(CLASSES) % rounds],
+        )
+        for k, name in enumerate(names)
+    }

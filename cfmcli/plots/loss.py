@@ -1,0 +1,24 @@
+"""Loss: how training went."""
+
+import csv
+import io
+
+from cfmcli.plots.canvas import CLASSES, COLUMN, Picture, canvas
+from cfmcli.plots.scene import Scene
+
+
+def draw(scene: Scene) -> Picture:
+    """Training loss, and validation loss where there is one, against the step."""
+    rows = list(csv.DictReader(io.StringIO(scene.losses)))
+    figure, (axes,) = canvas(COLUMN, 2.4)
+    losses = [float(row["loss"]) for row in rows]
+    steps = [int(row["step"]) for row in rows]
+    axes.plot(steps, losses, color=CLASSES[0], lw=0.8, label="training")
+    checked = [(int(r["step"]), float(r["validation"])) for r in rows if r["validation"]]
+    if checked:
+        axes.plot(*zip(*checked, strict=True), color=CLASSES[1], lw=0.8, label="validation")
+        axes.legend()
+    scale = "log" if min(losses) > 0 else "linear"
+    axes.set(xlabel="step", ylabel="regression loss", yscale=scale)
+    said = "Mean of the regression loss over each block of steps. It need not reach zero."
+    return Picture("loss", "Training loss", said, figure)

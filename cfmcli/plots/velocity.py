@@ -1,0 +1,77 @@
+"""Velocity: where the cells of all snapshots are going, as streamlines."""
+
+from typing import TypeAlias
+
+import numpy as np
+
+from cfmcli.data.table import Array
+from cfmcli.plots.canvas import COLUMN, DARK, Picture, canvas, dots, explain, legend, some
+from cfmcli.plots.clouds import MARKS
+from cfmcli.plots.scene import Scene
+
+Masked: TypeAlias = "np.ma.MaskedArray[tuple[int, ...], np.dtype[np.float64]]"
+GRID = 40
+REACH = 1.0
+"""Width of the average, in cells of the grid."""
+LEAST = 0.7
+"""Cells at a node, below which no streamline is drawn."""
+MOST = 800
+
+
+def draw(scene: Scene) -> Picture:
+    """Streamlines of the mean velocity of cells, each at its own time."""
+    figure, (axes,) = canvas(COLUMN, 3.4)
+    places, moves = [], []
+    named = set(some(len(scene.model.clouds), MARKS).tolist())
+    for k, cloud in enumerate(scene.model.clouds):
+        shown = cloud.rows(some(len(cloud), MOST))
+        x = np.asarray(shown.points, dtype=np.float64)
+        places.append(scene.plane.place(x, cloud.time))
+        moves.append(scene.plane.push(x, scene.velocities(shown), cloud.time))
+        colour = scene.clock.colour(cloud.time)
+        label = f"time {cloud.label}" if k in named else None
+        dots(axes, places[-1], 3, color=colour, alpha=0.4, label=label)
+    x, y, u, v = averaged(np.concatenate(places), np.concatenate(moves))
+    axes.streamplot(x, y, u, v, color=DARK, linewidth=0.6, arrowsize=0.6, density=1.1)
+    axes.set(xlabel=scene.plane.names[0], ylabel=scene.plane.names[1])
+    axes.set(xlim=_wider(x), ylim=_wider(y))
+    legend(figure)
+    said = "Streamlines follow the mean velocity of the cells around, each at its own time."
+    if not scene.plane.exact:
+        said += " Velocities are differences of places over the way to a near cell."
+    explain(figure, scene.note)
+    return Picture("velocity", "Velocity field", f"{said} {scene.note}", figure)
+
+
+def _wider(side: Array) -> tuple[float, float]:
+    """Limits a little beyond the cells."""
+    margin = 0.03 * float(side[-1] - side[0])
+    return float(side[0]) - margin, float(side[-1]) + margin
+
+
+def averaged(place: Array, move: Array) -> tuple[Array, Array, Masked, Masked]:
+    """The mean velocity around each node of a grid, masked where there are few cells.
+
+    u(g) = sum_i K(g - p_i) u_i / sum_i K(g - p_i),  K a normal density
+
+    Args:
+        place: of the cells, shape (n, 2).
+        move: their velocities, shape (n, 2).
+
+    Returns:
+        The two sides of the grid, (GRID,) each, and both components, (GRID, GRID) masked.
+    """
+    low, high = place.min(axis=0), place.max(axis=0)
+    size = np.where(high > low, high - low, 1.0)
+    node = np.arange(GRID) / (GRID - 1)
+    unit = (place - low) / size
+    across, along = (
+        np.exp(-0.5 * ((node[:, None] - unit[:, k]) * (GRID - 1) / REACH) ** 2) for k in (0, 1)
+    )
+    mass = along @ across.T
+    thin = mass < LEAST
+    u, v = (
+        np.ma.masked_array((along * move[:, k]) @ across.T / np.maximum(mass, 1e-300), thin)
+        for k in (0, 1)
+    )
+    return low[0] + node * size[0], low[1] + node * size[1], u, v

@@ -1,0 +1,308 @@
+"""The report: one self-contained HTML page about a run, which loads and executes nothing."""
+
+import base64
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from cfmcli.catalog import Card
+from cfmcli.plots.canvas import Picture
+
+FLOOR = (
+    "The floor is the same distance between two samples of the observed points: about the least "
+    "that any model can reach at points it has not seen; at those it was fitted to, it can come "
+    "nearer. Distances are in flow coordinates, after the transform."
+)
+REFERENCES = (
+    "A held-out time took no part in the fit. Static OT moves points along straight lines between "
+    "optimal pairs and needs no model; previous and next are the neighbouring snapshots unmoved."
+)
+STYLE = """
+:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #ffffff; --line: #c4c4c4;
+  --soft: #f2f4f6; --link: #0b5394; --alert: #8a3b00 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #15181c; --line: #4a4f55;
+  --soft: #20252b; --link: #8ec5ff; --alert: #ffb27a } }
+body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: var(--ink);
+  background: var(--paper); font: 16px/1.5 system-ui, sans-serif }
+h1, h2 { line-height: 1.2 } h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line) }
+a { color: var(--link) } nav a { margin-right: 1rem }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
+caption { text-align: left; font-weight: 600; padding-bottom: .3rem }
+th, td { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line); overflow-wrap: break-word }
+td.number { text-align: right; white-space: nowrap }
+pre { background: var(--soft); padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere }
+figure { margin: 1.5rem 0 } img { max-width: 100%; height: auto; background: #fff; padding: .4rem }
+.alert { color: var(--alert); font-weight: 600 } summary { cursor: pointer }
+@media print { body { max-width: none; font-size: 10pt } nav { display: none }
+  figure, tr { break-inside: avoid } img { max-width: 14cm } }
+"""
+PIXELS = 130
+"""Pixels of the page for an inch of a picture."""
+VOID = ("meta", "img")
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+class Html(str):
+    """Text that is markup already; any other text is escaped where it is put into markup."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Story:
+    """What there is to tell of a run.
+
+    Args:
+        run: path of its folder.
+        about: what `cfm info` says of it.
+        method: card of its preset.
+        parts: the three parts of the method, each (family, spec, card).
+        scores: distances beside their floors, a row each, as `cfm evaluate` gives them.
+        pictures: each with its PNG.
+    """
+
+    run: str
+    about: Mapping[str, Any]
+    method: Card
+    parts: Sequence[tuple[str, str, Card]]
+    scores: Sequence[Mapping[str, Any]]
+    pictures: Sequence[tuple[Picture, bytes]]
+
+
+def page(story: Story) -> str:
+    """The page of a run."""
+    sections = {
+        "Warnings": _warnings(story),
+        "What was asked": _asked(story),
+        "Data": _data(story),
+        "Method": _method(story),
+        "Scores": _scores(story),
+        "Pictures": _join(_figure(picture, data) for picture, data in story.pictures),
+        "How to go on": _onward(story),
+        "Provenance": _provenance(story),
+    }
+    links = _join(tag("a", title, href=f"#{_anchor(title)}") for title in sections)
+    body = _join(
+        tag("section", tag("h2", title, id=_anchor(title)), inside)
+        for title, inside in sections.items()
+    )
+    title = f"cfm report: {story.run}"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width"),
+        tag("meta", **{"http-equiv": "Content-Security-Policy", "content": POLICY}),
+        tag("title", title),
+        tag("style", Html(STYLE)),
+    )
+    main = tag("main", tag("h1", title), tag("p", _summary(story)), tag("nav", links), body)
+    return "<!DOCTYPE html>\n" + tag("html", head, tag("body", main), lang="en") + "\n"
+
+
+def tag(element: str, *inside: str, **attributes: str) -> Html:
+    """An element; what is not markup already is escaped.
+
+    Args:
+        element: its name.
+        inside: its content.
+        attributes: by name, `class_` for class.
+    """
+    end = "" if element in VOID else f"</{element}>"
+    said = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
+    return Html(f"<{element}{said}>{_join(inside)}{end}")
+
+
+def _join(parts: Iterator[str] | Sequence[str]) -> Html:
+    """Parts one after the other, escaped where they are no markup."""
+    return Html("".join(part if isinstance(part, Html) else escape(part) for part in parts))
+
+
+def _anchor(title: str) -> str:
+    """The name that links use."""
+    return title.lower().replace(" ", "-")
+
+
+def _word(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_word, value))
+    if value is None or value == "":
+        return "–"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Html:
+    """A table whose first column names its rows."""
+    top = tag("tr", *(tag("th", word, scope="col") for word in head))
+    lines = (
+        tag("tr", tag("th", _word(row[0]), scope="row"), *(_cell(value) for value in row[1:]))
+        for row in rows
+    )
+    return tag("table", tag("caption", title), tag("thead", top), tag("tbody", *lines))
+
+
+def _cell(value: Any) -> Html:
+    """A cell; numbers stand to the right."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return tag("td", _word(value), **({"class_": "number"} if number else {}))
+
+
+def _folded(title: str, inside: Html) -> Html:
+    """Something that opens when it is asked for."""
+    return tag("details", tag("summary", title), inside)
+
+
+def _summary(story: Story) -> str:
+    """The run in a sentence."""
+    about, metrics = story.about, story.about["metrics"]
+    origin = about["provenance"]
+    return (
+        f"A flow in {metrics['dimension']} dimensions over {len(about['snapshots'])} snapshots of "
+        f"{sum(metrics['points'].values())} points in all, fitted in {metrics['steps']} steps by "
+        f"{about['recipe']['method']['method']} with cfm {origin['version']} ({origin['date']})."
+    )
+
+
+def _warnings(story: Story) -> Html:
+    """What the fit warned of."""
+    said = story.about["metrics"].get("warnings", [])
+    if not said:
+        return tag("p", "The fit gave no warning.")
+    return tag("ul", *(tag("li", text, class_="alert") for text in said))
+
+
+def _asked(story: Story) -> Html:
+    """The command, and the recipe with every default."""
+    rows = [
+        (name.replace("_", "-"), value)
+        for section in story.about["recipe"].values()
+        for name, value in section.items()
+    ]
+    recipe = _table("Recipe", ("setting", "value"), [(name, _word(value)) for name, value in rows])
+    command = tag("pre", story.about["provenance"]["command"])
+    return _join((command, _folded("The whole recipe", recipe)))
+
+
+def _data(story: Story) -> Html:
+    """Times, counts, features."""
+    about = story.about
+    rows = [
+        (shot["label"], shot["time"], shot["points"], "held out" if shot["held_out"] else "fitted")
+        for shot in about["snapshots"]
+    ]
+    names = list(about["features"])
+    shown = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
+    chain = about["recipe"]["data"]["transform"]
+    source = "Points start as N(0, I). " if about["source"] == "N(0, I)" else ""
+    return _join(
+        (
+            _table("Snapshots", ("snapshot", "time", "points", "use"), rows),
+            tag("p", f"{source}{len(names)} features, transformed by {chain}: {shown}"),
+        )
+    )
+
+
+def _method(story: Story) -> Html:
+    """The triple in plain words, and what to cite."""
+    said = (
+        f"{story.method.summary} A method has three parts: how points of one snapshot are paired "
+        "with points of the next (coupling), the path on which each pair is joined (interpolant), "
+        "and what a network learns from positions on such paths (objective). The network then "
+        "carries any point through time, without pairs."
+    )
+    rows = [
+        (family, spec, _in_words(card.summary), card.reference)
+        for family, spec, card in story.parts
+    ]
+    cite = (tag("li", text) for text in story.about["provenance"]["cite"])
+    return _join(
+        (
+            tag("p", said),
+            tag("p", f"When to use it: {story.method.use}. {story.method.reference}."),
+            _table("Parts", ("part", "chosen", "meaning", "reference"), rows),
+            tag("h3", "Please cite"),
+            tag("ul", *cite),
+        )
+    )
+
+
+def _in_words(summary: str) -> str:
+    """A summary without its equation."""
+    return summary.partition(":")[0] if "=" in summary else summary
+
+
+def _scores(story: Story) -> Html:
+    """Held-out scores beside what needs no model; distances beside their floors; all figures."""
+    parts: list[Html] = []
+    held = story.about["metrics"]["holdout"]
+    sides = ("model", "static_ot", "previous", "next")
+    if held:
+        head = ("snapshot", "distance", *(side.replace("_", " ") for side in sides))
+        rows = [
+            (s["label"], name.upper(), *(s[f"{side}_{name}"] for side in sides))
+            for s in held
+            for name in ("w1", "w2")
+        ]
+        parts += [_table("Held out", head, rows), tag("p", REFERENCES)]
+    columns = ("metric", "from", "to", "value", "floor")
+    rows = [tuple(row[name] for name in columns) for row in story.scores]
+    near = [row for row in rows if row[-1] is not None]
+    rest = [row[:-1] for row in rows if row[-1] is None]
+    parts += [_table("Against every snapshot", columns, near), tag("p", FLOOR)]
+    parts.append(_folded("Energy and shape of paths", _table("Paths", columns[:-1], rest)))
+    flat = [(name, value) for name, value in _flat(story.about["metrics"], "")]
+    parts.append(
+        _folded("Every figure of the fit", _table("metrics.json", ("name", "value"), flat))
+    )
+    return _join(parts)
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Nested figures as rows."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(item, f"{name} {key}".strip())
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for k, item in enumerate(value):
+            yield from _flat(item, f"{name} {k + 1}")
+    else:
+        yield name, value
+
+
+def _figure(picture: Picture, data: bytes) -> Html:
+    """A picture with its caption, inlined."""
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    wide = f"{picture.figure.get_figwidth() * PIXELS:.0f}"
+    image = tag("img", alt=f"{picture.title}. {picture.caption}", width=wide, src=source)
+    told = tag("figcaption", tag("strong", f"{picture.title}. "), picture.caption)
+    return tag("figure", image, told)
+
+
+def _onward(story: Story) -> Html:
+    """Commands that use the run."""
+    run = shlex.quote(story.run)
+    lines = (
+        f"cfm transport {run} DATA -o moved.csv",
+        f"cfm interpolate {run} --frames 20 -o paths.csv",
+        f"cfm sample {run} -n 1000 -o new.csv",
+        f"cfm evaluate {run} -o scores.csv",
+        f"cfm plot {run} --format pdf -o pictures",
+    )
+    return tag("pre", "\n".join(lines))
+
+
+def _provenance(story: Story) -> Html:
+    """Seed, inputs, versions."""
+    origin = story.about["provenance"]
+    facts = [("seed", str(origin["seed"])), ("date", origin["date"])]
+    facts += [(name, value) for name, value in origin["platform"].items()]
+    return _join(
+        (
+            _table("Run", ("what", "value"), facts),
+            _table("Inputs", ("file", "SHA-256"), list(origin["inputs"].items())),
+            _table("Versions", ("package", "version"), list(origin["versions"].items())),
+        )
+    )

@@ -1,0 +1,75 @@
+"""Report: one page about a run, and what MultiQC reads of it."""
+
+from pathlib import Path
+
+from cfmcli import catalog, io, multiqc, plots
+from cfmcli.errors import CheckpointError, ConfigError
+from cfmcli.plots import Picture
+from cfmcli.report import Story, page
+from cfmcli.requests import EvaluateRequest, Listener, Outcome, Progress, ReportRequest, Runtime
+from cfmcli.workflows import sight
+from cfmcli.workflows.evaluate import evaluate
+from cfmcli.workflows.fit import ignore
+from cfmcli.workflows.info import describe_run
+
+PAGE = "report.html"
+PARTS = ("coupling", "interpolant", "objective")
+
+
+def report(request: ReportRequest, where: Runtime, listen: Listener) -> Outcome:
+    """Write the page of a run, and what MultiQC reads.
+
+    Raises:
+        CfmError: see the command line's exit codes.
+    """
+    about = describe_run(request.run)
+    if about["kind"] != "run":
+        raise CheckpointError(f"{request.run} is an {about['kind']}: {about['hint']}.")
+    output = request.output or str(Path(request.run) / PAGE)
+    given = [request.view.data] if request.view.data else []
+    io.claim(output, force=where.force, inputs=given, suffixes=(".html",))
+    scene = sight.scene(request.run, request.view, where)
+    side = _multiqc(request, about["metrics"], scene.losses)
+    for path in side:
+        io.claim(path, force=where.force, suffixes=(".json",))
+    scores = evaluate(EvaluateRequest(request.run, max_points=request.max_points), where, ignore)
+    names = plots.chosen(scene, request.view.what)
+    pictures: list[tuple[Picture, bytes]] = []
+    for name in names:
+        picture = plots.draw(scene, name)
+        pictures.append((picture, picture.encoded()))
+        listen(Progress(len(pictures), len(names), name))
+    method = about["recipe"]["method"]
+    story = Story(
+        request.run,
+        about,
+        catalog.describe("methods", method["method"]),
+        [(part, method[part], _card(part, method[part])) for part in PARTS],
+        scores.figures["scores"],
+        pictures,
+    )
+    io.write_files({output: page(story).encode(), **side})
+    outputs = {"report": output} | {f"multiqc_{k}": path for k, path in enumerate(side)}
+    return Outcome(outputs, {"pictures": list(names)})
+
+
+def _card(part: str, spec: str) -> catalog.Card:
+    """What the catalogue says of a part of the method."""
+    return catalog.describe(f"{part}s", catalog.parse_spec(spec).name)
+
+
+def _multiqc(request: ReportRequest, metrics: dict[str, object], losses: str) -> dict[str, bytes]:
+    """Path -> content of what MultiQC reads.
+
+    Raises:
+        ConfigError: if the name of the sample cannot be that of a file.
+    """
+    if not request.multiqc:
+        return {}
+    sample = request.sample_id or Path(request.run).resolve().name
+    if "/" in sample or sample.startswith("."):
+        raise ConfigError(f"--sample-id '{sample}': expected a name without '/' and leading dot.")
+    return {
+        str(Path(request.multiqc) / name): io.as_json(content).encode()
+        for name, content in multiqc.contents(sample, metrics, losses).items()
+    }

@@ -1,0 +1,114 @@
+"""Sight: a run as pictures show it, with the embedding, classes and colours that are asked for."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cfmcli import catalog, io
+from cfmcli.data.table import Table
+from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.streams import Streams
+from cfmcli.model import Model
+from cfmcli.plots import Embedding, Scene, own_plane
+from cfmcli.requests import Runtime, View
+from cfmcli.workflows import points, results, verbs
+from cfmcli.workflows.run import LOSSES, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def scene(path: str, view: View, where: Runtime) -> Scene:
+    """What the pictures of a run are drawn from.
+
+    Raises:
+        CfmError: if the run, the data or what is asked of them is not there.
+    """
+    if view.basis and not view.data:
+        raise ConfigError(
+            f"--basis {view.basis}: say where that embedding is, with --data FILE.h5ad."
+        )
+    if view.data and not (view.basis or view.colour):
+        raise ConfigError("--data is for --basis KEY or --colour COLUMN: give one of them.")
+    model = verbs.load(path, where)
+    losses = Path(path) / LOSSES
+    unknown = [name for name in view.features if name not in model.features]
+    if unknown:
+        guess = catalog.did_you_mean(unknown[0], model.features[:5000])
+        raise ConfigError(f"--features: the run has no feature '{unknown[0]}'.{guess}")
+    return Scene(
+        model,
+        _embedding(model, view) if view.basis else own_plane(model),
+        losses.read_text() if losses.exists() else "",
+        {score["label"]: score for score in Run(Path(path)).metrics().get("holdout", [])},
+        Streams(where.seed),
+        _classes(model, view.label_key) if view.label_key else None,
+        view.features,
+        _colour(model, view) if view.colour else None,
+    )
+
+
+def _embedding(model: Model, view: View) -> Embedding:
+    """The embedding of a file's cells."""
+    if not results.is_anndata(view.data):
+        raise ConfigError(f"--basis {view.basis}: {view.data} has no obsm; give an h5ad or zarr.")
+    held = io.describe(view.data)["obsm"]
+    key = view.basis if view.basis in held else f"X_{view.basis}"
+    table = io.read_table(view.data, io.Selection(use_rep=key))
+    if len(table.features) < 2:
+        raise DataError(f"{view.data}: {key} has one column, expected two to draw on.")
+    cells = model.encode(points.read_points(model, view.data).values)
+    return Embedding(key, cells, np.asarray(table.values, dtype=np.float64)[:, :2])
+
+
+def _classes(model: Model, key: str) -> "pd.Series[Any]":
+    """The class of each cell of the last snapshot."""
+    obs = model.kept[-1].obs
+    if key not in obs.columns:
+        kept = ", ".join(map(str, obs.columns)) or "none"
+        raise DataError(
+            f"--label-key {key}: the cells of the last snapshot have no such annotation, they "
+            f"have: {kept}."
+        )
+    return obs[key].astype(str)
+
+
+def _colour(model: Model, view: View) -> "pd.Series[Any]":
+    """A column by cell id, of the file or of the run's own annotations.
+
+    Raises:
+        DataError: if it is not there, or speaks of no cell of the run.
+    """
+    import pandas as pd
+
+    if view.data:
+        found = _column(io.read_table(view.data), view.colour)
+    else:
+        tables = [cloud.obs for cloud in model.clouds if view.colour in cloud.obs.columns]
+        if not tables:
+            raise DataError(
+                f"--colour {view.colour}: the run's cells have no such annotation; name the file "
+                "that holds it with --data FILE."
+            )
+        found = pd.concat([obs[view.colour] for obs in tables])
+    known = found[~found.index.duplicated()].dropna()
+    ids = np.concatenate([np.asarray(cloud.obs.index) for cloud in model.clouds])
+    if not known.index.isin(ids).any():
+        raise DataError(
+            f"--colour {view.colour}: none of its ids, such as '{next(iter(found.index), '')}', is "
+            f"a cell of the run, such as '{ids[0]}'."
+        )
+    return known.rename(view.colour)
+
+
+def _column(table: Table, name: str) -> "pd.Series[Any]":
+    """A column of a table, by id, whether it was taken for a feature or an annotation."""
+    import pandas as pd
+
+    if name not in table.features:
+        io.require(table, name)
+        return table.obs[name]
+    column = table.values[:, [table.features.index(name)]]
+    values = column if isinstance(column, np.ndarray) else column.toarray()
+    return pd.Series(np.ravel(values), index=table.obs.index)

@@ -1,0 +1,157 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from cfmcli.errors import CfmError, ConfigError, DataError, OutputExistsError
+from cfmcli.requests import PlotRequest, Runtime, View
+from cfmcli.stored import load
+from cfmcli.workflows import sight
+from cfmcli.workflows.fit import ignore
+from cfmcli.workflows.plot import plot
+
+PLAIN = View()
+HEADS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
+
+
+def do(
+    run: Path, *, view: View = PLAIN, what: tuple[str, ...] = (), seed: int = 0, **more: Any
+) -> Any:
+    """Plot a run on one thread."""
+    where = Runtime(device="cpu", threads=1, force=more.pop("force", False), seed=seed)
+    return plot(PlotRequest(str(run), view=replace(view, what=what), **more), where, ignore)
+
+
+@pytest.fixture(scope="module")
+def cells(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The time course with an embedding that is linear in the expression, and a score."""
+    data = ad.read_h5ad(samples / "timecourse.h5ad")
+    plane = np.random.default_rng(0).normal(size=(data.n_vars, 2))
+    data.obsm["X_umap"] = np.log1p(data.X.toarray()) @ plane
+    data.obsm["X_line"] = data.obsm["X_umap"][:, :1]
+    data.obs["score"] = np.linspace(0, 1, data.n_obs)
+    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
+    data.write_h5ad(path)
+    return path
+
+
+def test_all_pictures_go_into_a_folder(days_run: Path, tmp_path: Path) -> None:
+    """Every picture that the run can give, and nothing else; the captions are told."""
+    outcome = do(days_run, output=str(tmp_path / "deep" / "p"), format="svg")
+    names = ["clouds", "velocity", "holdout", "trends", "loss"]
+    assert list(outcome.outputs) == list(outcome.figures["pictures"]) == names
+    found = {path.name: path.read_bytes() for path in (tmp_path / "deep" / "p").iterdir()}
+    assert set(found) == {f"{name}.svg" for name in names}
+    assert all(data.startswith(HEADS[".svg"]) for data in found.values())
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_file_holds_one_picture(kind: str, toy_run: Path, tmp_path: Path) -> None:
+    """In the format of its suffix: clouds, or the picture that is named; twice the same bytes."""
+    for name in ("a", "b"):
+        do(toy_run, output=str(tmp_path / f"{name}{kind}"), what=("loss",))
+    one, other = ((tmp_path / f"{name}{kind}").read_bytes() for name in ("a", "b"))
+    assert one == other
+    assert one.startswith(HEADS[kind])
+    assert list(do(toy_run, output=str(tmp_path / f"c{kind}")).outputs) == ["clouds"]
+    assert (tmp_path / f"c{kind}").read_bytes() != one
+
+
+def test_without_a_name_they_go_beside_the_run(
+    toy_run: Path, tmp_path: Path, fit_run: Any, samples: Path
+) -> None:
+    """Into RUN/plots, which a second time is refused without force."""
+    fit_run(tmp_path / "r", samples / "source.csv", samples / "target.csv", steps=1)
+    do(tmp_path / "r", what=("loss",))
+    assert [p.name for p in (tmp_path / "r" / "plots").iterdir()] == ["loss.png"]
+    with pytest.raises(OutputExistsError, match=r"loss\.png"):
+        do(tmp_path / "r", what=("loss",))
+    do(tmp_path / "r", what=("loss",), force=True)
+
+
+def test_a_run_s_clouds_stand_where_the_embedding_says(cells_run: Path, cells: Path) -> None:
+    """Every stored cell lands on its own place, told by nothing but its coordinates."""
+    scene = sight.scene(str(cells_run), View(str(cells), "umap"), Runtime(device="cpu", threads=1))
+    data = ad.read_h5ad(cells)
+    for cloud in load(cells_run).clouds:
+        place = scene.plane.place(np.asarray(cloud.points), cloud.time)
+        np.testing.assert_allclose(place, data[cloud.obs.index].obsm["X_umap"])
+
+
+def test_colours_come_from_a_file_or_from_the_run(
+    cells_run: Path, cells: Path, tmp_path: Path
+) -> None:
+    """From obs, from a table by id in any order, or from what the run keeps of its cells."""
+    where = Runtime(device="cpu", threads=1)
+    told = sight.scene(str(cells_run), View(str(cells), colour="score"), where).colour
+    assert told is not None
+    table = pd.DataFrame({"p_arm_a": told[::-1].iloc[:700]}).rename_axis("id")
+    table.to_csv(tmp_path / "fates.csv")
+    fates = sight.scene(
+        str(cells_run), View(str(tmp_path / "fates.csv"), colour="p_arm_a"), where
+    ).colour
+    assert fates is not None
+    assert fates.name == "p_arm_a"
+    np.testing.assert_allclose(fates, told[fates.index])
+    own = sight.scene(str(cells_run), View(colour="branch"), where).colour
+    assert own is not None
+    assert own.to_dict() == ad.read_h5ad(cells).obs["branch"].to_dict()
+    done = do(cells_run, output=str(tmp_path / "p"), view=View(colour="branch"), what=("fates",))
+    assert list(done.outputs) == ["fates"]
+
+
+def test_the_view_changes_the_pictures(cells_run: Path, cells: Path, tmp_path: Path) -> None:
+    """Basis, label key, features and seed each show in the picture that they concern."""
+    rows: dict[str, tuple[str, dict[str, Any]]] = {
+        "plain": ("clouds", {}),
+        "basis": ("clouds", {"view": View(str(cells), "umap")}),
+        "label": ("clouds", {"view": View(label_key="branch")}),
+        "seed": ("clouds", {"seed": 1}),
+        "trends": ("trends", {}),
+        "features": ("trends", {"view": View(features=("House1", "Stem1"))}),
+    }
+    for name, (what, more) in rows.items():
+        do(cells_run, output=str(tmp_path / f"{name}.png"), what=(what,), **more)
+    assert len({(tmp_path / f"{name}.png").read_bytes() for name in rows}) == len(rows)
+
+
+WRONG: dict[str, tuple[type[CfmError], dict[str, Any], str]] = {
+    "basis alone": (ConfigError, {"view": View(basis="umap")}, "--data"),
+    "data alone": (ConfigError, {"view": View(data="CELLS")}, "--basis"),
+    "unknown basis": (DataError, {"view": View("CELLS", "tsne")}, "X_tsne"),
+    "basis of a csv": (ConfigError, {"view": View("CSV", "umap")}, "h5ad"),
+    "one column": (DataError, {"view": View("CELLS", "line")}, "one column"),
+    "unknown label": (DataError, {"view": View(label_key="kind")}, "branch"),
+    "unknown colour": (DataError, {"view": View(colour="kind")}, "--data"),
+    "unknown column": (DataError, {"view": View("CELLS", colour="kind")}, "score"),
+    "other cells": (DataError, {"view": View("CSV", colour="x")}, "none of its ids"),
+    "unknown feature": (ConfigError, {"view": View(features=("Stem",))}, "Stem1"),
+    "unknown picture": (ConfigError, {"what": ("cloud",)}, "clouds"),
+    "no such format": (ConfigError, {"format": "gif"}, ".png"),
+    "no such suffix": (ConfigError, {"output": "a.jpg"}, ".png"),
+    "formats differ": (ConfigError, {"output": "a.png", "format": "pdf"}, "differ"),
+    "two in a file": (ConfigError, {"output": "a.png", "what": ("clouds", "loss")}, "folder"),
+    "existing": (OutputExistsError, {"output": "CSV.png"}, "--force"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_is_refused(
+    case: str, cells_run: Path, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason and the way out, and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    Path("CSV.png").write_text("")
+    Path("points.csv").write_text("id,x,y\nnobody,1,2\n")
+    kind, more, words = WRONG[case]
+    if "view" in more:
+        view = more["view"]
+        data = {"CELLS": str(cells), "CSV": "points.csv"}.get(view.data, view.data)
+        more = {"view": replace(view, data=data)}
+    with pytest.raises(kind, match=words):
+        do(cells_run, **({"output": "new"} | more))
+    assert {path.name for path in tmp_path.iterdir()} == {"CSV.png", "points.csv"}
