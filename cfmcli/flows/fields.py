@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import jvp
 
 from cfmcli.catalog import did_you_mean
 from cfmcli.errors import ConfigError
@@ -60,6 +61,27 @@ class Head(nn.Module):
         out: Tensor = self.layers(inputs)
         return out * self.scale if self.power == 1 else out * self.scale**self.power
 
+    def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """The output and, as one more column, the trace of its derivative in x, (B, D + 1).
+
+        Each layer is evaluated once, and the slope of each activation serves all D directions:
+        tr(W_L S_L ... W_2 S_1 W_1), multiplied from the right, only its trace at the left end.
+        """
+        h, dim = self.inputs(s, x, c), x.shape[1]
+        *inner, last = self.layers.children()
+        tangents: Tensor | None = None
+        for layer in inner:
+            if isinstance(layer, nn.Linear):
+                h = layer(h)
+                first = layer.weight[:, 1 : 1 + dim].T
+                tangents = first[None] if tangents is None else tangents @ layer.weight.T
+            elif tangents is not None:
+                h, slope, *_ = jvp(layer, (h,), (torch.ones_like(h),))
+                tangents = tangents * slope[:, None]
+        assert tangents is not None
+        trace = (tangents.flatten(1) @ cast(nn.Linear, last).weight.flatten())[:, None] / self.scale
+        return torch.cat([last(h), trace], dim=1) * self.scale**self.power
+
 
 class Field(nn.Module):
     """The heads of a model.
@@ -101,6 +123,10 @@ class Field(nn.Module):
     def at(self, inputs: Tensor) -> dict[str, Tensor]:
         """Every head at such inputs."""
         return {name: cast(Head, head).at(inputs) for name, head in self.heads.items()}
+
+    def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        """Every head and, as one more column, the trace of its derivative in x."""
+        return {name: cast(Head, head).traced(s, x, c) for name, head in self.heads.items()}
 
 
 @dataclass(frozen=True)

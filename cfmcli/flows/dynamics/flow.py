@@ -19,7 +19,7 @@ from cfmcli.flows.fields import Field
 from cfmcli.flows.objective.reading import Drift, Guide, Reading
 
 CHUNK = 4096
-TANGENTS = 2**14
+TANGENTS = 2**13
 
 
 @dataclass(frozen=True)

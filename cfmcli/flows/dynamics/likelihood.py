@@ -7,6 +7,7 @@ variables). Only the divergence needs care: exact, or estimated with random prob
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +18,14 @@ from cfmcli.flows.dynamics.solvers import Solver, State
 
 VectorField = Callable[[Tensor, Tensor], Tensor]
 EXACT_UP_TO = 64
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """A vector field that knows its own divergence."""
+
+    def traced(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """b(s, x), shape (B, D), and div b, shape (B,)."""
 
 
 class Divergence(ABC):
@@ -159,6 +168,9 @@ def density_change(
 
     def derivative(s: Tensor, state: State) -> State:
         clock = s.to(x.dtype).expand(len(x), 1)
+        if isinstance(velocity, Traced) and not stochastic:
+            rate, trace = velocity.traced(clock, state[0])
+            return rate, trace[:, None]
         rate, terms = traces(lambda y: velocity(clock, y), state[0], directions)
         return rate, terms if stochastic else terms.sum(dim=1, keepdim=True)
 

@@ -13,7 +13,7 @@ from cfmcli.flows.dynamics.sde import Process
 Leg = tuple[Process, tuple[float, float]]
 Journey = Callable[[Tensor], Sequence[Leg]]
 LogDensity = Callable[[Tensor], Tensor]
-TANGENTS = 2**14
+TANGENTS = 2**13
 
 
 @dataclass(frozen=True)

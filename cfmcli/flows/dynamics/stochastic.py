@@ -21,7 +21,7 @@ from cfmcli.flows.dynamics.sde import Process, StochasticSolver, denoise
 from cfmcli.flows.dynamics.sde_likelihood import Leg as Stretch
 from cfmcli.flows.dynamics.sde_likelihood import log_density
 from cfmcli.flows.dynamics.solvers import Solver
-from cfmcli.flows.objective.reading import NO_SCORE, Drift, Guide
+from cfmcli.flows.objective.reading import NO_SCORE, Drift, Guide, Local
 from cfmcli.flows.streams import Streams
 from cfmcli.requests import Scoring
 
@@ -297,7 +297,7 @@ def process(drift: Drift, diffusion: Diffusion) -> Process:
     if diffusion.level and not reading.has_score:
         raise ConfigError(NO_SCORE)
     return Process(
-        lambda t, y: drift.velocity(t + k, y),
+        Local(drift),
         (lambda t, y: drift.score(t + k, y)) if reading.has_score else None,
         diffusion.along(reading.noise),
         reading.score_margin if reading.has_score else 0.0,

@@ -1,5 +1,6 @@
 """Reading: how a field's heads become the velocity and the score of a gap."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,6 +17,8 @@ from cfmcli.flows.objective.objectives import (
     score_from_velocity,
 )
 from cfmcli.flows.path.interpolants import Interpolant, Linear
+
+Heads = Callable[[Tensor, Tensor, Tensor | None], Outputs]
 
 FROM_VELOCITY = 1e-3
 """Distance from the ends at which a score is no longer read off a velocity."""
@@ -146,20 +149,50 @@ class Drift:
         margin = self.reading.score_margin
         return self.reading.score(self._outputs(s, x, margin), s - self.segment, x)
 
-    def _outputs(self, s: Tensor, x: Tensor, margin: float) -> Outputs:
+    def traced(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """b(s, x), shape (B, D), and its exact divergence, shape (B,).
+
+        Heads are read linearly, with coefficients of t alone; so the divergence is what is read of
+        the traces of the heads' derivatives, and of D, the trace of the identity, in place of x.
+        """
+        margin, traces = self.reading.margin, x.new_full((len(x), 1), x.shape[1])
+        outputs = self._outputs(s, x, margin, self.field.traced)
+        found = self.reading.velocity(outputs, s - self.segment, torch.cat([x, traces], dim=1))
+        return found[:, :-1], found[:, -1]
+
+    def _outputs(self, s: Tensor, x: Tensor, margin: float, heads: Heads | None = None) -> Outputs:
         """Every head, guided: null + w (conditional - null).
 
         Reference: Ho & Salimans (2022), arXiv 2207.12598, eq. 6
         """
+        heads, guide = heads or self.field, self.guide
         if margin:
             s = s.clamp(self.segment + margin, self.segment + 1 - margin)
-        guide = self.guide
         if guide is None or guide.guidance == 1:
-            return dict(self.field(s, x, guide.values if guide else None))
-        null: Outputs = self.field(s, x, guide.values * 0)
+            return heads(s, x, guide.values if guide else None)
+        null = heads(s, x, guide.values * 0)
         if guide.guidance == 0:
             return null
-        with_it: Outputs = self.field(s, x, guide.values)
+        with_it = heads(s, x, guide.values)
         return {
             name: plain + guide.guidance * (with_it[name] - plain) for name, plain in null.items()
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """The velocity of one gap on its own time t in [0, 1].
+
+    Args:
+        drift: velocity and score of the gap.
+    """
+
+    drift: Drift
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        """b(t, x), shape (B, D)."""
+        return self.drift.velocity(t + self.drift.segment, x)
+
+    def traced(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same and its exact divergence, shape (B,)."""
+        return self.drift.traced(t + self.drift.segment, x)

@@ -18,6 +18,7 @@ from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep
 from cfmcli.flows.dynamics.stochastic import STILL, estimate
 from cfmcli.flows.fields import MLP, Field, Head, Shape
 from tests import oracles
+from tests.flows.heads import FormulaHead
 from tests.oracles import Oracle
 
 UNEVEN = Timeline((0.0, 2.0, 2.5, 6.0), ("a", "b", "c", "d"))
@@ -26,7 +27,7 @@ TIGHT = Adaptive("dopri5", 1e-8, 1e-8)
 ORACLE = Oracle(oracles.TWO, oracles.TILTED, oracles.trigonometric(0.3))
 
 
-class Closed(nn.Module):
+class Closed(FormulaHead):
     """A head that is a formula; its one parameter says the device and the precision."""
 
     def __init__(self, formula: oracles.Formula) -> None:

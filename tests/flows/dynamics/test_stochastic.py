@@ -23,6 +23,7 @@ from cfmcli.flows.fields import Field, Head
 from cfmcli.flows.objective.reading import Reading
 from cfmcli.flows.streams import Streams
 from tests import oracles
+from tests.flows.heads import FormulaHead
 from tests.oracles import Mixture, Oracle
 
 TWO_GAPS = Timeline((0.0, 3.0, 4.0), ("a", "b", "c"))
@@ -31,7 +32,7 @@ PATH = "linear:gamma=sqrt,a=0.5"
 CHAIN = [oracles.TILTED, oracles.NARROW, oracles.STANDARD]
 
 
-class Closed(nn.Module):
+class Closed(FormulaHead):
     """A head that is a closed form on each gap; its one parameter says device and precision."""
 
     def __init__(self, laws: list[Oracle], name: str) -> None:
@@ -163,7 +164,7 @@ def test_densities_through_two_gaps(order: int) -> None:
     assert found.nfe > 0
 
 
-class Wrong(nn.Module):
+class Wrong(FormulaHead):
     """A closed form with a small error, as every network has one."""
 
     def __init__(self, head: nn.Module) -> None:

@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import jacrev
 
 from cfmcli import catalog
 from cfmcli.errors import ConfigError
@@ -201,3 +202,21 @@ def test_a_field_with_no_condition_is_asked_for_none() -> None:
     field = MLP(width=4, depth=1).build(("velocity",), Shape(2), torch.Generator().manual_seed(0))
     found = Drift(field.double(), Reading()).velocity(clock(0.3), X)
     assert torch.equal(found, field(clock(0.3), X)["velocity"])
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 1.7])
+@pytest.mark.parametrize(("objective", "path"), [(m[0], m[1]) for m in MARGINS])
+def test_divergence_is_the_trace_of_the_jacobian(
+    objective: str, path: str, guidance: float
+) -> None:
+    """Of every kind of reading, in the second gap, far from the origin, guided or not."""
+    how = reading(objective, path)
+    seed = torch.Generator().manual_seed(1)
+    field = MLP(width=16, depth=2).build(how.objective.heads, Shape(2, 3, 4), seed).double()
+    field.settle(torch.tensor([3.0, -2.0]), 0.7)
+    values = torch.randn(6, 4, generator=seed, dtype=torch.float64)
+    drift = Drift(field, how, 1, Guide(values, guidance))
+    velocity, divergence = drift.traced(clock(1.4), X)
+    torch.testing.assert_close(velocity, drift.velocity(clock(1.4), X))
+    slopes = jacrev(lambda y: drift.velocity(clock(1.4), y).sum(dim=0))(X)
+    torch.testing.assert_close(divergence, torch.einsum("ibi->b", slopes))

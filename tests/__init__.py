@@ -1,0 +1,1 @@
+"""The tests: laws of every room, statistics, benchmarks."""

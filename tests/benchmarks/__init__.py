@@ -1,0 +1,1 @@
+"""Benchmarks: what `cfm` costs beside what a user would run instead, side by side in one run."""
