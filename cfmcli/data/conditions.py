@@ -17,6 +17,9 @@ from cfmcli.requests import OWN, Condition
 if TYPE_CHECKING:
     import pandas as pd
 
+SLACK = 0.05
+"""Share of a covariate's range by which values may lie beyond it unsaid."""
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -86,7 +89,8 @@ class Conditions:
         """Warn of covariates outside the range that was learnt, shape (n, K)."""
         columns = zip(self.covariates, values.T, self.low, self.high, strict=False)
         for name, column, low, high in columns:
-            beyond = column[(column < low) | (column > high)]
+            slack = SLACK * (high - low)
+            beyond = column[(column < low - slack) | (column > high + slack)]
             if len(beyond):
                 warnings.warn(
                     f"{origin}: {len(beyond)} of {len(column)} values of '{name}', such as "
