@@ -106,11 +106,10 @@ def evaluate(
         request = EvaluateRequest(run=judged[0], against=against, time=time, **asked)
         return carry_out(request, session.runtime(force=force), session.listen)
     _refuse([k for k, v in {"against": against, "time": time}.items() if v], "RUN", "data")
-    plain = stored(config) | given | {"inputs": tuple(judged)}
-    if session.common.seed is not None:
-        plain["seed"] = session.common.seed
-    methods = words(given.pop("method", "")) or (plain.get("method", recipe.default("method")),)
-    recipes = [recipe.from_layers(stored(config), plain | {"method": name}) for name in methods]
+    base, plain = stored(config), layer({"inputs": tuple(judged), "seed": session.common.seed})
+    names = dict.fromkeys(words(given.pop("method", "")))
+    methods = [{"method": name} for name in names] or [{}]
+    recipes = [recipe.from_layers(base, given | plain | method) for method in methods]
     from cfmcli.workflows.leaveout import leave_out
 
     chosen = LeaveOutRequest(seeds=seeds, strict=strict, by=by, **asked)

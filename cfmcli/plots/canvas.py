@@ -47,6 +47,7 @@ _STYLE: Any = {
     "legend.frameon": False,
     "pdf.fonttype": 42,
     "svg.hashsalt": "cfm",
+    "text.parse_math": False,
 }
 _UNDATED: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},

@@ -9,6 +9,8 @@ from cfmcli.plots.scene import Scene
 
 def draw(scene: Scene) -> Picture:
     """Training loss, and validation loss where there is one, against the step."""
+    from matplotlib.ticker import LogFormatter
+
     rows = list(csv.DictReader(io.StringIO(scene.losses)))
     figure, (axes,) = canvas(COLUMN, 2.4)
     losses = [float(row["loss"]) for row in rows]
@@ -18,7 +20,10 @@ def draw(scene: Scene) -> Picture:
     if checked:
         axes.plot(*zip(*checked, strict=True), color=CLASSES[1], lw=0.8, label="validation")
         axes.legend()
-    scale = "log" if min(losses) > 0 else "linear"
-    axes.set(xlabel="step", ylabel="regression loss", yscale=scale)
+    axes.set(xlabel="step", ylabel="regression loss")
+    if min(losses) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter())
     said = "Mean of the regression loss over each block of steps. It need not reach zero."
     return Picture("loss", "Training loss", said, figure)

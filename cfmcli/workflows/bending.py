@@ -81,6 +81,12 @@ class Bending:
         )
 
 
+def stated(interpolant: str) -> bool:
+    """Whether nothing of a path is left to choose: it is not bent, or says how."""
+    spec = catalog.parse_spec(interpolant)
+    return spec.name != "bent" or {"bend", "sigma"} <= dict(spec.options).keys()
+
+
 def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
     """The same with the path bent settled in its recipe, and what was chosen.
 
@@ -88,10 +94,9 @@ def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
         prepared: the data, with the triple resolved.
         streams: seeded subsamples.
     """
-    spec = catalog.parse_spec(prepared.recipe.interpolant)
-    given = dict(spec.options)
-    if spec.name != "bent" or {"bend", "sigma"} <= given.keys():
+    if stated(prepared.recipe.interpolant):
         return prepared, Bending()
+    given = dict(catalog.parse_spec(prepared.recipe.interpolant).options)
     chosen: dict[str, float] = {}
     inner: tuple[Inner, ...] = ()
     if "bend" not in given:

@@ -11,7 +11,7 @@ from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, with_tolerances
 from cfmcli.requests import EvaluateRequest, Listener, Outcome, Progress, Runtime
-from cfmcli.workflows import points, prepare, results, runtime, verbs
+from cfmcli.workflows import points, results, verbs
 from cfmcli.workflows.judge import SPLITS, Judge, Score
 
 TABLES = tuple(name for name, kind in io.FORMATS.items() if kind in ("delimited", "parquet"))
@@ -94,18 +94,8 @@ def _time(model: Model, text: str) -> float:
 
 def _read(model: Model, path: str, time: float) -> Cloud:
     """The points of a file that were observed at a time, in flow coordinates."""
-    table = points.read_points(model, path)
-    there = points.at_time(model, table, time)
-    key = model.recipe.time_key
-    if there is not None and there.any():
-        table = table.rows(there)
-    elif key and key in table.obs.columns:
-        runtime.warn(
-            f"{table.origin}: no point has the time {time:g} in '{key}'; all {len(table)} points "
-            "are taken as observed then."
-        )
-    weight = model.recipe.weight_key
-    mass = prepare.weights(table, weight if weight in table.obs.columns else "")
+    table = points.observed(model, points.read_points(model, path), time)
+    mass = verbs.point_weights(model, table)
     if len(table) < 2:
         raise DataError(f"{table.origin}: 1 point observed at {time:g}, expected at least 2.")
     return Cloud(model.encode(table.values), mass / mass.sum(), table.obs, f"{time:g}", time)

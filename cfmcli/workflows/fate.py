@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cfmcli import io, metrics
 from cfmcli.data.neighbours import nearest, tree
@@ -15,7 +16,7 @@ from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import FateRequest, Listener, Outcome, Progress, Runtime
-from cfmcli.workflows import perturb, points, results, targets, verbs
+from cfmcli.workflows import perturb, points, results, runtime, targets, verbs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ def fate(request: FateRequest, where: Runtime, listen: Listener) -> Outcome:
         "draws": request.paths,
         "spread": {f"{start:g}": teller.spread(start) for start in sorted(set(starts.tolist()))},
     }
-    true = _truth(table, request.truth, classes) if request.truth else None
+    true = _truth(table, request.truth, classes, starts != end) if request.truth else None
     if request.dry_run:
         return Outcome({}, figures, (f"would tell the fates of {len(table)} points at {end:g}",))
     p, nfe = teller.tell(given, starts, listen)
@@ -133,7 +134,9 @@ class Teller:
                 near = np.asarray(cloud.points, dtype=np.float64)
                 fates, nfe = self._fates(near, start, None)
                 voters = nearest(tree(near), x[rows], spread)
-                p[rows] = fates[voters].mean(axis=1)
+                mass = cloud.weights[voters]
+                mass /= mass.sum(axis=1, keepdims=True)
+                p[rows] = np.einsum("ns,nsc->nc", mass, fates[voters])
             done, most = done + len(rows), max(most, nfe)
             listen(Progress(done, len(table), f"from {start:g}"))
         return p, most
@@ -183,10 +186,18 @@ def _facts(figures: dict[str, Any]) -> dict[str, Any]:
     return {name: figures[name] for name in kept}
 
 
-def _truth(table: Table, key: str, classes: tuple[str, ...]) -> Array:
-    """1 for the class that each point really reached and 0 elsewhere, shape (n, C)."""
+def _truth(table: Table, key: str, classes: tuple[str, ...], early: npt.NDArray[np.bool_]) -> Array:
+    """1 for the class that each point really reached and 0 elsewhere, shape (n, C).
+
+    Of points that are at the end already nothing is foretold, so they count as unknown.
+    """
     io.require(table, key)
-    labels = targets.names(table.obs[key])
+    labels = np.where(early, targets.names(table.obs[key]), "").tolist()
+    if not early.all():
+        runtime.warn(
+            f"{table.origin}: {int((~early).sum())} points are at the end already, where they may "
+            f"vote for themselves: the scores of --truth {key} leave them out."
+        )
     strange = sorted(set(labels) - {"", *classes})
     if strange or not any(labels):
         got = f"'{strange[0]}'" if strange else "nothing"
@@ -236,6 +247,13 @@ def read(path: str, ids: "pd.Index[Any]") -> tuple[tuple[str, ...], Array]:
     else:
         table = io.read_table(path, io.Selection(features=f"{PREFIX}*"))
         classes = [name.removeprefix(PREFIX) for name in table.features]
+        totals = np.asarray(table.values, dtype=np.float64).sum(axis=1)
+        if not np.allclose(totals, 1, atol=1e-3):
+            raise DataError(
+                f"{path}: the columns {', '.join(table.features)} of a point sum to "
+                f"{totals[np.argmax(np.abs(totals - 1))]:g}, expected 1: rename those that are no "
+                f"fates but begin with {PREFIX}, or write the fates as .h5ad."
+            )
     rows = table.obs.index.astype(str).get_indexer(ids.astype(str))
     if (rows < 0).any():
         raise DataError(

@@ -57,8 +57,9 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
         groups = Groups.of(ballot.among.classes, ballot.votes(end))
     else:
         groups = _groups(request, cloud)
-    frames = Frames(model, places, groups)
     about["groups"] = groups.sizes
+    groups = groups.weighted(len(cloud) * cloud.weights)
+    frames = Frames(model, places, groups)
     changes = frames.changes
     # A group of less than one trajectory counts in part.
     size = np.abs(changes) * np.minimum(groups.mass.sum(axis=0), 1)[:, None]
@@ -91,6 +92,10 @@ class Groups:
         """Those of the groups that any point belongs to."""
         some = np.flatnonzero(mass.any(axis=0))
         return cls(tuple(names[k] for k in some.tolist()), mass[:, some])
+
+    def weighted(self, weights: Array) -> "Groups":
+        """The same where points count by their weights, shape (n,), of mean 1."""
+        return Groups(self.names, self.mass * weights[:, None])
 
     @property
     def shares(self) -> Array:

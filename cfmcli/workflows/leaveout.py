@@ -14,7 +14,8 @@ from cfmcli.flows.streams import Streams
 from cfmcli.model import with_tolerances
 from cfmcli.recipe import Recipe
 from cfmcli.requests import LeaveOutRequest, Listener, Outcome, Progress, Runtime
-from cfmcli.workflows import assemble, fit, prepare, runtime, score
+from cfmcli.workflows import assemble, fit, prepare, runtime, score, targets
+from cfmcli.workflows.bending import stated
 from cfmcli.workflows.evaluate import TABLES
 from cfmcli.workflows.folds import Fold, folds
 from cfmcli.workflows.measures import measures
@@ -86,6 +87,12 @@ def _check(recipes: Sequence[Recipe], request: LeaveOutRequest, where: Runtime) 
                 "--from-run out, or score a run with cfm evaluate RUN."
             )
         assemble.triple(recipe)
+        path = recipe.triple()[1]
+        if path.startswith("bent") and stated(path):
+            runtime.warn(
+                f"{path} is taken as it stands at every time left out. If a fit to these data "
+                "chose it, it has seen those times: have it chosen anew with --method auto."
+            )
     fit.check_specs(recipes[0])
     if request.max_points < 2 or request.seeds < 1:
         raise ConfigError(
@@ -176,7 +183,7 @@ class Scorer:
         by = self.request.by
         if by not in cloud.obs.columns:
             return {"": cloud}
-        told = np.array([prepare.label(value) for value in cloud.obs[by]])
-        names, counts = np.unique(told, return_counts=True)
+        told = np.array(targets.names(cloud.obs[by]))
+        names, counts = np.unique(told[told != ""], return_counts=True)
         own = names[counts > 1]
         return {"": cloud} | {str(name): cloud.rows(told == name) for name in own}

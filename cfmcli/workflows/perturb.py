@@ -8,9 +8,11 @@ import numpy as np
 
 from cfmcli import io
 from cfmcli.data.table import Array, Table
+from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError
 from cfmcli.io.selection import unknown
 from cfmcli.model import Model
+from cfmcli.workflows import runtime
 from cfmcli.workflows.results import Moved
 
 SHOWN = 10
@@ -36,9 +38,11 @@ def changed(model: Model, table: Table, changes: Sequence[str]) -> Table:
             'no genes. Fit on X with --transform "log1p,pca:n=50", and set genes there.'
         )
     scale, shift = np.ones(len(table.features)), np.zeros(len(table.features))
-    for name, by, plus in map(_read, changes):
+    read = [_read(change) for change in changes]
+    for name, by, plus in read:
         place = _place(name, table)
         scale[place], shift[place] = scale[place] * by, shift[place] * by + plus
+    _say_what_is_lost(model, table, [name for name, *_ in read])
     if isinstance(table.values, np.ndarray):
         return replace(table, values=table.values * scale + shift)
     from scipy import sparse
@@ -101,6 +105,20 @@ def _read(change: str) -> tuple[str, float, float]:
     if text.startswith("*"):
         return name.strip(), value, 0.0
     return name.strip(), float(text.startswith("+")), value
+
+
+def _say_what_is_lost(model: Model, table: Table, names: Sequence[str]) -> None:
+    """Warn of features that the transform drops: no direction of the flow leads back to them."""
+    y = model.encode(table.rows(np.arange(1)).values)
+    along = np.cos(1.0 + np.arange(y.shape[1]))[None]
+    back = model.chain.inverse_tangent(y, along)[0]
+    lost = [name for name in names if not back[_place(name, table)]]
+    if lost:
+        runtime.warn(
+            f"--set: the run's transform drops {some(lost)}, so the flow does not see what is set "
+            "there. Fit with a transform that keeps it, such as --preprocess scanpy with more "
+            "genes."
+        )
 
 
 def _place(name: str, table: Table) -> int:

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +13,7 @@ from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import Condition, InterpolateRequest
-from cfmcli.workflows import prepare, results
-
-if TYPE_CHECKING:
-    import pandas as pd
+from cfmcli.workflows import prepare, results, runtime, verbs
 
 NAMELESS = (".npy", ".npz")
 STARTS = 1000
@@ -72,6 +68,20 @@ def at_time(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | 
     return found if wanted else None
 
 
+def observed(model: Model, table: Table, time: float) -> Table:
+    """The points of a table that were observed at a time; all, said aloud, where none was."""
+    key = model.recipe.time_key
+    there = at_time(model, table, time)
+    if there is not None and there.any():
+        return table.rows(there)
+    if key and key in table.obs.columns:
+        runtime.warn(
+            f"{table.origin}: no point has the time {time:g} in '{key}'; all {len(table)} points "
+            "are taken as observed then."
+        )
+    return table
+
+
 def starts(
     model: Model, request: InterpolateRequest, start: float, streams: Streams
 ) -> list[Cloud]:
@@ -84,21 +94,14 @@ def starts(
     if request.population and not model.gaussian_source:
         return [model.source.conditioned(cloud, streams, given) for cloud in model.kept]
     if request.data:
-        table = read_points(model, request.data)
-        there = at_time(model, table, start)
-        if there is not None and there.any():
-            table = table.rows(there)
+        table = observed(model, read_points(model, request.data), start)
         obs = model.conditions.completed(table.obs, given, table.origin)
-        cloud = _as_cloud(model.encode(table.values), obs, start)
+        mass = verbs.point_weights(model, table)
+        cloud = Cloud(model.encode(table.values), mass / mass.sum(), obs, f"{start:g}", start)
     else:
         stored = model.cloud(start, held_out=True) or _normal_cloud(model, start, streams, given)
         cloud = model.source.conditioned(stored, streams, given)
     return [_chosen(cloud, request)]
-
-
-def _as_cloud(points: Array, obs: "pd.DataFrame", time: float) -> Cloud:
-    """Points with equal weights."""
-    return Cloud(points, np.full(len(points), 1 / len(points)), obs, f"{time:g}", time)
 
 
 def _normal_cloud(model: Model, start: float, streams: Streams, given: Condition) -> Cloud:

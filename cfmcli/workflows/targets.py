@@ -120,9 +120,7 @@ def _labelled(model: Model, vote: Vote, end: float) -> Labelled:
 def _observed(model: Model, vote: Vote, end: float) -> tuple[Table, Array]:
     """The points observed at the end, their values in flow coordinates, and their weights."""
     if vote.against:
-        given = points.read_points(model, vote.against)
-        there = points.at_time(model, given, end)
-        given = given.rows(there) if there is not None and there.any() else given
+        given = points.observed(model, points.read_points(model, vote.against), end)
         weights = verbs.point_weights(model, given)
         return given.with_values(model.encode(given.values)), weights
     cloud = model.cloud(end, held_out=True)

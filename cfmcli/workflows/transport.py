@@ -116,8 +116,7 @@ def _observed(model: Model, request: TransportRequest, time: float) -> Weighted 
             return None
         cloud = model.source.of_class(cloud, request.condition.label)
         return Weighted(np.asarray(cloud.points), cloud.weights)
-    table = points.read_points(model, request.against)
-    table = table.rows(_rows(model, table, time))
+    table = points.observed(model, points.read_points(model, request.against), time)
     return Weighted(model.encode(table.values), verbs.point_weights(model, table))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cfmcli import recipe
-from cfmcli.recipe import Recipe
+from cfmcli.recipe import Recipe, from_layers
 from tests.cli.harness import FIT, SAMPLE, Cfm, Stub
 
 # For each setting three texts as typed, and what each means.
@@ -77,6 +77,24 @@ def test_files_win_over_those_of_the_configuration(cfm: Cfm, stub: Stub, tmp_pat
     recipes = [asked[0] for asked in stub.asked]
     assert [found.inputs for found in recipes] == [("c.csv",), ("a.csv", "b.csv")]
     assert [found.patience for found in recipes] == [3, 4]
+
+
+def test_methods_that_are_compared_replace_the_parts_of_the_configuration(
+    cfm: Cfm, stub: Stub, tmp_path: Path
+) -> None:
+    """A stored recipe names its parts; methods that are typed bring their own instead."""
+    config, data = tmp_path / "recipe.toml", tmp_path / "days.csv"
+    config.write_text('method = "auto"\ncoupling = "exact"\ninterpolant = "bent:bend=1"\n')
+    data.write_text("")
+    asked = ("evaluate", str(data), "--config", str(config))
+    assert cfm(*asked, "--method", "auto,icfm,sf2m,icfm").code == 0
+    assert cfm(*asked, "--method", "auto,icfm", "--interpolant", "linear").code == 0
+    assert cfm(*asked).code == 0
+    found = [[one.triple()[:2] for one in asked[0]] for asked in stub.asked]
+    methods = [from_layers({"method": name}).triple()[:2] for name in ("auto", "icfm", "sf2m")]
+    assert found[0] == methods
+    assert found[1] == [("exact", "linear"), ("independent", "linear")]
+    assert found[2] == [("exact", "bent:bend=1")]
 
 
 def test_holdout_is_repeatable(cfm: Cfm, stub: Stub) -> None:

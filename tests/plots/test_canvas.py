@@ -109,6 +109,14 @@ def test_words_are_readable_and_inside(words: int) -> None:
     assert panel.y1 < names.get_window_extent().y0
 
 
+def test_names_are_drawn_as_they_are() -> None:
+    """No name of a gene or class is a formula, not even half of one."""
+    with style():
+        figure, (axes,) = canvas(COLUMN, 2)
+        axes.set_title("$x^{$ and $1$")
+    assert b"$x^{$ and $1$" in Picture("name", "title", "caption", figure).encoded(".svg")
+
+
 @pytest.mark.parametrize(("n", "most"), [(10, 4), (4, 10), (1, 1)])
 def test_some_are_chosen_evenly(n: int, most: int) -> None:
     """Distinct, ascending, both ends, no more than asked for."""

@@ -93,6 +93,18 @@ def test_a_spread_is_the_mean_over_observed_neighbours(desk: Path, tmp_path: Pat
     )
 
 
+def test_weights_count_in_a_spread(desk: Path, fit_run: Fit, tmp_path: Path) -> None:
+    """A point that stands for many counts as its copies do."""
+    frame = pd.read_csv(desk / "still.csv").assign(w=np.where(np.arange(120) % 4, 1.0, 5.0))
+    frame.to_csv(tmp_path / "w.csv", index=False)
+    data = tmp_path / "w.csv"
+    fit_run(tmp_path / "run", data, data, method="static-ot", weight_key="w")
+    tell(tmp_path / "run", data, tmp_path / "own.csv", Vote("arm", "", 5))
+    tell(tmp_path / "run", desk / "new.csv", tmp_path / "f.csv", Vote("arm", "", 5), spread=120)
+    expected = np.average(shares(tmp_path / "own.csv"), axis=0, weights=frame["w"])
+    np.testing.assert_allclose(shares(tmp_path / "f.csv"), np.tile(expected, (30, 1)))
+
+
 # What any flow must give
 
 
@@ -276,6 +288,41 @@ def test_classes_that_nobody_reaches_are_no_truth(desk: Path, tmp_path: Path) ->
     frame.to_csv(tmp_path / "s.csv", index=False)
     with pytest.raises(DataError, match="'left'; expected classes among down, up"):
         tell(desk / "split", tmp_path / "s.csv", tmp_path / "f.csv", truth="fate")
+
+
+def test_points_at_the_end_do_not_score_their_own_votes(
+    cells_run: Path, samples: Path, tmp_path: Path
+) -> None:
+    """With them or without them the scores are the same; of them alone there are none."""
+    cells = ad.read_h5ad(samples / "timecourse.h5ad")
+    cells.obs["fate"] = cells.obs["branch"].astype(str).replace("progenitor", None)
+    day = cells.obs["day"].to_numpy()
+    told = {}
+    for name, rows in {"all": day > 1, "early": day == 2.5, "late": day == 5}.items():
+        cells[rows].copy().write_h5ad(tmp_path / f"{name}.h5ad")
+    with pytest.warns(CfmWarning, match="460 points are at the end already"):
+        told["all"] = tell(
+            cells_run, tmp_path / "all.h5ad", tmp_path / "f.csv", Vote("branch"), truth="fate"
+        )
+    told["early"] = tell(
+        cells_run, tmp_path / "early.h5ad", tmp_path / "g.csv", Vote("branch"), truth="fate"
+    )
+    assert told["all"].figures["truth"] == told["early"].figures["truth"]
+    with (
+        pytest.warns(CfmWarning, match="460 points"),
+        pytest.raises(DataError, match="--truth fate holds nothing"),
+    ):
+        tell(cells_run, tmp_path / "late.h5ad", tmp_path / "h.csv", Vote("branch"), truth="fate")
+
+
+def test_voters_of_no_known_time_are_said(cells_run: Path, samples: Path, tmp_path: Path) -> None:
+    """Where none of the labelled points is of the end, all of them vote, and that is told."""
+    cells = ad.read_h5ad(samples / "timecourse.h5ad")
+    cells.obs["day"] = [f"d{day:g}" for day in cells.obs["day"]]
+    cells.write_h5ad(tmp_path / "named.h5ad")
+    vote = Vote("branch", str(tmp_path / "named.h5ad"))
+    with pytest.warns(CfmWarning, match="no point has the time 5 in 'day'; all 1500 points"):
+        tell(cells_run, tmp_path / "named.h5ad", tmp_path / "f.csv", vote, start="0")
 
 
 def test_times_that_the_run_does_not_know(cells_run: Path, samples: Path, tmp_path: Path) -> None:

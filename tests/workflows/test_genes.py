@@ -153,6 +153,29 @@ def test_reconstruction_is_checked_against_the_input(
     assert outcome.figures["median_reconstruction"] == pytest.approx(median)
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_weights_count_in_trends(stored: bool, fit_run: Fit, samples: Path, tmp_path: Path) -> None:
+    """Of stored points and of those of a file: the weighted mean, and whole points in groups."""
+    cells = pd.read_csv(samples / "day2.5.csv")
+    cells["w"] = np.where(cells["branch"] == "arm_b", 9.0, 1.0)
+    cells.to_csv(tmp_path / "w.csv", index=False)
+    data = tmp_path / "w.csv"
+    fit_run(tmp_path / "run", data, data, method="static-ot", weight_key="w")
+    found, outcome = trends(tmp_path / "run", tmp_path / "t.csv", "" if stored else data)
+    mean = found[found["gene"] == "ArmB1"]["mean"]
+    assert mean.to_numpy() == pytest.approx(np.average(cells["ArmB1"], weights=cells["w"]))
+    assert outcome.figures["groups"] == {"all": 400}
+
+
+def test_columns_that_are_no_fates_are_refused(still: Path, tmp_path: Path) -> None:
+    """An annotation that begins as fates do would be a class of its own."""
+    ids = [f"d2.5_{k}" for k in range(400)]
+    frame = pd.DataFrame({"id": ids, "p_mito": 0.5, "p_up": 0.25, "p_down": 0.75})
+    frame.to_csv(tmp_path / "f.csv", index=False)
+    with pytest.raises(DataError, match=r"p_mito, p_up, p_down of a point sum to 1\.5"):
+        trends(still, tmp_path / "t.csv", fates=str(tmp_path / "f.csv"))
+
+
 def test_what_cannot_be_meant_is_refused(
     still: Path, cells_run: Path, fit_run: Fit, samples: Path, tmp_path: Path
 ) -> None:

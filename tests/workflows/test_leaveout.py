@@ -1,5 +1,6 @@
 """Laws of `cfm evaluate DATA`: its scores are those of fits that hold a time out, and of clouds."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cfmcli.data.table import Array
-from cfmcli.errors import ConfigError, DataError, OutputExistsError
+from cfmcli.errors import CfmWarning, ConfigError, DataError, OutputExistsError
 from cfmcli.recipe import from_layers
 from cfmcli.requests import LeaveOutRequest, Outcome, Progress, Runtime
 from cfmcli.workflows import fit
@@ -164,6 +165,17 @@ def test_labels_are_scored_apart(scored: Outcome, data: Path) -> None:
     assert {line["label"] for line in lines} == {"", "a", "b"}
 
 
+def test_points_without_a_label_are_no_class(data: Path, tmp_path: Path) -> None:
+    """They count among all points, and nowhere else."""
+    frame = pd.read_csv(data)
+    frame.loc[frame["kind"] == "b", "kind"] = None
+    frame.to_csv(tmp_path / "some.csv", index=False)
+    found = do(tmp_path / "some.csv", methods=("static-ot",), by="kind")
+    assert {row["label"] for row in found.figures["scores"]} == {"", "a"}
+    whole = values(do(data, methods=("static-ot",)), method="previous")
+    assert values(found, method="previous") == pytest.approx(whole)
+
+
 def test_the_label_key_is_scored_apart(data: Path) -> None:
     """A conditional flow is scored by the column it is conditional on."""
     found = do(data, settings={"label_key": "kind", "holdout": ("1",)})
@@ -196,6 +208,15 @@ def test_auto_is_scored_from_both_sides(data: Path) -> None:
     )
     one, other = (values(o, kind="model")[2.0, "w1"] for o in (plain, both))
     assert one != other
+
+
+def test_a_bend_that_may_have_seen_the_time_is_said(data: Path) -> None:
+    """A stored recipe holds the bend and blur that all times chose; a bend alone is the user's."""
+    with pytest.warns(CfmWarning, match="it has seen those times: .* --method auto"):
+        do(data, settings={"interpolant": "bent:bend=1,sigma=0.1", "holdout": ("2",)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        do(data, settings={"interpolant": "bent:bend=1", "holdout": ("2",)})
 
 
 def test_times_that_are_held_out_are_those_left_out(data: Path) -> None:

@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from cfmcli.errors import ConfigError, DataError
+from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.requests import Integration, Outcome, Runtime, TransportRequest
+from cfmcli.stored import load
 from cfmcli.workflows.transport import transport
 from tests.conftest import Fit
 
@@ -122,6 +124,23 @@ def test_unknown_genes_get_a_guess(cells_run: Path, early: ad.AnnData, tmp_path:
     early.write_h5ad(tmp_path / "in.h5ad")
     with pytest.raises(DataError, match=r"no feature 'Stm1'\. Did you mean 'Stem1'\?"):
         move(cells_run, tmp_path / "in.h5ad", tmp_path / "o.h5ad", "Stm1=0")
+
+
+def test_genes_that_the_transform_drops_are_said(
+    fit_run: Fit, samples: Path, early: ad.AnnData, tmp_path: Path
+) -> None:
+    """Setting them hardly moves anything, which is no finding; those that are kept are not."""
+    early.write_h5ad(tmp_path / "in.h5ad")
+    data, run = samples / "timecourse.h5ad", tmp_path / "run"
+    fit_run(run, data, time_key="day", transform="normalize,log1p,hvg:n=3,pca:n=2", steps=5)
+    kept = np.flatnonzero(np.ptp(load(run).chain.inverse(np.eye(2)), axis=0))
+    names = early.var_names
+    (lost,) = [name for k, name in enumerate(names) if k not in kept][:1]
+    with pytest.warns(CfmWarning, match=f"drops {lost}, so the flow does not see"):
+        move(run, tmp_path / "in.h5ad", tmp_path / "o.h5ad", f"{lost}=0", f"{names[kept[0]]}=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        move(run, tmp_path / "in.h5ad", tmp_path / "p.h5ad", f"{names[kept[0]]}=0")
 
 
 def test_representations_have_no_genes(
