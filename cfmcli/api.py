@@ -189,7 +189,7 @@ class Model:
             return io.like(data, result)
         span, how = {"start": begin, "end": stop}, results.chosen(given)
         facts = results.facts("transport", "", Runtime(), **span, nfe=paths.nfe, **how)
-        holder = results.Holder(list(data.obsm), data.n_vars)
+        holder = results.Holder(list(data.obsm), list(map(str, data.var_names)))
         added = results.additions(self.core, table.basis, holder, moved, facts)
         return io.like(data, result, added)
 

@@ -3,7 +3,7 @@
 from cfmcli.io.anndata import names_in_uns, write_anndata
 from cfmcli.io.annotation import Annotation, annotate
 from cfmcli.io.checks import numbered
-from cfmcli.io.describe import describe
+from cfmcli.io.describe import describe, feature_names
 from cfmcli.io.formats import FORMATS, read_table, suffix, write_table
 from cfmcli.io.memory import from_object, is_anndata, is_named, like
 from cfmcli.io.merging import merge, taken
@@ -21,6 +21,7 @@ __all__ = [
     "blaming_disk",
     "claim",
     "describe",
+    "feature_names",
     "from_object",
     "is_anndata",
     "is_named",

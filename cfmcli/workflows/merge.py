@@ -26,7 +26,7 @@ def merge(request: MergeRequest, where: Runtime, listen: Listener) -> Outcome:
         DataError: if a part is missing, damaged, there twice, or of another run or request.
         OutputExistsError: the output exists.
     """
-    kinds = {"".join(Path(path).suffixes[-1:]) for path in (*request.parts, request.output)}
+    kinds = {io.suffix(path) for path in (*request.parts, request.output)}
     if len(kinds) > 1:
         raise ConfigError(
             f"Merging keeps the format, and these are {', '.join(sorted(kinds)) or 'without one'}: "

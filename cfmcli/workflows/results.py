@@ -220,12 +220,14 @@ def write_moved(
         io.write_anndata(path, moved.values, table.obs, model.features, added)
         return None
     held = io.describe(source)
-    holder = Holder(held["obsm"], held["shape"][1])
+    holder = Holder(held["obsm"], io.feature_names(source))
     added = additions(model, table.basis, holder, moved, facts)
     if len(table) == held["shape"][0]:
         io.annotate(source, path, added)
     else:
-        io.write_anndata(path, moved.values, table.obs, model.features, added)
+        order = holder.order(model.features)
+        names = tuple(model.features[k] for k in order)
+        io.write_anndata(path, moved.values[:, order], table.obs, names, added)
     return added
 
 
@@ -249,11 +251,20 @@ class Holder:
 
     Args:
         obsm: keys of its representations.
-        width: number of its features.
+        features: names of its features.
     """
 
     obsm: Collection[str]
-    width: int
+    features: Sequence[str]
+
+    def holds(self, names: Sequence[str]) -> bool:
+        """Whether its features are these, in whatever order."""
+        return set(self.features) == set(names)
+
+    def order(self, names: Sequence[str]) -> list[int]:
+        """Where each of its features stands among these names; as they are if they are others."""
+        place = {name: k for k, name in enumerate(names)}
+        return [place[name] for name in (self.features if self.holds(names) else names)]
 
 
 def additions(
@@ -282,12 +293,16 @@ def additions(
         f"velocity_{name}": moved.velocity,
         **moved.changes.obsm,
     }
-    if holder.width != len(model.features):
+    if not holder.holds(model.features):
         return io.Annotation(obsm=obsm, uns=uns)
     layers = {"cfm": moved.values, "velocity": moved.tangent, **moved.changes.layers}
-    varm = loadings(model, own=own)
-    more = explained(model) if own else {}
-    return io.Annotation(obsm=obsm, layers=layers, varm=varm, uns=uns | more)
+    more, order = explained(model) if own else {}, holder.order(model.features)
+    return io.Annotation(
+        obsm=obsm,
+        layers={name: values[:, order] for name, values in layers.items()},
+        varm={name: values[order] for name, values in loadings(model, own=own).items()},
+        uns=uns | more,
+    )
 
 
 def write_columns(path: str, table: Table, columns: Mapping[str, Array]) -> None:

@@ -188,6 +188,31 @@ def test_an_anndata_keeps_all_it_holds(verb: Any, tmp_path: Path, fit_run: Any) 
         merge(MergeRequest(parts, str(tmp_path / "no.h5ad"), str(one)), HERE, ignore)
 
 
+@pytest.mark.filterwarnings("ignore:.*other times")
+def test_genes_in_another_order_get_their_own_values(tmp_path: Path, fit_run: Any) -> None:
+    """Layers and loadings stand in the order of the file moved, not of the file fitted."""
+    data = ad.AnnData(np.random.default_rng(0).exponential(size=(60, 5)))
+    data.obs["day"] = pd.Categorical(["d0", "d1"] * 30)
+    data.write_h5ad(tmp_path / "cells.h5ad")
+    data[:, ::-1].copy().write_h5ad(tmp_path / "turned.h5ad")
+    fit_run(tmp_path / "run", tmp_path / "cells.h5ad", time_key="day", transform="pca:n=2")
+    found = {}
+    for name in ("cells", "turned"):
+        (folder := tmp_path / name).mkdir()
+        request = TransportRequest(str(tmp_path / "run"), str(tmp_path / f"{name}.h5ad"), "")
+        one, both = whole_and_merged(replace(request, integration=QUICK), folder, ".h5ad", 2)
+        assert content(both) == content(one)
+        assert list(ad.read_h5ad(folder / "part1.h5ad").var_names) == list(
+            ad.read_h5ad(one).var_names
+        )
+        found[name] = ad.read_h5ad(one)
+    cells, turned = found["cells"], found["turned"][:, data.var_names]
+    assert np.ptp(cells.layers["cfm"], axis=1).min() > 0
+    for key in ("cfm", "velocity"):
+        np.testing.assert_allclose(turned.layers[key], cells.layers[key], rtol=1e-9)
+    np.testing.assert_allclose(turned.varm["PCs"], cells.varm["PCs"])
+
+
 def test_merging_refuses_what_is_no_whole(toy_run: Path, samples: Path, tmp_path: Path) -> None:
     request = TransportRequest(str(toy_run), str(samples / "source.csv"), "", integration=QUICK)
 
@@ -218,6 +243,9 @@ def test_merging_refuses_what_is_no_whole(toy_run: Path, samples: Path, tmp_path
         put(one, two, str(samples / "target.csv"))
     with pytest.raises(ConfigError, match="same suffix"):
         merge(MergeRequest((one, two, three), str(tmp_path / "out.npy")), HERE, ignore)
+    packed = tuple(cut(f"{k}.csv.gz", f"{k}/3") for k in (1, 2, 3))
+    with pytest.raises(ConfigError, match=r"\.csv\.gz, \.tsv\.gz"):
+        merge(MergeRequest(packed, str(tmp_path / "out.tsv.gz")), HERE, ignore)
     lines = Path(two).read_text().splitlines(keepends=True)
     Path(two).write_text("".join(lines[:-1]))
     with pytest.raises(DataError, match=r"2.csv: has \d+ rows where \d+ were written"):
