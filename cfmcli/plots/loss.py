@@ -9,8 +9,6 @@ from cfmcli.plots.scene import Scene
 
 def draw(scene: Scene) -> Picture:
     """Training loss, and validation loss where there is one, against the step."""
-    from matplotlib.ticker import LogFormatter
-
     rows = list(csv.DictReader(io.StringIO(scene.losses)))
     figure, (axes,) = canvas(COLUMN, 2.4)
     losses = [float(row["loss"]) for row in rows]
@@ -23,7 +21,8 @@ def draw(scene: Scene) -> Picture:
     axes.set(xlabel="step", ylabel="regression loss")
     if min(losses) > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(LogFormatter())
-        axes.yaxis.set_minor_formatter(LogFormatter())
+        axes.yaxis.set_major_formatter("{x:.3g}")
+        short = max(losses) < 10 * min(losses)
+        axes.yaxis.set_minor_formatter("{x:.3g}" if short else "")
     said = "Mean of the regression loss over each block of steps. It need not reach zero."
     return Picture("loss", "Training loss", said, figure)

@@ -101,6 +101,9 @@ def test_the_loss_is_drawn(values: tuple[str, str], lines: int, toy: Scene) -> N
     assert drawn[1:] == ([[1.5, 1.2]] if lines == 2 else [])
     assert (axes.get_legend() is not None) == (lines == 2)
     assert (axes.get_xlabel(), axes.get_yscale()) == ("step", "log")
+    told = [t.get_text() for t in axes.get_yticklabels(which="both") if t.get_text()]
+    assert len(told) == len(set(told)) > 1
+    assert all(float(text) > 0 for text in told)
 
 
 def test_clouds_are_drawn_in_data_units(toy: Scene) -> None:
