@@ -13,6 +13,7 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.dynamics.mass import changes
 from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
@@ -183,10 +184,12 @@ class Model:
         paths = moves.paths(self.core.flow, x, (begin, stop), guide)
         velocity = self.core.flow.velocity(x, begin, forward=stop >= begin, guide=guide)
         places = x, paths.points[-1], velocity
-        moved = results.Moved.of(self.core, places, slice(None))
+        grown = changes(self.core.flow, x, (begin, stop), paths, guide)
+        moved = results.Moved.of(self.core, places, slice(None), grown)
         result = table.with_values(moved.values)
         if not io.is_anndata(data):
-            return io.like(data, result)
+            found = io.like(data, result)
+            return moved.columns(found) if io.is_named(data) else found
         span, how = {"start": begin, "end": stop}, results.chosen(given)
         facts = results.facts("transport", "", Runtime(), **span, nfe=paths.nfe, **how)
         holder = results.Holder(list(data.obsm), list(map(str, data.var_names)))

@@ -58,6 +58,7 @@ CATALOG: dict[str, dict[str, Entry]] = {
             paired="Paired",
         ),
         **_in("flows.coupling.relaxed", unbalanced="Unbalanced", partial="Partial"),
+        **_in("flows.coupling.wfr", wfr="FisherRao"),
         **_in("flows.coupling.matching", stable="Stable", heuristic="Heuristic"),
         **_in("flows.coupling.bijection", bsp="BinaryPartition"),
         **_in("flows.coupling.semidiscrete", semidiscrete="SemiDiscrete"),
@@ -83,6 +84,7 @@ CATALOG: dict[str, dict[str, Entry]] = {
             onesided_sbdm="OneSidedDiffusion",
             mirror="Mirror",
         ),
+        **_in("flows.path.growing", wfr="TravellingDirac"),
         **_in("flows.path.learned", learned="Learned", learned_bridge="LearnedBridge"),
     },
     "objectives": {
@@ -92,6 +94,7 @@ CATALOG: dict[str, dict[str, Entry]] = {
         "v+score": Entry("cfmcli.flows.objective.latent_objectives:MeanVelocityScore"),
         "v+denoiser": Entry("cfmcli.flows.objective.latent_objectives:MeanVelocityDenoiser"),
         **_in("flows.objective.latent_objectives", denoiser="Denoiser"),
+        "velocity+growth": Entry("cfmcli.flows.objective.growth:VelocityGrowth"),
         **_in("flows.objective.objectives", static="Static"),
         "sf2m": Entry(
             "cfmcli.flows.objective.latent_objectives:VelocityScore",

@@ -73,6 +73,7 @@ def pack_clouds(clouds: Sequence[Cloud]) -> tuple[dict[str, Any], list[dict[str,
         arrays[f"cloud.{k}.points"] = np.asarray(cloud.points, dtype=np.float32)
         arrays[f"cloud.{k}.weights"] = cloud.weights
         facts |= {"label": cloud.label, "time": cloud.time, "held_out": cloud.held_out}
+        facts["mass"] = cloud.mass
         stored.append(facts)
     return arrays, stored
 
@@ -87,6 +88,7 @@ def unpack_clouds(arrays: Arrays, stored: Sequence[Mapping[str, Any]]) -> tuple[
             facts["label"],
             facts["time"],
             facts["held_out"],
+            facts["mass"],
         )
         for k, facts in enumerate(stored)
     )

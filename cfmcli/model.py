@@ -150,6 +150,22 @@ class Model:
         first, second = (None, self.kept[0]) if self.gaussian_source else self.kept[:2]
         return Source(first, second, self.conditions, self.timeline.times[0], self.dim)
 
+    def source_at(self, time: float, given: Condition = OWN) -> Source:
+        """The source as it is drawn from for points at a clock time: by what they have become.
+
+        Args:
+            time: clock time.
+            given: what is chosen of the points' condition.
+        """
+        source = self.source
+        if source.cloud is None or not self.flow.grows:
+            return source
+        known = source.conditioned(source.cloud, Streams(self.recipe.seed), given)
+        x, guide = np.asarray(known.points, dtype=np.float64), self.guide(known.obs, given)
+        paths = self.learnt.paths(x, (source.time, time), as_solver("dopri5"), guide)
+        mass = paths.masses(-1, known.weights)
+        return replace(source, cloud=replace(source.cloud, weights=mass / mass.sum()))
+
     def guide(
         self, obs: "pd.DataFrame", given: Condition = OWN, origin: str = "the points"
     ) -> Guide | None:
@@ -215,11 +231,13 @@ class Model:
         """
         if n < 1:
             raise ConfigError(f"Cannot draw {n} samples: expected at least 1.")
-        cloud = self.source.draw(n, Streams(seed), given)
-        times = cloud.time, self.timeline.times[-1] if time is None else time
+        when = self.timeline.times[-1] if time is None else time
+        cloud = self.source_at(when, given).draw(n, Streams(seed), given)
+        times = cloud.time, when
         guide = self.guide(cloud.obs, given)
         how = motion(solver, sde, Streams(seed))
-        return self._carried(cloud.points, times, how, guide)
+        paths = how.paths(self.flow, cloud.points, times, guide)
+        return self.chain.inverse(paths.points[-1])
 
     def transport(
         self,
@@ -238,13 +256,8 @@ class Model:
             self.timeline.times[-1] if end is None else end,
         )
         how = motion(solver, sde, Streams(seed))
-        return self._carried(self.encode(points), times, how, guide)
-
-    def _carried(
-        self, x: Array, times: tuple[float, float], how: Motion, guide: Guide | None
-    ) -> Array:
-        """Points in flow coordinates at the second time, in data units."""
-        return self.chain.inverse(how.paths(self.flow, x, times, guide).points[-1])
+        paths = how.paths(self.flow, self.encode(points), times, guide)
+        return self.chain.inverse(paths.points[-1])
 
     def interpolate(
         self,
@@ -289,7 +302,12 @@ class Model:
         place = {t: forward.points[k + 1] for k, t in enumerate(after)}
         place |= {t: backward.points[k + 1] for k, t in enumerate(before)}
         points = np.stack([place[t] for t in times])
-        return Paths(points, forward.energy + backward.energy, forward.nfe + backward.nfe)
+        energy, nfe = forward.energy + backward.energy, forward.nfe + backward.nfe
+        if forward.log_mass is None or backward.log_mass is None:
+            return Paths(points, energy, nfe)
+        grown = {t: forward.log_mass[k + 1] for k, t in enumerate(after)}
+        grown |= {t: backward.log_mass[k + 1] for k, t in enumerate(before)}
+        return Paths(points, energy, nfe, np.stack([grown[t] for t in times]))
 
     def log_prob(
         self,
@@ -336,11 +354,37 @@ class Model:
         groups = known.densities(scoring.base, told, streams)
         found = estimates(flow, x, span, how, groups, self.guide(told), streams)
         stochastic = how[0].paths > 1 or how[2].divergence.stochastic(self.dim)
-        values, bound = (v + self.chain.log_abs_det(points) for v in (found.values, found.bound))
+        jacobian = self.chain.log_abs_det(points)
+        if flow.grows:
+            jacobian = jacobian + self._grown(x, span, told, how[2].solver)
+        values, bound = (v + jacobian for v in (found.values, found.bound))
         told_of = Grouped(groups, slice(0, len(x))).name
         whole = replace(found, values=values, bound=bound)
         paths = how[0].paths
         return LogProb(whole, stochastic, told_of, self.chain.coordinates, paths)
+
+    def _grown(
+        self, x: Array, times: tuple[float, float], obs: "pd.DataFrame", solver: Solver
+    ) -> Array:
+        """What growth adds to log densities, shape (n,): that of the points less that of all.
+
+        d log p/ds = -div b + g - E g of the normalised population, so along the paths of points
+        from the second time to the first: their own log growth, less that of the total mass.
+
+        Args:
+            x: points at the first time, shape (n, D).
+            times: clock times, where the density is asked for and where it is known.
+            obs: conditions of the points, where the flow is conditional.
+            solver: integrator.
+        """
+        own = self.learnt.paths(x, times, solver, self.guide(obs)).log_mass
+        known = self.cloud(times[1])
+        assert own is not None
+        assert known is not None
+        known = self.source.conditioned(known, Streams(self.recipe.seed))
+        start = np.asarray(known.points, dtype=np.float64)
+        whole = self.learnt.paths(start, times[::-1], solver, self.guide(known.obs))
+        return -own[-1] - float(np.log(whole.masses(-1, known.weights).sum()))
 
     def on(self, device: torch.device) -> "Model":
         """The same model with its field on a device."""

@@ -140,6 +140,14 @@ METHODS: dict[str, Preset] = {
         "Chizat et al. (2018), arXiv 1607.05816; Tong et al. (2024), arXiv 2302.00482",
         "outliers, or populations whose composition changes between snapshots",
     ),
+    "wfrfm": Preset(
+        "wfr",
+        "wfr",
+        "velocity+growth",
+        "Wasserstein-Fisher-Rao flow matching: mass travels, and grows or shrinks on the way.",
+        "Chizat et al. (2018), arXiv 1508.05216; Liero, Mielke & Savaré (2018), arXiv 1508.07941",
+        "cells that divide and die: growth rates, and populations that change size",
+    ),
     "rf": Preset(
         "paired",
         "linear",

@@ -42,6 +42,19 @@ class Recipe:
         "data", "columns of numbers that the flow is conditional on: dose,age", ()
     )
     weight_key: str = _setting("data", "column of positive sample weights", "")
+    growth_key: str = _setting(
+        "data", "column of prior growth, for the source of each coupling", ""
+    )
+    growth_kind: str = _setting(
+        "data",
+        "what it holds: rate (log per unit of the clock) or score (relative offspring)",
+        "rate",
+    )
+    mass: str = _setting(
+        "data",
+        "total mass of the snapshots where it grows: counts, equal, or numbers 1,2.5,4",
+        "counts",
+    )
     id_key: str = _setting("data", "column of point ids", "")
     features: str = _setting("data", "features to use, as globs: a,b,pc*", "")
     drop: str = _setting("data", "columns to leave out of the features, as globs", "")
@@ -95,6 +108,11 @@ class Recipe:
                 raise ConfigError(f"{option(item.name)} {value}: expected at least {low}.")
         _one_of("source", self.source, ("data", "gaussian"))
         _one_of("scope", self.scope, ("auto", "dataset", "minibatch"))
+        _one_of("growth_kind", self.growth_kind, ("rate", "score"))
+        if self.growth_kind != "rate" and not self.growth_key:
+            raise ConfigError(
+                f"--growth-kind {self.growth_kind} says what --growth-key holds: name the column."
+            )
         _one_of("precision", self.precision, ("f32", "bf16"))
         _below_one("ema", self.ema)
         _below_one("validation", self.validation)

@@ -26,6 +26,7 @@ SEED = 2024
 CELLS_PER_DAY = {0.0: 300, 1.0: 340, 2.5: 400, 5.0: 460}
 PROGRAMMES = {"Stem": 8, "Early": 5, "ArmA": 7, "ArmB": 6, "House": 4}
 TARGET_SUM = 500.0
+FOUNDERS, DAYS = 400, (0.0, 1.0, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,82 @@ class Simulation:
         return frame.assign(branch=self.cells["branch"][here])
 
 
+@dataclass(frozen=True)
+class Expansion:
+    """Two lineages in the plane, of which one divides: a branching diffusion in days.
+
+    dx = pace (1 - x) dt + noise dW₁
+    dy = stiffness y (1 - y²) dt + noise dW₂
+    A cell divides at the rate birth σ(steepness y), with σ the logistic function, and dies at the
+    rate death.
+    """
+
+    pace: float = 0.4
+    stiffness: float = 1.0
+    noise: float = 0.15
+    birth: float = 0.8
+    steepness: float = 4.0
+    death: float = 0.15
+    upper: float = 0.4
+    step: float = 0.01
+
+    def start(self, cells: int, rng: np.random.Generator) -> Array:
+        """Cells at day 0, shape (cells, 2): a share `upper` of them near y = 1, others near -1."""
+        lineage = np.where(np.arange(cells) < self.upper * cells, 1.0, -1.0)
+        return np.column_stack([np.zeros(cells), lineage]) + 0.25 * rng.standard_normal((cells, 2))
+
+    def drift(self, state: Array) -> Array:
+        """Deterministic part of the motion."""
+        x, y = state.T
+        return np.column_stack([self.pace * (1 - x), self.stiffness * y * (1 - y**2)])
+
+    def growth(self, state: Array) -> Array:
+        """Births less deaths, per day, shape (cells,)."""
+        return self.birth / (1 + np.exp(-self.steepness * state[:, 1])) - self.death
+
+    def evolve(self, state: Array, days: float, rng: np.random.Generator) -> Array:
+        """The survivors and daughters of cells some days later, shape (cells then, 2)."""
+        for _ in range(round(days / self.step)):
+            noise = self.noise * np.sqrt(self.step) * rng.standard_normal(state.shape)
+            state = state + self.step * self.drift(state) + noise
+            births = rng.random(len(state)) < self.step * (self.growth(state) + self.death)
+            alive = rng.random(len(state)) >= self.step * self.death
+            state = np.concatenate([state[alive], state[births]])
+        return state
+
+    def paths(self, state: Array, times: npt.ArrayLike) -> tuple[Array, Array]:
+        """Where cells go without noise, and the log of what each becomes on average.
+
+        Args:
+            state: cells at the first time, shape (n, 2).
+            times: increasing days, shape (T,).
+
+        Returns:
+            Positions, shape (T, n, 2), and log masses, shape (T, n).
+        """
+        places, logs = [state], [np.zeros(len(state))]
+        for elapsed in np.diff(np.asarray(times, np.float64)):
+            here, log = places[-1], logs[-1]
+            steps = round(elapsed / self.step)
+            for _ in range(steps):
+                log = log + elapsed / steps * self.growth(here)
+                here = here + elapsed / steps * self.drift(here)
+            places.append(here)
+            logs.append(log)
+        return np.stack(places), np.stack(logs)
+
+    def to_frame(self, seed: int = SEED) -> pd.DataFrame:
+        """Every day's cells, grown from founders of their own, with their true growth rate."""
+        rng = _generator(seed, "expansion")
+        frames = []
+        for day in DAYS:
+            state = self.evolve(self.start(FOUNDERS, rng), day, rng)
+            names = pd.Index([f"e{day:g}_{i + 1:04d}" for i in range(len(state))], name="cell")
+            columns = {"day": day, "x": state[:, 0], "y": state[:, 1]}
+            frames.append(pd.DataFrame(columns | {"true_growth": self.growth(state)}, index=names))
+        return pd.concat(frames).round(4)
+
+
 def simulate(seed: int = SEED) -> Simulation:
     """Run the experiment: at each day other cells are grown from day 0 and measured."""
     development = Development()
@@ -224,6 +301,7 @@ def write(folder: Path, seed: int = SEED) -> None:
     simulation.to_anndata().write_h5ad(folder / "timecourse.h5ad", compression="gzip")
     for day in CELLS_PER_DAY:
         simulation.to_frame(day).to_csv(folder / f"day{day:g}.csv", lineterminator="\n")
+    Expansion().to_frame(seed).to_csv(folder / "growing.csv", lineterminator="\n")
     rng = _generator(seed, "clouds")
     for name, cloud in {"source": moons(500, rng), "target": eight_gaussians(512, rng)}.items():
         frame = pd.DataFrame(cloud.round(4), columns=["x", "y"])

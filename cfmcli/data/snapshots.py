@@ -28,6 +28,7 @@ class Cloud:
         label: what the data call the time.
         time: clock time tau.
         held_out: kept out of training.
+        mass: total mass of the population, above 0, in a unit that all clouds share.
     """
 
     points: "Matrix"
@@ -36,18 +37,20 @@ class Cloud:
     label: str
     time: float
     held_out: bool = False
+    mass: float = 1.0
 
     def __len__(self) -> int:
         return int(self.points.shape[0])
 
     def rows(self, index: npt.NDArray[Any] | slice) -> "Cloud":
-        """The points of an integer or boolean index, or of a slice, weights renormalised."""
+        """The points of an integer or boolean index, or of a slice, with their share of mass."""
         weights = self.weights[index]
         return replace(
             self,
             points=self.points[index],
             weights=weights / weights.sum(),
             obs=self.obs.iloc[index],
+            mass=self.mass * float(weights.sum()),
         )
 
 

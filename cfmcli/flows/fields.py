@@ -22,8 +22,11 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-LENGTHS = {"velocity": 1, "mean_velocity": 1, "denoiser": 0, "score": -1}
+LENGTHS = {"velocity": 1, "mean_velocity": 1, "denoiser": 0, "score": -1, "growth": 0}
 """The power of length in which each head is measured."""
+
+SCALARS = ("growth",)
+"""The heads whose output is one number; that of the others is a vector of the D dimensions."""
 
 
 class Head(nn.Module):
@@ -186,7 +189,8 @@ class MLP:
 
     def _head(self, name: str, shape: Shape, generator: torch.Generator) -> Head:
         """One perceptron."""
-        sizes = [1 + shape.dim + shape.conditions, *[self.width] * self.depth, shape.dim]
+        outputs = 1 if name in SCALARS else shape.dim
+        sizes = [1 + shape.dim + shape.conditions, *[self.width] * self.depth, outputs]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
             layers += [_linear(fan_in, fan_out, generator), _ACTIVATIONS[self.activation]()]

@@ -18,7 +18,7 @@ def triple(recipe: Recipe) -> Triple:
         ConfigError: for an unknown spec or a combination that cannot work, saying what to use.
     """
     built = Triple.of(*recipe.triple())
-    for refuse in (_wrong_source, _no_latent, _wrong_scope, _wrong_pairs, _not_static):
+    for refuse in (_wrong_source, _no_latent, _wrong_scope, _wrong_pairs, _not_static, _growth):
         reason = refuse(recipe, built)
         if reason:
             raise ConfigError(reason)
@@ -133,6 +133,24 @@ def _not_static(recipe: Recipe, built: Triple) -> str:
             f"The objective {objective} moves the points of whole clouds with their pairs: leave "
             "--from-run, --scope and --ot-batch out."
         )
+    return ""
+
+
+def _growth(recipe: Recipe, built: Triple) -> str:
+    """Why masses cannot grow or growth cannot be known, if so."""
+    _, interpolant, objective = recipe.triple()
+    grows = built.interpolant.needs_masses
+    if grows != built.objective.has_growth:
+        return (
+            f"The path {interpolant} and the objective {objective}: only the path wfr grows and "
+            "only the objective velocity+growth learns how: use --method wfrfm for both."
+        )
+    if grows and (recipe.source == "gaussian" or recipe.from_run):
+        return "Mass grows between observed clouds: leave --source and --from-run out."
+    if recipe.mass != "counts" and not grows:
+        return f"--mass {recipe.mass} is for populations that grow: add --method wfrfm."
+    if recipe.growth_key and (recipe.source == "gaussian" or recipe.from_run):
+        return "--growth-key is about observed points: leave --source and --from-run out."
     return ""
 
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cfmcli import catalog
 from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
@@ -37,7 +36,7 @@ from cfmcli.flows.path.curves import Bent
 from cfmcli.flows.path.interpolants import Interpolant, Linear
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
-from cfmcli.workflows import runtime
+from cfmcli.workflows import growth, runtime
 from cfmcli.workflows.sides import Codes, PlanNote, Side, independent_cost
 
 POOL = 10_000
@@ -96,7 +95,7 @@ class Binder:
 
         Args:
             snapshots: clouds in flow coordinates.
-            path: what the pairs are joined by, which may need tangents at their ends.
+            path: what the pairs are joined by, which may need tangents at their ends, or masses.
 
         Raises:
             ConfigError: if tangents are needed and the pairs are not planned over whole clouds.
@@ -106,6 +105,12 @@ class Binder:
         sides: list[Side | None] = [self.side(cloud) for cloud in kept]
         if snapshots.gaussian_source:
             sides = [None, *sides]
+        elif path.needs_masses or self.recipe.growth_key:
+            grows = path.needs_masses
+            gaps = zip(sides, pairwise(kept), strict=False)
+            sides = [growth.expecting(self.recipe, s, ends, grows) for s, ends in gaps if s]
+            last = kept[-1]
+            sides.append(replace(self.side(last), masses=last.mass * last.weights))
         pairs: list[PairSource] = []
         notes: list[PlanNote] = []
         for k, (source, target) in enumerate(pairwise(sides)):
@@ -117,7 +122,7 @@ class Binder:
                 PlanNote(
                     (labels[k], labels[k + 1]),
                     bound.scope,
-                    catalog.name_of("couplings", bound.coupling),
+                    growth.spoken(bound.coupling),
                     bound.cost,
                     independent_cost(source, target),
                     time.perf_counter() - start,
@@ -126,7 +131,7 @@ class Binder:
             )
             _say_what_is_left_out(notes[-1])
         dim = int(kept[0].points.shape[1])
-        layout = Layout(dim, self.conditions.width, path.needs_tangents)
+        layout = Layout(dim, self.conditions.width, path.needs_tangents, path.needs_masses)
         if isinstance(path, Bent):
             pairs = bent(pairs, snapshots.means, np.array(snapshots.timeline.times))
         elif path.needs_tangents:
@@ -209,6 +214,10 @@ class Binder:
             target = Side(moved, source.weights, source.condition)
         x0, x1, ruler = source.rows, target.rows, self._ruler(target)
         whole = whole_cloud(self.recipe, self.coupling, len(x0), len(x1))
+        if source.masses is not None:
+            size = 0 if whole else self.recipe.ot_batch or self.recipe.batch_size
+            found = growth.paired(source, target, whole or self.coupling, size, ruler, rng)
+            return Bound(found[0], "dataset" if whole else "minibatch", *found[1:])
         if whole is None:
             ends = CloudSource(x0, source.weights), CloudSource(x1, target.weights)
             size = self.recipe.ot_batch or self.recipe.batch_size

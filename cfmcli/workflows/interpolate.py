@@ -1,11 +1,14 @@
 """Interpolate: states and trajectories at chosen times, to a file."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from cfmcli.catalog import did_you_mean, preset
 from cfmcli.data.snapshots import Cloud
+from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics.flow import CHUNK
+from cfmcli.flows.dynamics.flow import CHUNK, Paths
 from cfmcli.flows.dynamics.motion import Motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
@@ -49,6 +52,8 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     written = [frame for _, frame in frames]
     results.write_frames(request.output, model, written, "trajectory", said)
     figures |= {"rows": sum(len(part) for part, _ in frames), "nfe": nfe}
+    if model.flow.grows and not request.shard:
+        figures |= _masses(model, written)
     shards.sign(request, where, [part for part, _ in frames], figures)
     return Outcome({"trajectories": request.output}, figures)
 
@@ -95,8 +100,9 @@ def _carried(
     moving = motion.after(part.blocks(CHUNK))
     paths = model.trajectories(x, times, cloud.time, moving, guide)
     frames = []
-    for time, place in zip(times, paths.points, strict=True):
-        obs = verbs.apart(cloud.obs.assign(trajectory=cloud.obs.index))
+    for k, (time, place) in enumerate(zip(times, paths.points, strict=True)):
+        told = cloud.obs.assign(trajectory=cloud.obs.index, **_weight(cloud, paths, k))
+        obs = verbs.apart(told)
         names = results.unique_names(obs.index, np.full(len(obs), time))
         velocity = model.flow.velocity(place, time, guide=guide)
         obs = obs.set_axis(names, axis=0)
@@ -132,4 +138,26 @@ def _shared(before: Cloud, after: Cloud, time: float, streams: Streams) -> list[
     whole = min(len(side) / part for side, part in both)
     rng = streams.numpy("population")
     chosen = [rng.permutation(len(side))[: round(whole * part)] for side, part in both]
-    return [side.rows(np.sort(rows)) for (side, _), rows in zip(both, chosen, strict=True)]
+    return [
+        replace(side.rows(np.sort(rows)), mass=part * side.mass)
+        for (side, part), rows in zip(both, chosen, strict=True)
+    ]
+
+
+def _weight(cloud: Cloud, paths: Paths, k: int) -> dict[str, Array]:
+    """The mass of each point at the k-th time, as a column, where mass is not constant."""
+    if paths.log_mass is None:
+        return {}
+    name = "cfm_weight" if "weight" in cloud.obs.columns else "weight"
+    return {name: paths.masses(k, cloud.mass * cloud.weights)}
+
+
+def _masses(model: Model, frames: list[results.Frame]) -> dict[str, dict[str, float]]:
+    """The total mass at each time, in units of the first snapshot's, and what was observed."""
+    name = "cfm_weight" if "cfm_weight" in frames[0].obs.columns else "weight"
+    found: dict[str, float] = {}
+    for frame in frames:
+        time = f"{frame.time:g}"
+        found[time] = found.get(time, 0.0) + float(frame.obs[name].sum())
+    observed = {f"{cloud.time:g}": cloud.mass for cloud in model.clouds}
+    return {"mass": found, "observed_mass": {t: m for t, m in observed.items() if t in found}}

@@ -1,7 +1,7 @@
 """Judge: the scores of a run, whatever it is scored against."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import Any
 
@@ -9,16 +9,17 @@ import numpy as np
 
 from cfmcli import metrics
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
 from cfmcli.flows.dynamics.flow import Paths
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, as_solver
+from cfmcli.workflows import growth
 from cfmcli.workflows.measures import DISTANCES, measures
 from cfmcli.workflows.score import subsample
 
 EULER = {f"w2_nfe_{steps}": steps for steps in (1, 2, 4, 8, 100)}
 PATHS = ("npe", "path_energy", "straightness", "curvature", "nfe", *EULER)
+MASSES = ("relative_mass", "observed_relative_mass", "mass_error")
 FRAMES = 32
 SPLITS = 3
 NONE = float("nan")
@@ -69,7 +70,8 @@ class Judge:
     def count(self, observed: Sequence[Cloud]) -> int:
         """How many scores there will be."""
         gaps = sum(cloud.time in self.model.timeline.times for cloud in observed)
-        return len(DISTANCES) * len(observed) + len(PATHS) * gaps
+        each = len(DISTANCES) + (len(MASSES) if self.model.flow.grows else 0)
+        return each * len(observed) + len(PATHS) * gaps
 
     def scores(self, observed: Sequence[Cloud]) -> Iterator[Score]:
         """Distances from each observed cloud, and the paths of the gap that ends there.
@@ -79,12 +81,14 @@ class Judge:
         """
         source = self.start(0)
         times = (source.time, *(cloud.time for cloud in observed))
-        moved = self.carried(source, times, self.solver).points[1:]
-        for cloud, x in zip(observed, moved, strict=True):
+        moved = self.carried(source, times, self.solver)
+        for k, (cloud, x) in enumerate(zip(observed, moved.points[1:], strict=True), 1):
             floors = {}
-            for score in self._distances(source, cloud, x):
+            mass = moved.masses(k, source.weights)
+            for score in self._distances(replace(source, points=x, weights=mass), cloud):
                 floors[score.metric] = score.floor
                 yield score
+            yield from self._masses(source, cloud, float(mass.sum()))
             if cloud.time in self.model.timeline.times:
                 yield from self._paths(cloud, floors["w2"])
 
@@ -108,16 +112,24 @@ class Judge:
         x, guide = np.asarray(cloud.points, dtype=np.float64), self.model.guide(cloud.obs)
         return self.model.flow.paths(x, times, solver, guide)
 
-    def _distances(self, source: Cloud, cloud: Cloud, x: Array) -> Iterator[Score]:
-        """Every distance from an observed cloud, beside its floor."""
+    def _masses(self, source: Cloud, cloud: Cloud, ratio: float) -> Iterator[Score]:
+        """What the mass has become, where it is not constant, and by what share that is wrong."""
+        if self.model.flow.grows:
+            ends = (source.time, cloud.time)
+            told = growth.totals(self.model, ends, ratio)
+            for name in MASSES:
+                yield Score(*ends, name, told.get(name, NONE))
+
+    def _distances(self, moved: Cloud, cloud: Cloud) -> Iterator[Score]:
+        """Every distance of points carried to the time of an observed cloud, beside its floor."""
         sample = self.sample(cloud)
         known = measures(sample, self.streams)
         for name in DISTANCES:
             value = floor = NONE
             if name in known:
-                value = known[name](x, sample.points, source.weights, sample.weights)
+                value = known[name](moved.points, sample.points, moved.weights, sample.weights)
                 floor = self._floor(known[name], cloud)
-            yield Score(source.time, cloud.time, name, value, floor)
+            yield Score(self.model.timeline.times[0], cloud.time, name, value, floor)
 
     def _floor(self, measure: metrics.Distance, cloud: Cloud) -> float:
         """What a distance comes to between two samples of an observed cloud."""
@@ -132,8 +144,9 @@ class Judge:
         for name, value in self._figures(start, sample).items():
             yield Score(*ends, name, value)
         for name, steps in EULER.items():
-            x = self.carried(start, ends, as_solver(f"euler:steps={steps}")).points[-1]
-            value = metrics.w2(x, sample.points, start.weights, sample.weights)
+            few = self.carried(start, ends, as_solver(f"euler:steps={steps}"))
+            mass = few.masses(-1, start.weights)
+            value = metrics.w2(few.points[-1], sample.points, mass, sample.weights)
             yield Score(*ends, name, value, floor)
 
     def _figures(self, start: Cloud, end: Cloud) -> dict[str, float]:

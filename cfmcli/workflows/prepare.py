@@ -20,6 +20,7 @@ from cfmcli.errors import ConfigError, DataError
 from cfmcli.io import Selection, require
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import runtime
+from cfmcli.workflows.growth import massive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,11 +54,11 @@ class Prepared:
 
 def selection(recipe: Recipe) -> Selection:
     """What the recipe reads from a file."""
-    keys = (recipe.time_key, recipe.label_key, recipe.weight_key, *recipe.covariates)
+    keys = (recipe.time_key, recipe.label_key, recipe.weight_key, recipe.growth_key)
     return Selection(
         features=recipe.features,
         drop=recipe.drop,
-        annotations=tuple(key for key in keys if key),
+        annotations=tuple(key for key in (*keys, *recipe.covariates) if key),
         id_key=recipe.id_key,
         layer=recipe.layer,
         use_rep=recipe.use_rep,
@@ -126,6 +127,7 @@ def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeM
     split = _by_key if recipe.time_key else _by_file
     clouds, times = split(recipe, aligned)
     held = _held_out(recipe, clouds)
+    clouds = massive(recipe.mass, clouds)
     marked = tuple(replace(cloud, held_out=cloud.label in held) for cloud in clouds)
     return Snapshots(marked, recipe.source == "gaussian"), times
 
@@ -302,7 +304,8 @@ def _joined(tables: Sequence[Table]) -> Table:
 
 def _cloud(table: Table, mass: Array, name: str, time: float) -> Cloud:
     """A table as the cloud of one time."""
-    return Cloud(table.values, mass / mass.sum(), table.obs, name, time)
+    total = float(mass.sum())
+    return Cloud(table.values, mass / total, table.obs, name, time, mass=total)
 
 
 def _held_out(recipe: Recipe, clouds: Sequence[Cloud]) -> set[str]:

@@ -167,6 +167,7 @@ class Moved:
         values: the end in data units, shape (n, d).
         tangent: the velocity in data units, shape (n, d).
         changes: what a change of their features did to where they end.
+        growth: columns of growth by name, shape (n,) each; none where mass is constant.
     """
 
     start: Array
@@ -175,20 +176,34 @@ class Moved:
     values: Array
     tangent: Array
     changes: io.Annotation = member(default_factory=io.Annotation)
+    growth: Mapping[str, Array] = member(default_factory=dict)
+
+    def columns(self, obs: "pd.DataFrame") -> "pd.DataFrame":
+        """Annotations with the growth of the points, under other names where these are taken."""
+        taken = {k: f"cfm_{k}" if k in obs.columns else k for k in self.growth}
+        return obs.assign(**{taken[k]: value for k, value in self.growth.items()})
 
     @classmethod
-    def of(cls, model: Model, places: tuple[Array, Array, Array], kept: slice) -> "Moved":
+    def of(
+        cls,
+        model: Model,
+        places: tuple[Array, Array, Array],
+        kept: slice,
+        growth: Mapping[str, Array] | None = None,
+    ) -> "Moved":
         """From start, end and velocity in flow coordinates; some of the rows.
 
         Args:
             model: whose coordinates they are in.
             places: start, end and velocity, shape (n, D) each.
             kept: the rows that are written.
+            growth: columns of growth by name, if there are any.
         """
         start, end, velocity = (place[kept] for place in places)
         values = model.chain.inverse(places[1])[kept]
         tangent = model.chain.inverse_tangent(places[0], places[2])[kept]
-        return cls(start, end, velocity, values, tangent)
+        grown = {name: column[kept] for name, column in (growth or {}).items()}
+        return cls(start, end, velocity, values, tangent, growth=grown)
 
 
 def write_moved(
@@ -208,10 +223,15 @@ def write_moved(
         What was added to an AnnData; of some of its points it holds those alone.
     """
     if not is_anndata(path):
-        io.write_table(path, _beside(table.with_values(moved.values), moved.changes.layers))
+        obs = moved.columns(table.obs)
+        more = [name for name in obs.columns if name not in table.obs.columns and table.columns]
+        columns = (*table.columns, *more)
+        told = replace(table, values=moved.values, obs=obs, columns=columns)
+        io.write_table(path, _beside(told, moved.changes.layers))
         return None
     if not is_anndata(source):
         added = io.Annotation(
+            obs=_marked(moved),
             obsm={"X_cfm": moved.end, **moved.changes.obsm},
             layers={"velocity": moved.tangent, **moved.changes.layers},
             varm=loadings(model),
@@ -280,11 +300,11 @@ def additions(
         facts: what `uns["cfm"]` says.
     """
     uns: dict[str, Any] = {"cfm": dict(facts)}
+    obs = _marked(moved)
     if basis.startswith("obsm:"):
         name = basis.removeprefix("obsm:").removeprefix("X_")
-        return io.Annotation(
-            obsm={"X_cfm": moved.values, f"velocity_{name}": moved.tangent}, uns=uns
-        )
+        obsm = {"X_cfm": moved.values, f"velocity_{name}": moved.tangent}
+        return io.Annotation(obs=obs, obsm=obsm, uns=uns)
     own = _ends_in_pca(model) and "X_pca" not in holder.obsm
     name = "pca" if own else "cfm_start"
     obsm = {
@@ -294,15 +314,21 @@ def additions(
         **moved.changes.obsm,
     }
     if not holder.holds(model.features):
-        return io.Annotation(obsm=obsm, uns=uns)
+        return io.Annotation(obs=obs, obsm=obsm, uns=uns)
     layers = {"cfm": moved.values, "velocity": moved.tangent, **moved.changes.layers}
     more, order = explained(model) if own else {}, holder.order(model.features)
     return io.Annotation(
+        obs=obs,
         obsm=obsm,
         layers={name: values[:, order] for name, values in layers.items()},
         varm={name: values[order] for name, values in loadings(model, own=own).items()},
         uns=uns | more,
     )
+
+
+def _marked(moved: Moved) -> dict[str, Array]:
+    """The columns of growth under the names that cfm has in an AnnData."""
+    return {f"cfm_{name}": value for name, value in moved.growth.items()}
 
 
 def write_columns(path: str, table: Table, columns: Mapping[str, Array]) -> None:

@@ -28,7 +28,8 @@ def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
     figures = {"points": request.count, "time": time}
     if request.dry_run:
         return Outcome({}, figures, (f"would draw {request.count} points at time {time:g}",))
-    cloud = model.source.draw(request.count, Streams(where.seed), request.condition)
+    source = model.source_at(time, request.condition)
+    cloud = source.draw(request.count, Streams(where.seed), request.condition)
     part = shards.part(request.shard, len(cloud), shards.grain(model, len(cloud)))
     cloud = cloud.rows(part.rows)
     guide = model.guide(cloud.obs, request.condition)

@@ -1,6 +1,7 @@
 """Scores: how well a model predicts a snapshot that it did not see, beside what needs no model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, as_solver
+from cfmcli.workflows import growth
 
 MAX_POINTS = 3000
 
@@ -52,8 +54,17 @@ def held_out(
         "time": cloud.time,
         "label": cloud.label,
         "points": [len(found["model"]), len(target)],
+        **_sizes(model, cloud.time, found["model"].mass),
         **{f"{name}_{key}": value for name, pair in scores.items() for key, value in pair.items()},
     }
+
+
+def _sizes(model: Model, time: float, mass: float) -> dict[str, float]:
+    """What the snapshot before a time has become by then, where mass is not constant."""
+    if not model.flow.grows:
+        return {}
+    before, _ = neighbours(model.kept, time)
+    return growth.totals(model, (before.time, time), mass / before.mass)
 
 
 def predicted(model: Model, time: float, solver: Solver, streams: Streams, most: int) -> Cloud:
@@ -81,8 +92,11 @@ def predicted(model: Model, time: float, solver: Solver, streams: Streams, most:
         start = model.source.conditioned(subsample(side, streams, most), streams)
         guide = model.guide(start.obs)
         x = np.asarray(start.points, dtype=np.float64)
-        end = flow.paths(x, (side.time, time), solver, guide).points[-1]
-        found.append(Cloud(end, start.weights, start.obs, f"{time:g}", time))
+        paths = flow.paths(x, (side.time, time), solver, guide)
+        mass = paths.masses(-1, start.weights)
+        total = float(mass.sum())
+        there = Cloud(paths.points[-1], mass / total, start.obs, f"{time:g}", time)
+        found.append(replace(there, mass=side.mass * total))
     return mixed(found, share_of(time, before, after))
 
 

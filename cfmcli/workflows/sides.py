@@ -1,7 +1,7 @@
 """Sides: the points at the two ends of a segment, and what pairing them came to."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,12 +80,16 @@ class Side:
         weights: shape (n,), sum 1.
         condition: condition of each, shape (n, C), None where it has none of its own.
         classes: class of each, shape (n,), None where it has none.
+        masses: mass of each, shape (n,), None where mass plays no role.
+        expected: the same after the gap, as far as it is known beforehand.
     """
 
     points: Array
     weights: Array
     condition: Array | None = None
     classes: Codes | None = None
+    masses: Array | None = None
+    expected: Array | None = None
 
     @property
     def rows(self) -> Array:
@@ -99,16 +103,16 @@ class Side:
         if self.condition is not None or other.condition is None:
             return self
         drawn = other.condition[systematic(other.weights, len(self.points), rng)]
-        return Side(self.points, self.weights, drawn, self.classes)
+        return replace(self, condition=drawn)
 
     def of_class(self, k: int) -> "Side":
         """The points of a class; all of them where there are no classes."""
         if self.classes is None:
             return self
         own = self.classes == k
-        condition = None if self.condition is None else self.condition[own]
         weights = self.weights[own] / self.weights[own].sum()
-        return Side(self.points[own], weights, condition, self.classes[own])
+        rest = (self.condition, self.classes, self.masses, self.expected)
+        return Side(self.points[own], weights, *(None if v is None else v[own] for v in rest))
 
 
 def _known(value: float) -> float | None:

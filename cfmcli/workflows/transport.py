@@ -9,6 +9,7 @@ import numpy.typing as npt
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.flow import CHUNK
+from cfmcli.flows.dynamics.mass import changes
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import (
@@ -17,7 +18,16 @@ from cfmcli.requests import (
     Runtime,
     TransportRequest,
 )
-from cfmcli.workflows import perturb, points, results, runtime, score, shards, verbs
+from cfmcli.workflows import (
+    growth,
+    perturb,
+    points,
+    results,
+    runtime,
+    score,
+    shards,
+    verbs,
+)
 
 
 def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -50,7 +60,8 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     how = how.after(part.blocks(CHUNK))
     paths = how.paths(model.flow, x, (start, end), own)
     velocity = model.flow.velocity(x, start, forward=end >= start, guide=own)
-    moved = results.Moved.of(model, (x, paths.points[-1], velocity), part.kept)
+    grown = changes(model.flow, x, (start, end), paths, own)
+    moved = results.Moved.of(model, (x, paths.points[-1], velocity), part.kept, grown)
     if request.changes:
         before = model.encode(table.values[part.rows].astype(np.float64))
         without = how.paths(model.flow, before, (start, end), own).points[-1][part.kept]
@@ -70,8 +81,12 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     added = results.write_moved(request.output, request.data, model, written, moved, said)
     rows, mass = _rows(model, table, start)[part.own], verbs.point_weights(model, table)[part.own]
     figures |= {"nfe": paths.nfe, **_means(moved, paths.energy[part.kept], mass * rows)}
+    after = paths.rows(part.kept).masses(-1, mass)
+    if grown and not request.shard:
+        ratio = after[rows].sum() / mass[rows].sum()
+        figures |= growth.totals(model, (start, end), ratio)
     if observed is not None:
-        carried = Weighted(moved.end[rows], mass[rows])
+        carried = Weighted(moved.end[rows], after[rows])
         figures |= _scores(carried, observed, request.max_points, Streams(where.seed))
     shards.sign(request, where, [part], figures, mass=float(mass[rows].sum()), added=added)
     return Outcome({"points": request.output}, figures)

@@ -36,6 +36,8 @@ X, Y, Z = (
 
 def possible(path: str, objective: str) -> bool:
     """Whether a path has what an objective regresses on, and the objective what the path needs."""
+    if path == "wfr" or objective == "velocity+growth":
+        return path == "wfr" and objective == "velocity+growth"
     if objective == "velocity":
         return path != "learned-bridge"
     if objective == "denoiser":

@@ -32,17 +32,19 @@ STRIDE = 1_000_000
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a row: D coordinates, C numbers of a condition, and perhaps a tangent.
+    """The columns of a row: D coordinates, C numbers of a condition, perhaps a tangent or mass.
 
     Args:
         dim: dimension D.
         conditions: width C of a condition.
         tangents: whether D numbers dx/dt follow, in units of the gap.
+        masses: whether the last two columns are mass and the length delta of growing paths.
     """
 
     dim: int
     conditions: int = 0
     tangents: bool = False
+    masses: bool = False
 
     def ends(self, x0: Points, x1: Points) -> tuple[Points, ...]:
         """(x0, x1) or (x0, x1, v0, v1) of rows, shape (n, D) each."""
@@ -51,6 +53,14 @@ class Layout:
             return points
         start = self.dim + self.conditions
         return *points, x0[:, start:], x1[:, start:]
+
+    def growth(self, x0: Points, x1: Points) -> dict[str, Points]:
+        """By name, the masses m0, m1 of pairs, whose mean is 1, and delta, shape (n, 1) each."""
+        if not self.masses:
+            return {}
+        mass, length = slice(-2, -1), slice(-1, None)
+        mean = np.asarray((x0[:, mass] + x1[:, mass]) / 2, np.float32)
+        return {"m0": x0[:, mass] / mean, "m1": x1[:, mass] / mean, "delta": x0[:, length]}
 
     def condition(self, x1: Points) -> Points:
         """The condition of pairs, which is their target's, shape (n, C)."""

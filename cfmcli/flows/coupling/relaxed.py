@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,8 +61,15 @@ class Unbalanced(Coupling):
         cost = costs.cost_matrix(x0, x1, self.cost)
         problem = sinkhorn.Entropic(cost, normalised(w0), normalised(w1), self.reg_m)
         if self.reg == 0:
-            i, j, mass = relaxed_pairs(problem)
-            return PairPlan(i, j, mass / mass.sum(), cost.shape)
+            found = relaxed_pairs(problem)
+            if found.gap > _GAP:
+                warnings.warn(
+                    f"unbalanced: the plan may miss the optimum by {found.gap:.1%} after {_STEPS} "
+                    f"steps with reg_m = {self.reg_m:g}; for a smoother problem set reg above 0.",
+                    CfmWarning,
+                    stacklevel=2,
+                )
+            return PairPlan(found.i, found.j, found.mass / found.mass.sum(), cost.shape)
         with np.errstate(all="ignore"):
             solution = sinkhorn.solve(problem, self.reg, _TOLERANCE, _ITERATIONS)
         _check_mass(solution.plan, problem)
@@ -132,7 +140,23 @@ def _paired(q0: Array, q1: Array, cost: Array, left: float) -> tuple[IntArray, I
     return i[kept], j[kept], quanta[kept]
 
 
-def relaxed_pairs(problem: sinkhorn.Entropic) -> tuple[IntArray, IntArray, Array]:
+class Relaxed(NamedTuple):
+    """A plan whose marginals are a price.
+
+    Args:
+        i: rows that carry mass, shape (k,).
+        j: their columns, shape (k,).
+        mass: masses of the pairs, shape (k,), not normalised.
+        gap: share of the value by which the plan may miss the optimum.
+    """
+
+    i: IntArray
+    j: IntArray
+    mass: Array
+    gap: float
+
+
+def relaxed_pairs(problem: sinkhorn.Entropic, tolerance: float = _GAP) -> Relaxed:
     """The unbalanced plan without regularisation: exact transport between reweighted clouds.
 
     The best potentials reweight the clouds to w0 exp(-f / reg_m) and w1 exp(-g / reg_m). They are
@@ -143,9 +167,10 @@ def relaxed_pairs(problem: sinkhorn.Entropic) -> tuple[IntArray, IntArray, Array
 
     Args:
         problem: costs, masses and a finite reg_m.
+        tolerance: gap at which to stop; after 50 steps it may be larger.
 
     Returns:
-        (i, j, mass) of the pairs, not normalised, at most n0 + n1 - 1 of them.
+        At most n0 + n1 - 1 pairs.
 
     Raises:
         NumericsError: hardly any mass is worth transporting.
@@ -160,18 +185,12 @@ def relaxed_pairs(problem: sinkhorn.Entropic) -> tuple[IntArray, IntArray, Array
         f1, g1 = _balanced(problem, goal.f, goal.g)
         gap = mass0 @ (f1 - f) + mass1 @ (g1 - g)
         value = float(-reg_m * (w0 @ np.expm1(-f / reg_m) + w1 @ np.expm1(-g / reg_m)))
-        if gap <= _GAP * max(value, _GAP * reg_m):
+        if gap <= tolerance * max(value, _GAP * reg_m):
             break
         step = _line_search(problem, (f, g), (f1 - f, g1 - g))
         f, g = _balanced(problem, f + step * (f1 - f), g + step * (g1 - g))
-    else:
-        warnings.warn(
-            f"unbalanced: the plan may miss the optimum by {gap / value:.1%} after {_STEPS} steps "
-            f"with reg_m = {reg_m:g}; for a smoother problem set reg above 0.",
-            CfmWarning,
-            stacklevel=3,
-        )
-    return goal.i, goal.j, goal.mass * (mass0.sum() / goal.mass.sum())
+    mass = goal.mass * (mass0.sum() / goal.mass.sum())
+    return Relaxed(goal.i, goal.j, mass, float(gap / max(value, _GAP * reg_m)))
 
 
 def _first_prices(problem: sinkhorn.Entropic) -> tuple[Array, Array]:

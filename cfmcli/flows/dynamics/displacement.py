@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -80,6 +80,7 @@ class Displacement:
 
     gaps: tuple[Gap, ...]
     timeline: Timeline
+    grows: ClassVar[bool] = False
 
     def paths(self, x: Array, times: Sequence[float], *unused: Any) -> Paths:
         """Carry points through clock times, forward or backward; nothing is integrated.

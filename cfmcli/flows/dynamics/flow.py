@@ -30,15 +30,23 @@ class Paths:
         points: positions at each time, shape (T, n, D).
         energy: integral of |dx/ds|^2 over the inner clock, shape (n,).
         nfe: evaluations of the field for each chunk of points, at most.
+        log_mass: log of what the mass of each point has become, shape (T, n); None where mass is
+            constant.
     """
 
     points: Array
     energy: Array
     nfe: int
+    log_mass: Array | None = None
+
+    def masses(self, k: int, start: Array) -> Array:
+        """Masses of the points at the k-th time, shape (n,), given those at the first."""
+        return start if self.log_mass is None else start * np.exp(self.log_mass[k])
 
     def rows(self, index: slice) -> "Paths":
         """The paths of some points."""
-        return Paths(self.points[:, index], self.energy[index], self.nfe)
+        grown = None if self.log_mass is None else self.log_mass[:, index]
+        return Paths(self.points[:, index], self.energy[index], self.nfe, grown)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Flow:
     def paths(
         self, x: Array, times: Sequence[float], solver: Solver, guide: Guide | None = None
     ) -> Paths:
-        """Carry points through clock times, forward or backward: dx/ds = b(s, x).
+        """Carry points through clock times, forward or backward: dx/ds = b, d log m/ds = g.
 
         Args:
             x: points at the first time, shape (n, D).
@@ -86,25 +94,38 @@ class Flow:
         inner = [self.timeline.inner(time) for time in times]
         legs = journey(inner, self.timeline.segments)
         if not legs:
-            return Paths(np.repeat(x[None], len(inner), axis=0), np.zeros(len(x)), 0)
+            still = np.zeros((len(inner), len(x))) if self.grows else None
+            return Paths(np.repeat(x[None], len(inner), axis=0), np.zeros(len(x)), 0, still)
         found = {s: np.empty(x.shape) for s in inner}
+        grown = {s: np.zeros(len(x)) for s in inner}
         energy = np.zeros(len(x))
         most = 0
         for rows in blocks(len(x), CHUNK):
             start = self.tensor(x[rows], solver.double)
             zero = torch.zeros(len(start), dtype=start.dtype, device=start.device)
+            mass = (zero,) * self.grows
             found[inner[0]][rows], spent = x[rows], 0
             for leg in legs:
                 drift = self.drift(leg.segment, guide, rows, solver.double)
                 with torch.no_grad():
-                    states, nfe = solver.solve(_Derivative(drift), (start, zero), leg.times)
-                for s, (place, _) in zip(leg.times, states, strict=True):
+                    begin = (start, *mass, zero)
+                    states, nfe = solver.solve(_Derivative(drift), begin, leg.times, len(begin) - 1)
+                for s, (place, *more, _) in zip(leg.times, states, strict=True):
                     if s in found:
                         found[s][rows] = place.double().cpu().numpy()
-                start, spent = states[-1][0], spent + nfe
-                energy[rows] += states[-1][1].abs().double().cpu().numpy()
+                    if s in found and more:
+                        grown[s][rows] = more[0].double().cpu().numpy()
+                start, *rest, paid = states[-1]
+                mass, spent = tuple(rest), spent + nfe
+                energy[rows] += paid.abs().double().cpu().numpy()
             most = max(most, spent)
-        return Paths(np.stack([found[s] for s in inner]), energy, most)
+        masses = np.stack([grown[s] for s in inner]) if self.grows else None
+        return Paths(np.stack([found[s] for s in inner]), energy, most, masses)
+
+    @property
+    def grows(self) -> bool:
+        """Whether mass grows and shrinks on the way."""
+        return self.reading.objective.has_growth
 
     def velocity(
         self, x: Array, time: float, *, forward: bool = True, guide: Guide | None = None
@@ -117,18 +138,31 @@ class Flow:
             forward: which gap counts at a snapshot.
             guide: the condition of each point, where the flow has conditions.
         """
+        return self._rates(x, time, forward, guide)[0]
+
+    def growth(
+        self, x: Array, time: float, *, forward: bool = True, guide: Guide | None = None
+    ) -> Array:
+        """Growth rate d log m/dtau of a flow that grows, per unit of the clock, shape (n,)."""
+        return self._rates(x, time, forward, guide)[1][:, 0]
+
+    def _rates(
+        self, x: Array, time: float, forward: bool, guide: Guide | None
+    ) -> tuple[Array, ...]:
+        """Velocity, shape (n, D), and growth rate, (n, 1), where there is one, by the clock."""
         s = self.timeline.inner(time)
         segment = min(int(s), self.timeline.segments - 1)
         if not forward and s == segment and segment > 0:
             segment -= 1
-        found = np.empty(x.shape)
+        found = []
         for rows in blocks(len(x), CHUNK):
             part = self.tensor(x[rows], False)
             with torch.no_grad():
                 clock = torch.full((len(part), 1), s, dtype=part.dtype, device=part.device)
-                value = self.drift(segment, guide, rows).velocity(clock, part)
-                found[rows] = value.double().cpu().numpy()
-        return found / self.timeline.span(segment)
+                rates = self.drift(segment, guide, rows).rates(clock, part)
+                found.append([rate.double().cpu().numpy() for rate in rates])
+        span = self.timeline.span(segment)
+        return tuple(np.concatenate(parts) / span for parts in zip(*found, strict=True))
 
     def drift(
         self,
@@ -190,12 +224,12 @@ def journey(times: Sequence[float], segments: int) -> list[Leg]:
 
 @dataclass(frozen=True)
 class _Derivative:
-    """d(x, energy)/ds = (b, |b|^2)."""
+    """d(x, energy)/ds = (b, |b|^2), with d log m/ds = g between them where mass grows."""
 
     drift: Drift
 
     def __call__(self, s: Tensor, state: State) -> State:
         """The velocity and its square."""
         x = state[0]
-        velocity = self.drift.velocity(s.to(x.dtype).expand(len(x), 1), x)
-        return velocity, velocity.square().sum(dim=1)
+        velocity, *growth = self.drift.rates(s.to(x.dtype).expand(len(x), 1), x)
+        return velocity, *(g[:, 0] for g in growth), velocity.square().sum(dim=1)

@@ -45,6 +45,7 @@ class Objective(ABC):
     Attributes:
         heads: names of the network outputs.
         has_score: whether they tell the score.
+        has_growth: whether one of them, growth, is the rate at which mass grows.
         needs_latent: whether the path needs a latent z to regress on.
         needs_normal: whether the path has to start from N(0, I), as a one-sided path does.
         margin: distance of t from the ends below which the heads cannot be read.
@@ -53,6 +54,7 @@ class Objective(ABC):
 
     heads: ClassVar[tuple[str, ...]]
     has_score: ClassVar[bool] = False
+    has_growth: ClassVar[bool] = False
     needs_latent: ClassVar[bool] = False
     needs_normal: ClassVar[bool] = False
     margin: ClassVar[float] = 0.0
@@ -170,6 +172,7 @@ def score_from_velocity(velocity: Tensor, place: Place) -> Tensor:
     return torch.where(alone, -place.x / scale.square(), found)
 
 
-def error(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error of a head, a scalar."""
-    return (found - wanted).square().mean()
+def error(found: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared error of a head, a scalar; rows may weigh, shape (B, 1)."""
+    squared = (found - wanted).square()
+    return squared.mean() if weight is None else (weight * squared).mean()

@@ -144,6 +144,13 @@ class Drift:
         margin = self.reading.margin
         return self.reading.velocity(self._outputs(s, x, margin), s - self.segment, x)
 
+    def rates(self, s: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+        """b(s, x), and g(s, x) of shape (B, 1) where mass grows."""
+        outputs = self._outputs(s, x, self.reading.margin)
+        velocity = self.reading.velocity(outputs, s - self.segment, x)
+        grows = self.reading.objective.has_growth
+        return (velocity, outputs["growth"]) if grows else (velocity,)
+
     def score(self, s: Tensor, x: Tensor) -> Tensor:
         """grad log rho_s(x) for s of shape (B, 1) and x of shape (B, D)."""
         margin = self.reading.score_margin

@@ -21,6 +21,8 @@ from cfmcli.errors import ConfigError
 from cfmcli.flows.path.latents import Latent
 from cfmcli.flows.path.schedules import SCHEDULES, Schedule
 
+_LEAST_MASS = 1e-12
+
 
 @dataclass(frozen=True)
 class Ends:
@@ -31,12 +33,18 @@ class Ends:
         x1: targets, shape (B, D).
         v0: tangents dx/dt at t = 0, shape (B, D), for bent paths; None for the others.
         v1: the same at t = 1.
+        m0: mass at t = 0, shape (B, 1), where (m0 + m1) / 2 = 1; None where mass is constant.
+        m1: the same at t = 1.
+        delta: length at which moving costs what growing does, shape (B, 1), with the masses.
     """
 
     x0: Tensor
     x1: Tensor
     v0: Tensor | None = None
     v1: Tensor | None = None
+    m0: Tensor | None = None
+    m1: Tensor | None = None
+    delta: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ class PathDraw:
         z: the standard normal latents, shape (B, D).
         gamma: their scale gamma_t, shape (B, 1), at least 0.
         gamma_rate: d gamma_t/dt, shape (B, 1).
+        mass: mass m_t that travels, shape (B, 1); 1 where it is constant.
+        growth: d log m_t/dt, shape (B, 1).
     """
 
     t: Tensor
@@ -60,6 +70,8 @@ class PathDraw:
     z: Tensor
     gamma: Tensor
     gamma_rate: Tensor
+    mass: Tensor
+    growth: Tensor
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,7 @@ class Interpolant(ABC):
         needs_gaussian_source: whether z stands for the source, which then has to be N(0, I).
         needs_mirror_source: whether the source is the target again, so that x0 plays no role.
         needs_tangents: whether the ends need v0 and v1.
+        needs_masses: whether the ends need m0, m1 and delta.
         linear_mean: whether the mean is alpha(t) x0 + beta(t) x1.
         epsilon: diffusion of the Schrodinger bridge that a learned path seeks, 0 for none.
     """
@@ -88,6 +101,7 @@ class Interpolant(ABC):
     needs_gaussian_source: ClassVar[bool] = False
     needs_mirror_source: ClassVar[bool] = False
     needs_tangents: ClassVar[bool] = False
+    needs_masses: ClassVar[bool] = False
     linear_mean: ClassVar[bool] = True
     epsilon: float = 0.0
 
@@ -98,6 +112,10 @@ class Interpolant(ABC):
     @abstractmethod
     def variance(self, t: Tensor) -> Tensor:
         """gamma^2(t), shape (B, 1)."""
+
+    def mass(self, t: Tensor, ends: Ends) -> Tensor:
+        """m_t, shape (B, 1): 1, unless the path grows."""
+        return torch.ones_like(t)
 
     @property
     def t_margin(self) -> float:
@@ -136,7 +154,10 @@ class Interpolant(ABC):
             return PathDraw(t, mean, mean_rate, mean_rate, z, none, none)
         gamma, gamma_rate = self.latent_rates(t)
         velocity = mean_rate + gamma_rate * z
-        return PathDraw(t, mean + gamma * z, velocity, mean_rate, z, gamma, gamma_rate)
+        mass, mass_rate = _rate(lambda s: self.mass(s, ends), t)
+        growth = mass_rate / mass.clamp_min(_LEAST_MASS)
+        x_t = mean + gamma * z
+        return PathDraw(t, x_t, velocity, mean_rate, z, gamma, gamma_rate, mass, growth)
 
     def rates(self, t: Tensor) -> Rates:
         """The coefficients at times t, read off the mean at unit ends.

@@ -107,7 +107,9 @@ class Task:
 
         layout = self.layout or Layout(x0.shape[1])
         t = spread(margin + (1 - 2 * margin) * strata)[:, None]
-        ends = Ends(*map(spread, layout.ends(x0, x1)))
+        told = layout.growth(x0, x1).items()
+        masses = {name: spread(values) for name, values in told}
+        ends = Ends(*map(spread, layout.ends(x0, x1)), **masses)
         z = torch.zeros(n, layout.dim, device=device)
         if self.interpolant.has_latent:
             z = spread(rng.standard_normal((count, layout.dim), dtype=np.float32))

@@ -24,6 +24,7 @@ from cfmcli.flows.coupling.plans import squared_distances
 from cfmcli.flows.coupling.relaxed import Partial, Unbalanced
 from cfmcli.flows.coupling.semidiscrete import SemiDiscrete
 from cfmcli.flows.coupling.sinkhorn import renormalised_entropy
+from cfmcli.flows.coupling.wfr import FisherRao
 from tests.flows.clouds import matrix, plain, solve, weighted
 
 BALANCED: list[Coupling] = [
@@ -41,6 +42,8 @@ RELAXED: list[Coupling] = [
     Unbalanced(reg_m=10.0),
     Unbalanced(reg_m=10.0, reg=0.0),
     Partial(mass=0.7),
+    FisherRao(),
+    FisherRao(delta=2.0),
 ]
 ONE_TO_ONE: list[Coupling] = [BinaryPartition(plans=4), SemiDiscrete()]
 ALL = [*BALANCED, *RELAXED, *ONE_TO_ONE]
@@ -160,7 +163,7 @@ def test_overflowing_costs_are_refused(coupling: Coupling) -> None:
 def test_whole_clouds_are_coupled_where_it_is_affordable(coupling: Coupling) -> None:
     """Small clouds by the coupling itself; huge ones by it, by blocks, or not at once."""
     assert coupling.whole(500, 500) == coupling
-    dense = (Sinkhorn, Stable, Heuristic, Unbalanced, Partial)
+    dense = (Sinkhorn, Stable, Heuristic, Unbalanced, Partial, FisherRao)
     huge = coupling.whole(100_000, 100_000)
     if isinstance(coupling, dense):
         assert huge is None

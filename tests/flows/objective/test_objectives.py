@@ -64,6 +64,7 @@ TRUTH: dict[str, Callable[[Oracle, float, Tensor], Tensor]] = {
     "denoiser": lambda oracle, t, x: replace(
         oracle, path=rebuilt(oracle.path, lambda c: replace(c, da=0.0, db=0.0, dv=2 * c.v**0.5))
     ).velocity(t, x),
+    "growth": lambda oracle, t, x: torch.zeros(len(x), 1, dtype=x.dtype),
 }
 
 
@@ -171,15 +172,8 @@ def test_losses_scale_as_lengths_say(name: str) -> None:
     objective, draw, truth, _ = told(name, "onesided-sbdm", 0.35)
     outputs = {head: value + 0.3 for head, value in truth.items()}
     unit = 7.0
-    larger = PathDraw(
-        draw.t,
-        unit * draw.x_t,
-        unit * draw.velocity,
-        unit * draw.mean_rate,
-        draw.z,
-        unit * draw.gamma,
-        unit * draw.gamma_rate,
-    )
+    lengths = ("x_t", "velocity", "mean_rate", "gamma", "gamma_rate")
+    larger = replace(draw, **{name: unit * getattr(draw, name) for name in lengths})
     before = objective.losses(outputs, draw)
     after = objective.losses({h: v * unit ** LENGTHS[h] for h, v in outputs.items()}, larger)
     assert set(objective.lengths()) == set(objective.heads)

@@ -1,0 +1,179 @@
+"""Growth: the mass of snapshots, what is known of its change, and pairs that take it along."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cfmcli import catalog
+from cfmcli.data.snapshots import Cloud
+from cfmcli.data.table import Array
+from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.coupling.couplings import Coupling
+from cfmcli.flows.coupling.growing import GrowingBatches, Masses, alone, growing
+from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs, measured
+from cfmcli.flows.coupling.wfr import FisherRao
+from cfmcli.model import Model
+from cfmcli.recipe import Recipe
+from cfmcli.workflows import runtime
+from cfmcli.workflows.sides import Side
+
+ALONE = 0.01
+"""Share of a snapshot's mass beyond the reach of the other that is worth a warning."""
+
+
+def massive(how: str, clouds: Sequence[Cloud]) -> list[Cloud]:
+    """Clouds with the total masses asked for, in units of the first.
+
+    Args:
+        how: counts (sum of the weights, or number of points), equal, or numbers in time order.
+        clouds: in time order, their mass the sum of their weights.
+
+    Raises:
+        ConfigError: if it is none of these.
+    """
+    totals = {"counts": [cloud.mass for cloud in clouds], "equal": [1.0] * len(clouds)}
+    found = totals.get(how) or _numbers(how)
+    if len(found) != len(clouds) or not all(0 < mass < math.inf for mass in found):
+        raise ConfigError(
+            f"--mass {how}: expected counts, equal, or a positive number for each of the "
+            f"{len(clouds)} snapshots in time order, such as 1,2.5,4."
+        )
+    return [replace(c, mass=mass / found[0]) for c, mass in zip(clouds, found, strict=True)]
+
+
+def _numbers(text: str) -> list[float]:
+    """The numbers of a list; none where it is no such list."""
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        return []
+
+
+def prior(recipe: Recipe, cloud: Cloud) -> Array:
+    """What a recipe's growth column says of the points of a cloud, shape (n,).
+
+    Raises:
+        DataError: if it is not there, or holds something that cannot be growth.
+    """
+    key = recipe.growth_key
+    if key not in cloud.obs.columns:
+        raise DataError(
+            f"The points at {cloud.label} have no column '{key}' (--growth-key): every snapshot "
+            "but the last needs it."
+        )
+    try:
+        values = np.asarray(cloud.obs[key], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"--growth-key '{key}' at {cloud.label}: the values are no numbers."
+        ) from None
+    scores = recipe.growth_kind == "score"
+    bad = np.flatnonzero(~(np.isfinite(values) & ((values > 0) | (not scores))))
+    if len(bad):
+        raise DataError(
+            f"--growth-key '{key}': {values[bad[0]]:g} of point {cloud.obs.index[bad[0]]} at "
+            f"{cloud.label}: expected {'positive scores' if scores else 'finite rates'} "
+            f"({len(bad)} are not)."
+        )
+    return values
+
+
+def expecting(recipe: Recipe, side: Side, ends: tuple[Cloud, Cloud], grows: bool) -> Side:
+    """The source of a gap with the weights that are expected of it after the gap.
+
+    A rate r makes a point exp(r Δτ) points; scores say how many, in proportion.
+
+    Reference: Schiebinger et al. (2019), doi 10.1016/j.cell.2019.01.006 (growth in the marginals)
+
+    Args:
+        recipe: which column says so.
+        side: the source.
+        ends: the clouds at both ends of the gap.
+        grows: whether mass takes part.
+
+    Raises:
+        DataError: if the column cannot be used.
+    """
+    cloud, after = ends
+    own = expected = cloud.mass * cloud.weights
+    if recipe.growth_key and recipe.growth_kind == "rate":
+        expected = own * np.exp(prior(recipe, cloud) * (after.time - cloud.time))
+    elif recipe.growth_key:
+        expected = own * prior(recipe, cloud)
+        expected *= after.mass / expected.sum()
+    if not grows:
+        return replace(side, weights=expected / expected.sum())
+    return replace(side, weights=expected / expected.sum(), masses=own, expected=expected)
+
+
+def paired(
+    source: Side,
+    target: Side,
+    coupling: Coupling,
+    size: int,
+    ruler: Array | None,
+    rng: np.random.Generator,
+) -> tuple[PairSource, Coupling, float]:
+    """Pairs that take along their masses, the coupling settled, and its mean cost.
+
+    Args:
+        source: points with masses.
+        target: likewise.
+        coupling: of the two.
+        size: points of a minibatch; 0 for one plan over whole clouds.
+        ruler: factor of each column where distances are measured.
+        rng: randomness of the plan.
+    """
+    before, expected, after = source.masses, source.expected, target.masses
+    assert before is not None
+    assert expected is not None
+    assert after is not None
+    x0, x1 = source.rows, target.rows
+    seen = measured(x0, ruler), measured(x1, ruler)
+    delta = math.inf
+    if isinstance(coupling, FisherRao):
+        coupling = coupling.settled(*seen, expected, after, rng)
+        delta = coupling.delta
+    masses = Masses(before, after, delta)
+    if size:
+        batches = GrowingBatches(x0, x1, masses, expected, coupling, size, ruler)
+        return batches, coupling, math.nan
+    plan = coupling.plan(*seen, expected, after, rng)
+    _say_what_is_left(*alone(plan, masses))
+    cost = plan.mean_cost(source.points, target.points)
+    return PlannedPairs(*growing(x0, x1, plan, masses)), coupling, cost
+
+
+def totals(model: Model, times: tuple[float, float], ratio: float) -> dict[str, float]:
+    """What a population became, beside what was observed where both times were.
+
+    Args:
+        model: whose snapshots are meant.
+        times: clock times, from where to where.
+        ratio: mass at the second time over mass at the first.
+    """
+    first, last = (model.cloud(time, held_out=True) for time in times)
+    figures = {"relative_mass": float(ratio)}
+    if first is None or last is None:
+        return figures
+    observed = last.mass / first.mass
+    error = abs(ratio / observed - 1)
+    return figures | {"observed_relative_mass": observed, "mass_error": float(error)}
+
+
+def spoken(coupling: Coupling) -> str:
+    """A coupling by name, with the length that it found."""
+    name = catalog.name_of("couplings", coupling)
+    return f"{name}:delta={coupling.delta:.4g}" if isinstance(coupling, FisherRao) else name
+
+
+def _say_what_is_left(dying: float, born: float) -> None:
+    """Warn of mass that the other end of a gap does not reach."""
+    if max(dying, born) > ALONE:
+        runtime.warn(
+            f"Out of reach over a gap: {dying:.1%} of the mass before, which dies where it is, and "
+            f"{born:.1%} of the mass after, which no flow can bring there. Raise delta: "
+            "--coupling wfr:delta=..."
+        )
