@@ -384,7 +384,7 @@ class Model:
         known = self.source.conditioned(known, Streams(self.recipe.seed))
         start = np.asarray(known.points, dtype=np.float64)
         whole = self.learnt.paths(start, times[::-1], solver, self.guide(known.obs))
-        return -own[-1] - float(np.log(whole.masses(-1, known.weights).sum()))
+        return np.asarray(-own[-1] - np.log(whole.masses(-1, known.weights).sum()))
 
     def on(self, device: torch.device) -> "Model":
         """The same model with its field on a device."""

@@ -18,7 +18,7 @@ def triple(recipe: Recipe) -> Triple:
         ConfigError: for an unknown spec or a combination that cannot work, saying what to use.
     """
     built = Triple.of(*recipe.triple())
-    for refuse in (_wrong_source, _no_latent, _wrong_scope, _wrong_pairs, _not_static, _growth):
+    for refuse in (_growth, _wrong_source, _no_latent, _wrong_scope, _wrong_pairs, _not_static):
         reason = refuse(recipe, built)
         if reason:
             raise ConfigError(reason)

@@ -41,6 +41,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         ({"interpolant": "learned-bridge", "objective": name}, "--objective velocity.denoiser")
         for name in ("velocity", "static")
     ),
+    *(
+        (how, "--method wfrfm")
+        for how in (
+            {"interpolant": "wfr"},
+            {"objective": "velocity+growth"},
+            {"interpolant": "wfr", "objective": "static"},
+            {"mass": "equal"},
+        )
+    ),
+    ({"method": "wfrfm", "source": "gaussian"}, "leave --source and --from-run out"),
+    ({"growth_key": "rate", "source": "gaussian"}, "leave --source and --from-run out"),
     ({"scope": "dataset", "ot_batch": 64}, r"--ot-batch.*leave one of them out"),
     *(
         ({"interpolant": name, "source": "gaussian"}, r"draws its own source.*independent")
@@ -83,6 +94,9 @@ ALLOWED: list[dict[str, Any]] = [
     {"method": "rf", "from_run": "run", "source": "gaussian"},
     {"method": "static-ot", "coupling": "independent", "scope": "dataset"},
     {"interpolant": "linear:sigma=0.1", "objective": "velocity+denoiser"},
+    {"method": "wfrfm", "mass": "equal", "growth_key": "rate"},
+    {"interpolant": "wfr:sigma=0.1", "objective": "velocity+growth", "coupling": "exact"},
+    {"coupling": "wfr:delta=2"},
     {"interpolant": "learned-bridge", "objective": "sf2m", "coupling": "independent"},
     {"interpolant": "onesided-sbdm", "objective": "denoiser", **GAUSSIAN},
     {"interpolant": "mirror", "coupling": "independent", "objective": "v+denoiser"},

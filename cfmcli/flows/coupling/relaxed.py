@@ -62,9 +62,10 @@ class Unbalanced(Coupling):
         problem = sinkhorn.Entropic(cost, normalised(w0), normalised(w1), self.reg_m)
         if self.reg == 0:
             found = relaxed_pairs(problem)
-            if found.gap > _GAP:
+            if found.gap > _GAP * max(found.value, _GAP * self.reg_m):
+                missed = found.gap / found.value
                 warnings.warn(
-                    f"unbalanced: the plan may miss the optimum by {found.gap:.1%} after {_STEPS} "
+                    f"unbalanced: the plan may miss the optimum by {missed:.1%} after {_STEPS} "
                     f"steps with reg_m = {self.reg_m:g}; for a smoother problem set reg above 0.",
                     CfmWarning,
                     stacklevel=2,
@@ -147,12 +148,14 @@ class Relaxed(NamedTuple):
         i: rows that carry mass, shape (k,).
         j: their columns, shape (k,).
         mass: masses of the pairs, shape (k,), not normalised.
-        gap: share of the value by which the plan may miss the optimum.
+        value: what the plan costs, marginals and all.
+        gap: by how much that may miss the optimum.
     """
 
     i: IntArray
     j: IntArray
     mass: Array
+    value: float
     gap: float
 
 
@@ -167,7 +170,7 @@ def relaxed_pairs(problem: sinkhorn.Entropic, tolerance: float = _GAP) -> Relaxe
 
     Args:
         problem: costs, masses and a finite reg_m.
-        tolerance: gap at which to stop; after 50 steps it may be larger.
+        tolerance: gap at which to stop, as a share of the value; after 50 steps it may be larger.
 
     Returns:
         At most n0 + n1 - 1 pairs.
@@ -190,7 +193,7 @@ def relaxed_pairs(problem: sinkhorn.Entropic, tolerance: float = _GAP) -> Relaxe
         step = _line_search(problem, (f, g), (f1 - f, g1 - g))
         f, g = _balanced(problem, f + step * (f1 - f), g + step * (g1 - g))
     mass = goal.mass * (mass0.sum() / goal.mass.sum())
-    return Relaxed(goal.i, goal.j, mass, float(gap / max(value, _GAP * reg_m)))
+    return Relaxed(goal.i, goal.j, mass, value, float(gap))
 
 
 def _first_prices(problem: sinkhorn.Entropic) -> tuple[Array, Array]:

@@ -21,7 +21,7 @@ TYPICAL = 2.5
 _JUDGED = 1_000
 """Points of each cloud that tell the typical displacement."""
 
-_GAP, _WORTH = 2e-3, 2e-2
+_GAP, _WORTH = 2e-3, 5e-2
 """Shares of the value: by which a plan may miss the optimum, and which is worth a warning."""
 
 _FAR = 60.0
@@ -68,11 +68,11 @@ class FisherRao(Coupling):
                 f"wfr: with delta = {delta:g} nothing is within reach, which ends at "
                 f"{np.pi * delta:g}; raise delta, or leave it at its default."
             )
-        i, j, mass, gap = relaxed_pairs(problem, _GAP)
-        if gap > _WORTH:
+        i, j, mass, value, gap = relaxed_pairs(problem, _GAP)
+        if gap > _WORTH * max(value, _WORTH):
             warnings.warn(
-                f"wfr: the plan may miss the optimum by {gap:.1%} with delta = {delta:g}; a larger "
-                "delta makes a smoother problem.",
+                f"wfr: the plan may miss the optimum by {gap / value:.1%} with delta = {delta:g}; "
+                "a larger delta makes a smoother problem.",
                 CfmWarning,
                 stacklevel=2,
             )

@@ -149,15 +149,21 @@ class Interpolant(ABC):
             sqrt(gamma^2) does not exist there.
         """
         mean, mean_rate = _rate(lambda s: self.mean(s, ends), t)
+        grown = self._growth(t, ends)
         if not self.has_latent:
             none = torch.zeros_like(t)
-            return PathDraw(t, mean, mean_rate, mean_rate, z, none, none)
+            return PathDraw(t, mean, mean_rate, mean_rate, z, none, none, *grown)
         gamma, gamma_rate = self.latent_rates(t)
         velocity = mean_rate + gamma_rate * z
-        mass, mass_rate = _rate(lambda s: self.mass(s, ends), t)
-        growth = mass_rate / mass.clamp_min(_LEAST_MASS)
         x_t = mean + gamma * z
-        return PathDraw(t, x_t, velocity, mean_rate, z, gamma, gamma_rate, mass, growth)
+        return PathDraw(t, x_t, velocity, mean_rate, z, gamma, gamma_rate, *grown)
+
+    def _growth(self, t: Tensor, ends: Ends) -> tuple[Tensor, Tensor]:
+        """m_t and d log m_t/dt, shape (B, 1) each."""
+        if not self.needs_masses:
+            return torch.ones_like(t), torch.zeros_like(t)
+        mass, rate = _rate(lambda s: self.mass(s, ends), t)
+        return mass, rate / mass.clamp_min(_LEAST_MASS)
 
     def rates(self, t: Tensor) -> Rates:
         """The coefficients at times t, read off the mean at unit ends.

@@ -30,7 +30,7 @@ def raw(problem: sinkhorn.Entropic, reg: float) -> Array:
     if reg:
         return sinkhorn.solve(problem, reg, 1e-10, 20_000).plan
     dense = np.zeros(problem.cost.shape)
-    i, j, mass, _ = relaxed_pairs(problem)
+    i, j, mass, *_ = relaxed_pairs(problem)
     dense[i, j] = mass
     return dense
 

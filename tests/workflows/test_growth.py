@@ -1,0 +1,273 @@
+"""Laws of populations that grow and die: closed forms, what is known beforehand, known truths."""
+
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import cfmcli
+from cfmcli import metrics
+from cfmcli.data.conditions import Conditions
+from cfmcli.data.snapshots import Cloud, Snapshots
+from cfmcli.data.table import Array
+from cfmcli.errors import CfmWarning, ConfigError, DataError
+from cfmcli.flows.streams import Streams
+from cfmcli.flows.training.triple import Triple
+from cfmcli.model import Model, as_solver
+from cfmcli.recipe import Recipe
+from cfmcli.requests import Scoring
+from cfmcli.stored import load, pack
+from cfmcli.workflows.binding import Binder
+from cfmcli.workflows.growth import massive
+from sample_data.simulate import Expansion
+from tests.conftest import SAMPLES
+
+QUICK: dict[str, Any] = {"device": "cpu", "threads": 1, "transform": "none"}
+SMALL: dict[str, Any] = QUICK | {"field": "mlp:width=32,depth=2", "batch_size": 128, "steps": 250}
+DOPRI = as_solver("dopri5")
+DAYS = (0.0, 1.0, 2.0, 3.0)
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def cells() -> pd.DataFrame:
+    """The sample data's growing population."""
+    return pd.read_csv(SAMPLES / "growing.csv", index_col="cell")
+
+
+@pytest.fixture(scope="module")
+def grown(cells: pd.DataFrame) -> Model:
+    """A fit to it that never sees the true growth rates."""
+    how: dict[str, Any] = {"method": "wfrfm", "time_key": "day", "drop": "true_growth"}
+    return cfmcli.fit(cells, **QUICK, steps=800, **how).core
+
+
+def fitted(*clouds: Array, **settings: Any) -> Model:
+    """A small fit of a population that grows."""
+    return cfmcli.fit(*clouds, **{**SMALL, "method": "wfrfm", **settings}).core
+
+
+def carried(model: Model, times: tuple[float, ...] = (0.0, 1.0)) -> tuple[Array, Array]:
+    """The first snapshot at some times: points, and the logs of what their masses became."""
+    paths = model.flow.paths(np.asarray(model.clouds[0].points, float), times, DOPRI)
+    assert paths.log_mass is not None
+    return paths.points, paths.log_mass
+
+
+# The sample data
+
+
+def test_growth_rates_are_recovered(grown: Model, cells: pd.DataFrame) -> None:
+    """Correlation of at least .9 with the true rates, on all days together and on each."""
+    found = [grown.flow.growth(np.asarray(c.points), c.time) for c in grown.clouds]  # type: ignore[union-attr]
+    truth = [cells.loc[cells["day"] == day, "true_growth"].to_numpy() for day in DAYS]
+    for ours, theirs in [
+        *zip(found, truth, strict=True),
+        (np.concatenate(found), np.concatenate(truth)),
+    ]:
+        assert np.corrcoef(ours, theirs)[0, 1] >= 0.9
+
+
+def test_the_population_has_the_observed_size_and_shape(grown: Model) -> None:
+    """Mass within 2 % of the counts on each day, and W1 well below that of the start."""
+    points, logs = carried(grown, DAYS)
+    first = grown.clouds[0]
+    for cloud, x, log in zip(grown.clouds[1:], points[1:], logs[1:], strict=True):
+        mass = first.weights * np.exp(log)
+        assert mass.sum() == pytest.approx(len(cloud) / len(first), rel=0.02)
+        ours = metrics.w1(x, cloud.points, mass, cloud.weights)
+        assert ours < 0.2 * metrics.w1(first.points, cloud.points)
+
+
+def test_true_trajectories_are_recovered_better_than_by_static_transport(
+    grown: Model, cells: pd.DataFrame
+) -> None:
+    """Static transport sends cells of one lineage into the other; growth has no need to."""
+    truth, _ = Expansion().paths(cells.loc[cells["day"] == 0, ["x", "y"]].to_numpy(), DAYS)
+    settings: dict[str, Any] = {"method": "static-ot", "time_key": "day", "drop": "true_growth"}
+    static = cfmcli.fit(cells, **QUICK, **settings).core
+    errors = []
+    for model in (grown, static):
+        x = model.flow.paths(np.asarray(model.clouds[0].points), DAYS, DOPRI).points
+        errors.append(np.sqrt(((x - truth) ** 2).sum(axis=2).mean()))
+    assert errors[0] < 0.4 * errors[1]
+
+
+# Closed forms
+
+
+def test_pure_growth_moves_nothing() -> None:
+    """The same cloud at twice the mass: no velocity, and growth that comes to log 2 everywhere."""
+    x = RNG.standard_normal((100, 2))
+    model = fitted(x, x, mass="1,2")
+    points, logs = carried(model)
+    assert np.abs(points[1] - points[0]).max() < 0.02
+    assert logs[1] == pytest.approx(np.full(100, np.log(2)), abs=0.02)
+
+
+def test_without_growth_and_at_a_large_delta_mass_is_kept() -> None:
+    """Equal masses and a long delta: optimal-transport flow matching, and g = 0."""
+    x, y = RNG.standard_normal((100, 2)), RNG.standard_normal((100, 2)) + 3.0
+    model, plain = fitted(x, y, coupling="wfr:delta=1e4"), fitted(x, y, method="otcfm")
+    points, logs = carried(model)
+    assert np.abs(logs[1]).max() < 0.01
+    straight = plain.flow.paths(x, (0.0, 1.0), DOPRI).points
+    assert np.sqrt(((points - straight) ** 2).sum(axis=2).mean()) < 0.1
+
+
+def test_a_gaussian_that_grows_exponentially_in_place() -> None:
+    """N(0, 1) with g = a x becomes N(a, 1) exp(a² / 2): the prior says so, and nothing moves."""
+    a, n = 0.5, 400
+    x = np.quantile(RNG.standard_normal(200_000), (np.arange(n) + 0.5) / n)[:, None]
+    before = pd.DataFrame({"x": x[:, 0], "rate": a * x[:, 0]})
+    after = pd.DataFrame({"x": x[:, 0] + a})
+    how = {"growth_key": "rate", "mass": f"1,{np.exp(a * a / 2)}", "coupling": "wfr:delta=0.5"}
+    model = cfmcli.fit(before, after, **{**SMALL, "method": "wfrfm", **how}).core
+    points, logs = carried(model)
+    inner = np.abs(x[:, 0]) < 1.5
+    assert np.corrcoef(logs[1][inner], a * x[inner, 0])[0, 1] > 0.98
+    assert np.abs(logs[1] - a * x[:, 0])[inner].max() < 0.25
+    assert np.abs(points[1] - points[0])[inner].max() < 0.25
+
+
+def test_densities_of_what_grows_integrate_to_one() -> None:
+    """And are largest where the mass is: two islands, of which one triples."""
+    island = 0.3 * RNG.standard_normal((100, 1))
+    x, y = np.concatenate([island, island + 4]), np.concatenate([island] * 3 + [island + 4])
+    model = fitted(x, y, coupling="wfr:delta=1")
+    grid = np.linspace(-2, 6, 801)[:, None]
+    for time in (0.5, 1.0):
+        density = np.exp(model.log_prob(grid, time).values)
+        assert density.sum() * 0.01 == pytest.approx(1, abs=0.03)
+        left = density[grid[:, 0] < 2].sum() / density.sum()
+    assert left == pytest.approx(0.75, abs=0.03)
+    back = model.log_prob(grid, 0.0, scoring=Scoring(known="target")).values
+    assert np.exp(back).sum() * 0.01 == pytest.approx(1, abs=0.03)
+
+
+def test_mass_there_and_back_is_what_it_was(grown: Model) -> None:
+    x = np.asarray(grown.clouds[0].points)
+    there = grown.flow.paths(x, (0.0, 1.5, 3.0), DOPRI)
+    back = grown.flow.paths(there.points[-1], (3.0, 1.5, 0.0), DOPRI)
+    assert there.log_mass is not None
+    assert back.log_mass is not None
+    assert back.log_mass[-1] + there.log_mass[-1] == pytest.approx(np.zeros(len(x)), abs=5e-3)
+    assert (there.log_mass[0] == 0).all()
+
+
+# What is known beforehand
+
+
+def clouds(**columns: Array) -> Snapshots:
+    """Two clouds on a line, 3 units of time apart, the first annotated."""
+    x = np.arange(6.0)[:, None]
+    first = Cloud(x, np.full(6, 1 / 6), pd.DataFrame(columns, index=range(6)), "0", 0.0)
+    return Snapshots(
+        (first, Cloud(x + 1, np.full(6, 1 / 6), pd.DataFrame(index=range(6)), "3", 3.0, mass=2.0))
+    )
+
+
+def starts(snapshots: Snapshots, **settings: Any) -> Array:
+    """How often each point of the source is drawn by a coupling."""
+    recipe = Recipe(**settings)
+    binder = Binder(recipe, Triple.of(*recipe.triple()).coupling, Conditions(), Streams(0))
+    grows = recipe.method == "wfrfm"
+    x0, _ = binder.segments(snapshots, grows=grows)[0][0].draw(0, 60_000, 0, Streams(0))
+    return np.bincount(np.rint(x0[:, 0]).astype(int), minlength=6) / 60_000
+
+
+@pytest.mark.parametrize("scope", ["dataset", "minibatch"])
+def test_known_growth_multiplies_the_source_of_a_coupling(scope: str) -> None:
+    """By exp(rate x time), or in proportion to scores; in the mean, the marginals say so."""
+    rate = np.linspace(-0.3, 0.3, 6)
+    by_rate = starts(clouds(g=rate), growth_key="g", scope=scope, batch_size=60)
+    assert by_rate == pytest.approx(np.exp(3 * rate) / np.exp(3 * rate).sum(), abs=0.01)
+    score = np.arange(1.0, 7)
+    how = {"growth_key": "g", "growth_kind": "score", "scope": scope, "batch_size": 60}
+    assert starts(clouds(g=score), **how) == pytest.approx(score / 21, abs=0.01)
+
+
+def test_known_growth_leaves_the_plan_the_rest() -> None:
+    """Where growth is told exactly, each pair's m1 / m0 is what was told, and mass is observed."""
+    rate = np.log(2.0) / 3 + np.array([-0.2, -0.1, 0.0, 0.0, 0.1, 0.2])
+    told = clouds(g=rate)
+    expected = np.exp(3 * rate)
+    exact = Cloud(told.clouds[0].points, expected / expected.sum(), told.clouds[1].obs, "3", 3.0)
+    snapshots = Snapshots((told.clouds[0], exact))
+    recipe = Recipe(method="wfrfm", growth_key="g", coupling="wfr:delta=0.2")
+    binder = Binder(recipe, Triple.of(*recipe.triple()).coupling, Conditions(), Streams(0))
+    pairs, layout, _ = binder.segments(snapshots, grows=True)
+    x0, x1 = pairs[0].draw(0, 500, 0, Streams(0))
+    found = layout.growth(x0, x1)
+    ratio = (found["m1"] / found["m0"])[:, 0]
+    place = np.rint(x0[:, 0]).astype(int)
+    assert ratio == pytest.approx(expected[place] / expected.sum() * 6, rel=1e-3)
+
+
+def test_masses_are_counts_or_what_is_said() -> None:
+    three = [
+        Cloud(np.zeros((2, 1)), np.ones(2) / 2, pd.DataFrame(index=range(2)), "", k, mass=m)
+        for k, m in enumerate((4.0, 2.0, 8.0))
+    ]
+    for how, wanted in (("counts", [1, 0.5, 2]), ("equal", [1, 1, 1]), ("2,3,5", [1, 1.5, 2.5])):
+        assert [cloud.mass for cloud in massive(how, three)] == wanted
+    for how in ("1,2", "1,2,0", "1,2,x", "some"):
+        with pytest.raises(ConfigError, match="expected counts, equal, or a positive number"):
+            massive(how, three)
+
+
+def test_unusable_growth_is_refused() -> None:
+    with pytest.raises(DataError, match="no column 'h'"):
+        starts(clouds(g=np.ones(6)), growth_key="h")
+    with pytest.raises(DataError, match="expected finite rates"):
+        starts(clouds(g=np.array([1, 1, np.nan, 1, 1, 1])), growth_key="g")
+    with pytest.raises(DataError, match="expected positive scores"):
+        starts(clouds(g=np.zeros(6)), growth_key="g", growth_kind="score")
+    with pytest.raises(DataError, match="no numbers"):
+        starts(clouds(g=np.array(list("abcdef"))), growth_key="g")
+    with pytest.raises(ConfigError, match="name the column"):
+        Recipe(growth_kind="score")
+
+
+def test_what_is_out_of_reach_is_said() -> None:
+    x = RNG.standard_normal((50, 1))
+    with pytest.warns(CfmWarning, match=r"Out of reach.*20.0% of the mass before.*Raise delta"):
+        fitted(np.concatenate([x[:40], x[40:] + 90]), x, coupling="wfr:delta=1", steps=1)
+
+
+# Uses
+
+
+def test_a_stored_model_is_the_same(grown: Model, tmp_path: Path) -> None:
+    cfmcli.Model(grown).save(tmp_path / "run")
+    again = load(tmp_path / "run")
+    assert [c.mass for c in again.clouds] == [c.mass for c in grown.clouds]
+    assert carried(again)[1] == pytest.approx(carried(grown)[1], abs=1e-6)
+    assert pack(again) == pack(grown)
+
+
+def test_transport_annotates_anndata(grown: Model, cells: pd.DataFrame) -> None:
+    data = ad.AnnData(cells[["x", "y"]].to_numpy(), obs=cells[["day"]])
+    data.var_names = ["x", "y"]
+    moved = cfmcli.Model(grown).transport(data[data.obs["day"] == 0].copy(), 0.0, 2.0)
+    frame = cfmcli.Model(grown).transport(cells[cells["day"] == 0], 0.0, 2.0)
+    for name in ("growth_rate", "log_mass"):
+        assert moved.obs[f"cfm_{name}"].to_numpy() == pytest.approx(frame[name].to_numpy())
+
+
+def test_a_held_out_day_is_scored_by_mass(cells: pd.DataFrame) -> None:
+    """The weighted population is nearer to a day it has not seen than its points alone."""
+    from cfmcli.workflows import score
+
+    how = {"method": "wfrfm", "time_key": "day", "drop": "true_growth", "holdout": ("2",)}
+    model = cfmcli.fit(cells, **{**SMALL, **how, "steps": 400}).core
+    cloud = next(c for c in model.clouds if c.held_out)
+    found = score.held_out(model, cloud, Streams(0))
+    before = model.clouds[1]
+    bare = model.flow.paths(np.asarray(before.points), (1.0, 2.0), DOPRI).points[-1]
+    assert found["model_w1"] < 0.8 * metrics.w1(bare, cloud.points)
+    assert found["observed_relative_mass"] == pytest.approx(677 / 489)
+    assert found["relative_mass"] == pytest.approx(677 / 489, rel=0.25)
