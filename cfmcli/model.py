@@ -18,6 +18,7 @@ from cfmcli.data.transforms import Chain
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.flow import Flow, Paths
+from cfmcli.flows.dynamics.mass import Guided, log_gain
 from cfmcli.flows.dynamics.motion import Motion, motion
 from cfmcli.flows.dynamics.sde import StochasticSolver, deterministic
 from cfmcli.flows.dynamics.solvers import Adaptive, Solver
@@ -151,20 +152,20 @@ class Model:
         return Source(first, second, self.conditions, self.timeline.times[0], self.dim)
 
     def source_at(self, time: float, given: Condition = OWN) -> Source:
-        """The source as it is drawn from for points at a clock time: by what they have become.
-
-        Args:
-            time: clock time.
-            given: what is chosen of the points' condition.
-        """
-        source = self.source
+        """The source as it is drawn from for points at a clock time: by what they have become."""
+        source, span = self.source, (self.timeline.times[0], time)
         if source.cloud is None or not self.flow.grows:
             return source
-        known = source.conditioned(source.cloud, Streams(self.recipe.seed), given)
-        x, guide = np.asarray(known.points, dtype=np.float64), self.guide(known.obs, given)
-        paths = self.learnt.paths(x, (source.time, time), as_solver("dopri5"), guide)
-        mass = paths.masses(-1, known.weights)
+        weights, (x, guide) = self._placed(source.time, given)
+        mass = self.learnt.paths(x, span, as_solver("dopri5"), guide).masses(-1, weights)
         return replace(source, cloud=replace(source.cloud, weights=mass / mass.sum()))
+
+    def _placed(self, time: float, given: Condition = OWN) -> tuple[Array, Guided]:
+        """Weights of the cloud stored at a time, and its points with their conditions."""
+        cloud = next(cloud for cloud in self.kept if cloud.time == time)
+        known = self.source.conditioned(cloud, Streams(self.recipe.seed), given)
+        x = np.asarray(known.points, dtype=np.float64)
+        return cloud.weights, (x, self.guide(known.obs, given))
 
     def guide(
         self, obs: "pd.DataFrame", given: Condition = OWN, origin: str = "the points"
@@ -305,8 +306,8 @@ class Model:
         energy, nfe = forward.energy + backward.energy, forward.nfe + backward.nfe
         if forward.log_mass is None or backward.log_mass is None:
             return Paths(points, energy, nfe)
-        grown = {t: forward.log_mass[k + 1] for k, t in enumerate(after)}
-        grown |= {t: backward.log_mass[k + 1] for k, t in enumerate(before)}
+        grown = dict(zip(after, forward.log_mass[1:], strict=True))
+        grown |= dict(zip(before, backward.log_mass[1:], strict=True))
         return Paths(points, energy, nfe, np.stack([grown[t] for t in times]))
 
     def log_prob(
@@ -356,35 +357,13 @@ class Model:
         stochastic = how[0].paths > 1 or how[2].divergence.stochastic(self.dim)
         jacobian = self.chain.log_abs_det(points)
         if flow.grows:
-            jacobian = jacobian + self._grown(x, span, told, how[2].solver)
+            asked, whole = (x, self.guide(told)), self._placed(span[1])
+            jacobian = jacobian + log_gain(flow, asked, whole, span, how[2].solver)
         values, bound = (v + jacobian for v in (found.values, found.bound))
         told_of = Grouped(groups, slice(0, len(x))).name
         whole = replace(found, values=values, bound=bound)
         paths = how[0].paths
         return LogProb(whole, stochastic, told_of, self.chain.coordinates, paths)
-
-    def _grown(
-        self, x: Array, times: tuple[float, float], obs: "pd.DataFrame", solver: Solver
-    ) -> Array:
-        """What growth adds to log densities, shape (n,): that of the points less that of all.
-
-        d log p/ds = -div b + g - E g of the normalised population, so along the paths of points
-        from the second time to the first: their own log growth, less that of the total mass.
-
-        Args:
-            x: points at the first time, shape (n, D).
-            times: clock times, where the density is asked for and where it is known.
-            obs: conditions of the points, where the flow is conditional.
-            solver: integrator.
-        """
-        own = self.learnt.paths(x, times, solver, self.guide(obs)).log_mass
-        known = self.cloud(times[1])
-        assert own is not None
-        assert known is not None
-        known = self.source.conditioned(known, Streams(self.recipe.seed))
-        start = np.asarray(known.points, dtype=np.float64)
-        whole = self.learnt.paths(start, times[::-1], solver, self.guide(known.obs))
-        return np.asarray(-own[-1] - np.log(whole.masses(-1, known.weights).sum()))
 
     def on(self, device: torch.device) -> "Model":
         """The same model with its field on a device."""

@@ -24,6 +24,7 @@ OTHER: dict[str, str] = {
     "cost": "cosine",
     "entropy": "0.3",
     "reg_m": "2.5",
+    "delta": "1.7",
     "mass": "0.6",
     "plans": "5",
     "tolerance": "0.2",

@@ -14,6 +14,7 @@ from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
+from cfmcli.flows.path.growing import TravellingDirac
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.triple import Triple
 from cfmcli.model import Model, as_solver
@@ -174,8 +175,7 @@ def starts(snapshots: Snapshots, **settings: Any) -> Array:
     """How often each point of the source is drawn by a coupling."""
     recipe = Recipe(**settings)
     binder = Binder(recipe, Triple.of(*recipe.triple()).coupling, Conditions(), Streams(0))
-    grows = recipe.method == "wfrfm"
-    x0, _ = binder.segments(snapshots, grows=grows)[0][0].draw(0, 60_000, 0, Streams(0))
+    x0, _ = binder.segments(snapshots)[0][0].draw(0, 60_000, 0, Streams(0))
     return np.bincount(np.rint(x0[:, 0]).astype(int), minlength=6) / 60_000
 
 
@@ -199,7 +199,7 @@ def test_known_growth_leaves_the_plan_the_rest() -> None:
     snapshots = Snapshots((told.clouds[0], exact))
     recipe = Recipe(method="wfrfm", growth_key="g", coupling="wfr:delta=0.2")
     binder = Binder(recipe, Triple.of(*recipe.triple()).coupling, Conditions(), Streams(0))
-    pairs, layout, _ = binder.segments(snapshots, grows=True)
+    pairs, layout, _ = binder.segments(snapshots, TravellingDirac())
     x0, x1 = pairs[0].draw(0, 500, 0, Streams(0))
     found = layout.growth(x0, x1)
     ratio = (found["m1"] / found["m0"])[:, 0]

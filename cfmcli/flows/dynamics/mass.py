@@ -1,9 +1,15 @@
 """Mass: what becomes of the weights of points that grow and shrink on the way."""
 
+import numpy as np
+
 from cfmcli.data.table import Array
 from cfmcli.flows.dynamics.displacement import Displacement
 from cfmcli.flows.dynamics.flow import Flow, Paths
+from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.objective.reading import Guide
+
+Guided = tuple[Array, Guide | None]
+"""Points, shape (n, D), and the condition of each, where the flow has conditions."""
 
 
 def changes(
@@ -30,3 +36,28 @@ def changes(
         return {}
     rate = flow.growth(x, times[0], forward=times[1] >= times[0], guide=guide)
     return {"growth_rate": rate, "log_mass": paths.log_mass[-1]}
+
+
+def log_gain(
+    flow: Flow,
+    asked: Guided,
+    known: tuple[Array, Guided],
+    times: tuple[float, float],
+    solver: Solver,
+) -> Array:
+    """What growth adds to log densities, shape (n,): that of the points less that of all.
+
+    d log p/ds = -div b + g - E g of the normalised population, so along the paths of points from
+    the second time to the first: their own log growth, less that of the total mass.
+
+    Args:
+        flow: a flow that grows.
+        asked: points whose density is asked for, at the first time.
+        known: weights of the population at the second time, shape (m,), sum 1, and its points.
+        times: clock times, where the density is asked for and where it is known.
+        solver: integrator.
+    """
+    own = flow.paths(asked[0], times, solver, asked[1]).masses(-1, np.ones(len(asked[0])))
+    weights, (x, guide) = known
+    whole = flow.paths(x, times[::-1], solver, guide).masses(-1, weights)
+    return np.asarray(-np.log(own) - np.log(whole.sum()))

@@ -7,10 +7,7 @@ import torch
 from torch import Tensor
 
 from cfmcli.errors import ConfigError
-from cfmcli.flows.path.interpolants import Ends, Interpolant
-
-_TINY = 1e-12
-"""Keeps angles off 0, where every path is straight."""
+from cfmcli.flows.path.interpolants import Ends, Interpolant, cone
 
 
 @dataclass(frozen=True)
@@ -42,25 +39,9 @@ class TravellingDirac(Interpolant):
 
     def mean(self, t: Tensor, ends: Ends) -> Tensor:
         """x0 + (x1 - x0) arg / θ."""
-        across, along, angle = _on_the_cone(t, ends)
+        across, along, angle = cone(t, ends)
         return ends.x0 + torch.atan2(across, along) / angle * (ends.x1 - ends.x0)
 
     def variance(self, t: Tensor) -> Tensor:
         """sigma^2."""
         return torch.full_like(t, self.sigma**2)
-
-    def mass(self, t: Tensor, ends: Ends) -> Tensor:
-        """The squared modulus, in units of the mean mass of the two ends."""
-        across, along, _ = _on_the_cone(t, ends)
-        return across.square() + along.square()
-
-
-def _on_the_cone(t: Tensor, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
-    """Imaginary and real part of (1 - t) √m0 + t √m1 exp(iθ), and θ, shape (B, 1) each."""
-    one = torch.ones_like(t)
-    m0, m1 = (one if m is None else m for m in (ends.m0, ends.m1))
-    distance = (ends.x1 - ends.x0).norm(dim=1, keepdim=True)
-    angle = distance / (2 * ends.delta) if ends.delta is not None else 0 * distance
-    angle = angle.clamp_min(_TINY)
-    r0, r1 = (1 - t) * m0.sqrt(), t * m1.sqrt()
-    return r1 * angle.sin(), r0 + r1 * angle.cos(), angle

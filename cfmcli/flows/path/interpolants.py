@@ -22,6 +22,8 @@ from cfmcli.flows.path.latents import Latent
 from cfmcli.flows.path.schedules import SCHEDULES, Schedule
 
 _LEAST_MASS = 1e-12
+_LEAST_ANGLE = 1e-12
+"""Keeps angles off 0, where every path is straight."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,9 @@ class Interpolant(ABC):
         """gamma^2(t), shape (B, 1)."""
 
     def mass(self, t: Tensor, ends: Ends) -> Tensor:
-        """m_t, shape (B, 1): 1, unless the path grows."""
-        return torch.ones_like(t)
+        """m_t in units of the mean mass of the two ends, shape (B, 1): 1 where it is constant."""
+        across, along, _ = cone(t, ends)
+        return across.square() + along.square() if self.needs_masses else torch.ones_like(t)
 
     @property
     def t_margin(self) -> float:
@@ -190,6 +193,17 @@ class Interpolant(ABC):
         variance, rate = _rate(self.variance, t)
         gamma = variance.clamp_min(0).sqrt()
         return gamma, torch.where(gamma > 0, rate / (2 * gamma), torch.zeros_like(gamma))
+
+
+def cone(t: Tensor, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
+    """Imaginary and real part of (1 - t) √m0 + t √m1 exp(iθ), and θ, shape (B, 1) each."""
+    one = torch.ones_like(t)
+    m0, m1 = (one if m is None else m for m in (ends.m0, ends.m1))
+    distance = (ends.x1 - ends.x0).norm(dim=1, keepdim=True)
+    angle = distance / (2 * ends.delta) if ends.delta is not None else 0 * distance
+    angle = angle.clamp_min(_LEAST_ANGLE)
+    r0, r1 = (1 - t) * m0.sqrt(), t * m1.sqrt()
+    return r1 * angle.sin(), r0 + r1 * angle.cos(), angle
 
 
 def _rate(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
