@@ -357,8 +357,8 @@ class Model:
         stochastic = how[0].paths > 1 or how[2].divergence.stochastic(self.dim)
         jacobian = self.chain.log_abs_det(points)
         if flow.grows:
-            asked, whole = (x, self.guide(told)), self._placed(span[1])
-            jacobian = jacobian + log_gain(flow, asked, whole, span, how[2].solver)
+            asked, population = (x, self.guide(told)), self._placed(span[1])
+            jacobian = jacobian + log_gain(flow, asked, population, span, how[2].solver)
         values, bound = (v + jacobian for v in (found.values, found.bound))
         told_of = Grouped(groups, slice(0, len(x))).name
         whole = replace(found, values=values, bound=bound)
