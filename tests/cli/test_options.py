@@ -232,6 +232,9 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
 ROWS["evaluate"] |= {
     "--seeds": (LEFT, "--seeds 2"),
     "--strict": (LEFT, "--strict"),
+    "--growth-key": (LEFT, "--growth-key weight"),
+    "--growth-kind": (f"{LEFT} --growth-key weight", "--growth-kind score"),
+    "--mass": (f"{LEFT} --method wfrfm", "--mass 1,2,4"),
     "--by": (LEFT, "--by branch"),
     "--config": (LEFT, "--config slow.toml"),
     "--source": (LEFT, "--source gaussian"),
