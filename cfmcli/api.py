@@ -21,6 +21,7 @@ from cfmcli.model import AnySolver, LogProb
 from cfmcli.requests import Condition, Runtime, Scoring
 from cfmcli.workflows import fit as fitting
 from cfmcli.workflows import points, prepare, results
+from cfmcli.workflows.moved import Moved, additions
 from cfmcli.workflows.run import Run
 
 if TYPE_CHECKING:
@@ -185,15 +186,14 @@ class Model:
         velocity = self.core.flow.velocity(x, begin, forward=stop >= begin, guide=guide)
         places = x, paths.points[-1], velocity
         grown = changes(self.core.flow, x, (begin, stop), paths, guide)
-        moved = results.Moved.of(self.core, places, slice(None), grown)
+        moved = Moved.of(self.core, places, slice(None), grown)
         result = table.with_values(moved.values)
         if not io.is_anndata(data):
             found = io.like(data, result)
             return moved.columns(found) if io.is_named(data) else found
         span, how = {"start": begin, "end": stop}, results.chosen(given)
         facts = results.facts("transport", "", Runtime(), **span, nfe=paths.nfe, **how)
-        holder = results.Holder(list(data.obsm), list(map(str, data.var_names)))
-        added = results.additions(self.core, table.basis, holder, moved, facts)
+        added = additions(self.core, table, io.outline_of(data), moved, facts)
         return io.like(data, result, added)
 
     def interpolate(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from cfmcli.data.chain import Chain
 from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
-from cfmcli.data.transforms import Chain
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.flow import Flow, Paths

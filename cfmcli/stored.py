@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from cfmcli import catalog, checkpoint
+from cfmcli.data.chain import load_chain
 from cfmcli.data.conditions import load_conditions
 from cfmcli.data.times import Timeline
-from cfmcli.data.transforms import load_chain
 from cfmcli.errors import CheckpointError
 from cfmcli.flows.fields import MLP, Shape
 from cfmcli.flows.training.triple import Triple, path_state, restore_path
@@ -34,6 +34,7 @@ def pack(model: Model) -> bytes:
         "times": model.timeline.times,
         "labels": model.timeline.labels,
         "features": model.features,
+        "genes": model.chain.genes if model.chain.decoder else (),
         "transforms": model.chain.kinds,
         "heads": list(model.field.heads),
         "clouds": stored,
@@ -64,7 +65,8 @@ def _assemble(arrays: dict[str, Any], facts: dict[str, Any]) -> Model:
     """A model from a checkpoint's content."""
     layers = [section.items() for section in facts["recipe"].values()]
     recipe = from_layers({name: value for items in layers for name, value in items})
-    chain = load_chain(facts["transforms"], _under(arrays, "transform."), facts["features"])
+    fitted, genes = _under(arrays, "transform."), facts.get("genes", ())
+    chain = load_chain(facts["transforms"], fitted, facts["features"], genes)
     timeline = Timeline(tuple(facts["times"]), tuple(facts["labels"]))
     conditions = load_conditions(facts["conditions"])
     network: MLP = catalog.build("fields", recipe.field)

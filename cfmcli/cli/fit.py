@@ -5,12 +5,20 @@ from typing import Annotated, Any
 from cfmcli import recipe
 from cfmcli.cli import options
 from cfmcli.cli.command import Session
-from cfmcli.cli.declare import option
+from cfmcli.cli.declare import flag, option
 from cfmcli.cli.settings import layer, stored
 from cfmcli.cli.shards import SHARING
 from cfmcli.errors import ConfigError
 from cfmcli.requests import FitRequest, Outcome
 
+Couplings = Annotated[
+    bool,
+    flag(
+        "--write-couplings",
+        meaning="Write the plan of each gap to RUN/couplings, for CellRank and WOT.",
+        panel=options.OUTPUT,
+    ),
+]
 Ranks = Annotated[
     int,
     option(
@@ -35,6 +43,7 @@ def fit(
     nproc: Ranks = FitRequest.nproc,
     force: options.Force = False,
     dry_run: options.DryRun = False,
+    write_couplings: Couplings = False,
     **settings: Any,
 ) -> Outcome:
     """Learn the flow between snapshots, and write it as a run folder.
@@ -56,7 +65,7 @@ def fit(
             "No data: name the files to fit, a --config that names them, or a --from-run."
         )
     runtime = session.runtime(force=force, seed=chosen.seed)
-    request = FitRequest(output, resume, dry_run, nproc, session.arguments)
+    request = FitRequest(output, resume, dry_run, nproc, session.arguments, write_couplings)
     from cfmcli.workflows.fit import fit as carry_out
 
     return carry_out(chosen, request, runtime, session.listen)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy import sparse
 
+    from cfmcli.data.decoder import Decoder
+
     Matrix: TypeAlias = npt.NDArray[Any] | sparse.csr_matrix
 
 Array = npt.NDArray[np.float64]
@@ -27,6 +29,7 @@ class Table:
         origin: where it came from, for messages.
         basis: what the values are: "X", "layer:KEY" or "obsm:KEY" of an AnnData; "X" elsewhere.
         columns: all columns of a delimited file in their order, so that it can be written alike.
+        decoder: the way back to genes, where the values are a PCA of them and it was asked for.
     """
 
     values: "Matrix"
@@ -35,6 +38,7 @@ class Table:
     origin: str = "memory"
     basis: str = "X"
     columns: tuple[str, ...] = ()
+    decoder: "Decoder | None" = None
 
     def __len__(self) -> int:
         return int(self.values.shape[0])

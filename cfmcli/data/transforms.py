@@ -6,14 +6,13 @@ coordinates where the flow lives.
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cfmcli.catalog import build, did_you_mean, parse_chain
-from cfmcli.data.blocks import by_blocks
+from cfmcli.catalog import did_you_mean
 from cfmcli.data.counts import ChoiceMap, NormalizeMap
 from cfmcli.data.maps import AffineMap, LogMap, Map, ProjectionMap, dense, moments
 from cfmcli.data.table import Array
@@ -209,136 +208,6 @@ def _leading(x: "Matrix", mean: Array, scale: Array, n: int) -> tuple[Array, Arr
     )
     _, values, rows = svds(centred, n, v0=np.ones(min(x.shape)))
     return values[::-1], rows[::-1].copy()
-
-
-_KINDS: dict[str, Callable[[Mapping[str, Array]], Map]] = {
-    AffineMap.kind: lambda a: AffineMap(a["shift"], a["scale"]),
-    LogMap.kind: lambda a: LogMap(),
-    NormalizeMap.kind: lambda a: NormalizeMap(**a),
-    ChoiceMap.kind: lambda a: ChoiceMap(**a),
-    ProjectionMap.kind: lambda a: ProjectionMap(**a),
-}
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Maps applied one after the other: data units -> the coordinates of the flow.
-
-    Args:
-        maps: the fitted maps, in order.
-        features: names of the input features.
-    """
-
-    maps: tuple[Map, ...]
-    features: tuple[str, ...]
-
-    def forward(self, x: "Matrix") -> Array:
-        """Data units -> flow coordinates, shape (n, d) -> (n, D)."""
-        return by_blocks(self._forward, x)
-
-    def _forward(self, x: "Matrix") -> Array:
-        """The same for few points."""
-        for item in self.maps:
-            x = item.forward(x)
-        return dense(x)
-
-    def inverse(self, y: Array) -> Array:
-        """Flow coordinates -> data units, shape (n, D) -> (n, d)."""
-        return by_blocks(self._inverse, y)
-
-    def _inverse(self, y: Array) -> Array:
-        """The same for few points."""
-        for item in reversed(self.maps):
-            y = item.inverse(y)
-        return y
-
-    def inverse_tangent(self, y: Array, v: Array) -> Array:
-        """Velocities in flow coordinates -> data units, shape (n, D) -> (n, d)."""
-        return by_blocks(self._inverse_tangent, y, v)
-
-    def _inverse_tangent(self, y: Array, v: Array) -> Array:
-        """The same for few points."""
-        for item in reversed(self.maps):
-            y, v = item.inverse(y), item.inverse_tangent(y, v)
-        return v
-
-    @property
-    def invertible(self) -> bool:
-        """Whether no dimension is dropped."""
-        return not any(item.dropped for item in self.maps)
-
-    @property
-    def coordinates(self) -> str:
-        """Where densities are stated: data units, or the space after the last dropping map."""
-        return next((m.space for m in reversed(self.maps) if m.dropped), "data units")
-
-    def log_abs_det(self, x: "Matrix") -> Array:
-        """log |det| from the stated coordinates to the flow's, shape (n, d) -> (n,)."""
-        return by_blocks(self._log_abs_det, x)
-
-    def _log_abs_det(self, x: "Matrix") -> Array:
-        """The same for few points."""
-        total = np.zeros(x.shape[0])
-        for item in self.maps:
-            total = np.zeros_like(total) if item.dropped else total + item.log_abs_det(dense(x))
-            x = item.forward(x)
-        return total
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the flow's coordinates."""
-        names = self.features
-        for item in self.maps:
-            names = item.names(names)
-        return names
-
-    def arrays(self) -> dict[str, Array]:
-        """All fitted numbers, by "index.kind.name"."""
-        return {
-            f"{k}.{item.kind}.{name}": array
-            for k, item in enumerate(self.maps)
-            for name, array in item.arrays().items()
-        }
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kind of each map."""
-        return tuple(item.kind for item in self.maps)
-
-
-def fit_chain(
-    spec: str, x: "Matrix", features: Sequence[str], weights: Array | None = None
-) -> Chain:
-    """Fit the transforms of a spec such as "log1p,pca:n=50,standardize", each after the last.
-
-    Args:
-        spec: the chain.
-        x: points of shape (n, d), dense or sparse.
-        features: d names.
-        weights: shape (n,), positive; a point of weight 2 counts as two; None is uniform.
-
-    Raises:
-        ConfigError: for an unknown transform or option.
-        DataError: if the data do not suit a transform.
-    """
-    maps: list[Map] = []
-    names = tuple(features)
-    mass = np.ones(x.shape[0]) if weights is None else weights / weights.mean()
-    for item in parse_chain(spec):
-        fitted = build("transforms", item).fit(x, names, mass)
-        maps.append(fitted)
-        x, names = fitted.forward(x), fitted.names(names)
-    return Chain(tuple(maps), tuple(features))
-
-
-def load_chain(kinds: Sequence[str], arrays: Mapping[str, Array], features: Sequence[str]) -> Chain:
-    """A chain from its kinds and the arrays that `Chain.arrays` gave."""
-    maps = []
-    for k, kind in enumerate(kinds):
-        prefix = f"{k}.{kind}."
-        own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-        maps.append(_KINDS[kind](own))
-    return Chain(tuple(maps), tuple(features))
 
 
 def some(items: Sequence[str]) -> str:

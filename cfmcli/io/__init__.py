@@ -1,11 +1,11 @@
 """Data files in and out: the only room that touches them. Everything travels as a `Table`."""
 
-from cfmcli.io.anndata import names_in_uns, write_anndata
-from cfmcli.io.annotation import Annotation, annotate
+from cfmcli.io.anndata import anndata_writer, names_in_uns, write_anndata
+from cfmcli.io.annotation import Annotation, Outline, annotate, outline, signed
 from cfmcli.io.checks import numbered
-from cfmcli.io.describe import describe, feature_names
+from cfmcli.io.describe import describe
 from cfmcli.io.formats import FORMATS, read_table, suffix, write_table
-from cfmcli.io.memory import from_object, is_anndata, is_named, like
+from cfmcli.io.memory import from_object, is_anndata, is_named, like, outline_of
 from cfmcli.io.merging import merge, taken
 from cfmcli.io.output import as_json, atomic, blaming_disk, claim, sha256, write_files
 from cfmcli.io.selection import Selection, require
@@ -14,14 +14,15 @@ from cfmcli.io.text import place
 __all__ = [
     "FORMATS",
     "Annotation",
+    "Outline",
     "Selection",
+    "anndata_writer",
     "annotate",
     "as_json",
     "atomic",
     "blaming_disk",
     "claim",
     "describe",
-    "feature_names",
     "from_object",
     "is_anndata",
     "is_named",
@@ -29,10 +30,13 @@ __all__ = [
     "merge",
     "names_in_uns",
     "numbered",
+    "outline",
+    "outline_of",
     "place",
     "read_table",
     "require",
     "sha256",
+    "signed",
     "suffix",
     "taken",
     "write_anndata",

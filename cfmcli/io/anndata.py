@@ -1,17 +1,22 @@
 """AnnData files, .h5ad and .zarr: only what is asked for is read."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli.data.decoder import Decoder
+from cfmcli.data.maps import dense
 from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError, DataError
-from cfmcli.io.annotation import NOTHING, Annotation, check
+from cfmcli.io.annotation import NOTHING, SLOTS, Annotation, check
 from cfmcli.io.checks import as_float, counted, distinct_ids, distinct_names, finite, some_points
 from cfmcli.io.formats import suffix
+from cfmcli.io.loadings import LOADINGS, REP, Blocks, blocks, decoder
 from cfmcli.io.output import atomic
 from cfmcli.io.selection import Selection, listed, pick, unknown
 from cfmcli.io.store import Node, encoding, names_of, opened, shape_of
@@ -43,7 +48,15 @@ def read(path: str, selection: Selection) -> Table:
         obs = read_elem(root["obs"])
         keep = chosen(names, selection, path)
         values = _values(element, keep, path)
-    return table(values, [names[k] for k in keep], obs, selection, basis, path)
+        back = _decoder(root, values, keep, path) if decodable(selection, root) else None
+    found = table(values, [names[k] for k in keep], obs, selection, basis, path)
+    return replace(found, decoder=back)
+
+
+def decodable(selection: Selection, holder: Loaded) -> bool:
+    """Whether a way back to genes is asked for, and an AnnData, open or loaded, may hold it."""
+    wanted = selection.decode and selection.use_rep == REP
+    return bool(wanted and LOADINGS in holder.get("varm", {}))
 
 
 def chosen(names: Sequence[str], selection: Selection, origin: str) -> list[int]:
@@ -129,10 +142,27 @@ def write_anndata(
     var_names: Sequence[str],
     annotation: Annotation = NOTHING,
 ) -> None:
-    """Write a new AnnData, all or nothing.
+    """Write a new AnnData, all or nothing; the arguments are those of `anndata_writer`.
+
+    Raises:
+        DataError: a shape or a name that AnnData cannot store.
+    """
+    write = anndata_writer(target, X, obs, var_names, annotation)
+    with atomic(target) as part:
+        write(part)
+
+
+def anndata_writer(
+    target: str,
+    X: "Matrix",
+    obs: "pd.DataFrame",
+    var_names: Sequence[str],
+    annotation: Annotation = NOTHING,
+) -> Callable[[Path], None]:
+    """A new AnnData as a function that writes it to a path.
 
     Args:
-        target: path, .h5ad or .zarr.
+        target: its name, .h5ad or .zarr.
         X: values, shape (n, d), dense or CSR.
         obs: annotations, indexed by id.
         var_names: the d feature names.
@@ -146,14 +176,19 @@ def write_anndata(
 
     check(annotation, (len(obs), len(var_names)), target)
     frame = storable(obs.assign(**annotation.obs), target)
-    var = pd.DataFrame(index=pd.Index(list(var_names), dtype=object))
-    parts = {k: dict(getattr(annotation, k)) for k in ("obsm", "layers", "varm", "uns")}
+    index = pd.Index(list(var_names), dtype=object)
+    var = pd.DataFrame(dict(annotation.var), index=index)
+    parts = {k: dict(getattr(annotation, k)) for k in SLOTS}
     data = ad.AnnData(X=X, obs=frame, var=var, **parts)
     writer = data.write_zarr if suffix(target) == ".zarr" else data.write_h5ad
-    with atomic(target) as part, warnings.catch_warnings():
-        # AnnData announces its next default for Zarr, which a user of ours cannot act upon.
-        warnings.filterwarnings("ignore", "Writing zarr v2", UserWarning)
-        writer(part, convert_strings_to_categoricals=False)
+
+    def write(part: Path) -> None:
+        with warnings.catch_warnings():
+            # AnnData announces its next default for Zarr, which a user cannot act upon.
+            warnings.filterwarnings("ignore", "Writing zarr v2", UserWarning)
+            writer(part, convert_strings_to_categoricals=False)
+
+    return write
 
 
 def storable(obs: "pd.DataFrame", target: str) -> "pd.DataFrame":
@@ -195,6 +230,26 @@ def _element(root: Node, selection: Selection, origin: str) -> tuple[str, Node]:
         keys = listed(root["obsm"]) if "obsm" in root else "none"
         raise DataError(f"{origin}: X is empty. Choose --layer or --use-rep; obsm holds: {keys}.")
     return "X", root["X"]
+
+
+def _decoder(root: Node, scores: "Matrix", keep: list[int], origin: str) -> Decoder | None:
+    """The way back to genes from X_pca, by the loadings of an AnnData on disk."""
+    from anndata.io import read_elem, sparse_dataset
+
+    genes, count = tuple(names_of(root["var"])), len(scores)
+    held = {"X": root["X"]} if "X" in root else {}
+    held |= {f"layer:{key}": node for key, node in root.get("layers", {}).items()}
+
+    def rows(node: Node) -> Blocks:
+        kind = encoding(node)
+        part = sparse_dataset(node) if kind == "csr_matrix" else node
+        return lambda: blocks(read_elem(node) if kind == "csc_matrix" else part, count)
+
+    right = {
+        name: rows(node) for name, node in held.items() if shape_of(node) == (count, len(genes))
+    }
+    loadings = read_elem(root["varm"][LOADINGS])
+    return decoder(dense(scores), keep, loadings, genes, right, origin)
 
 
 def _names(root: Node, basis: str, element: Node) -> list[str]:

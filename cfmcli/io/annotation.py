@@ -2,9 +2,9 @@
 
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +13,12 @@ import numpy as np
 from cfmcli.errors import DataError
 from cfmcli.io.formats import suffix
 from cfmcli.io.output import atomic
-from cfmcli.io.store import Node, opened, shape_of
+from cfmcli.io.store import Node, names_of, opened, shape_of, text_of
 
 Column = Any
 
 SLOTS = ("obsm", "layers", "varm", "uns")
+WROTE = "wrote"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Annotation:
 
     Args:
         obs: columns, each of length n_obs.
+        var: columns, each of length n_vars.
         obsm: arrays with n_obs rows.
         layers: arrays of shape (n_obs, n_vars).
         varm: arrays with n_vars rows.
@@ -33,6 +35,7 @@ class Annotation:
     """
 
     obs: Mapping[str, Any] = field(default_factory=dict)
+    var: Mapping[str, Any] = field(default_factory=dict)
     obsm: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, Any] = field(default_factory=dict)
     varm: Mapping[str, Any] = field(default_factory=dict)
@@ -40,6 +43,47 @@ class Annotation:
 
 
 NOTHING = Annotation()
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What an AnnData holds already.
+
+    Args:
+        genes: its var_names.
+        keys: what stands in it, as "slot/key".
+        ours: those of the keys that an earlier result of ours wrote, which may be replaced.
+    """
+
+    genes: tuple[str, ...] = ()
+    keys: frozenset[str] = frozenset()
+    ours: frozenset[str] = frozenset()
+
+    def free(self, slot: str, key: str) -> str:
+        """The key, or cfm_key where another's work has that name."""
+        taken = f"{slot}/{key}"
+        return f"cfm_{key}" if taken in self.keys - self.ours else key
+
+
+def outline(source: str) -> Outline:
+    """What an AnnData file holds, without loading it."""
+    with opened(source) as root:
+        keys = {slot: list(root[slot]) for slot in ("obs", "var", *SLOTS) if slot in root}
+        wrote = root["uns"].get("cfm", {}).get(WROTE) if "uns" in root else None
+        return outlined(names_of(root["var"]), keys, text_of(wrote) if wrote is not None else ())
+
+
+def outlined(genes: Iterable[str], keys: Mapping[str, Iterable[str]], ours: Any) -> Outline:
+    """An outline of names as they are listed."""
+    held = (f"{slot}/{key}" for slot, names in keys.items() for key in names)
+    return Outline(tuple(map(str, genes)), frozenset(held), frozenset(map(str, ours)))
+
+
+def signed(annotation: Annotation) -> Annotation:
+    """The annotation with a list of its own keys in uns["cfm"], where there is one."""
+    keys = [f"{slot}/{key}" for slot in ("obs", "var", *SLOTS) for key in getattr(annotation, slot)]
+    said = {**annotation.uns["cfm"], WROTE: np.array(keys, dtype=object)}
+    return replace(annotation, uns={**annotation.uns, "cfm": said})
 
 
 def annotate(source: str, target: str, annotation: Annotation) -> None:
@@ -69,7 +113,13 @@ def check(annotation: Annotation, shape: tuple[int, int], target: str) -> None:
         DataError: what AnnData could not store, or not read again.
     """
     cells, genes = shape
-    expected = {"obs": (cells,), "obsm": (cells,), "layers": shape, "varm": (genes,)}
+    expected = {
+        "obs": (cells,),
+        "var": (genes,),
+        "obsm": (cells,),
+        "layers": shape,
+        "varm": (genes,),
+    }
     for slot, lead in expected.items():
         for key, value in getattr(annotation, slot).items():
             _key(key, slot, target)
@@ -148,11 +198,11 @@ def _add(root: Node, annotation: Annotation) -> None:
     """Write additions into an open AnnData file."""
     from anndata.io import write_elem
 
-    obs = root["obs"]
-    for key, value in annotation.obs.items():
-        write_elem(obs, key, _column(value))
-    order = [str(name) for name in obs.attrs["column-order"]]
-    obs.attrs["column-order"] = list(dict.fromkeys((*order, *annotation.obs)))
+    for frame, columns in ((root["obs"], annotation.obs), (root["var"], annotation.var)):
+        for key, value in columns.items():
+            write_elem(frame, key, _column(value))
+        order = [str(name) for name in frame.attrs["column-order"]]
+        frame.attrs["column-order"] = list(dict.fromkeys((*order, *columns)))
     for slot in SLOTS:
         if slot not in root:
             write_elem(root, slot, {})

@@ -44,16 +44,6 @@ def describe(path: str, selection: Selection = EVERYTHING) -> dict[str, Any]:
     return about | _DESCRIBERS[FORMATS[suffix(path)]](path, selection)
 
 
-def feature_names(path: str) -> list[str]:
-    """The names of the features of an AnnData file, in its order.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    with opened(path) as root:
-        return names_of(root["var"])
-
-
 def _delimited(path: str, selection: Selection) -> dict[str, Any]:
     """Rows and columns of a delimited file."""
     from cfmcli.io.delimited import typed

@@ -1,13 +1,16 @@
 """Points that are already in memory: arrays, DataFrames and AnnData objects."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfmcli.data.decoder import Decoder
 from cfmcli.data.table import Table
-from cfmcli.io import anndata, arrays
-from cfmcli.io.annotation import Annotation, check
+from cfmcli.io import anndata, arrays, loadings
+from cfmcli.io.annotation import SLOTS, WROTE, Annotation, Outline, check, outlined
 from cfmcli.io.checks import (
     counted,
     dense,
@@ -25,6 +28,9 @@ from cfmcli.io.selection import (
     plain_only,
     unknown,
 )
+
+if TYPE_CHECKING:
+    from cfmcli.data.table import Matrix
 
 Points = Any
 Verb = Callable[..., Any]
@@ -77,6 +83,13 @@ def _by_kind(data: Points, known: dict[str, Verb], other: Verb) -> Verb:
     return next((known[kind] for kind in kinds if kind in known), other)
 
 
+def outline_of(data: Points) -> Outline:
+    """What an AnnData holds already."""
+    keys = {slot: list(getattr(data, slot)) for slot in ("obs", "var", *SLOTS)}
+    earlier = data.uns.get("cfm", {})
+    return outlined(data.var_names, keys, earlier.get(WROTE, ()))
+
+
 def _from_array(data: Points, selection: Selection) -> Table:
     """A table of anything NumPy takes for an array."""
     plain_only(selection, ORIGIN)
@@ -122,7 +135,18 @@ def _from_anndata(data: Points, selection: Selection) -> Table:
     whole = loaded[:] if getattr(data, "isbacked", False) and part == "X" else loaded
     values = anndata.columns_of(whole, keep if len(keep) < len(names) else None, ORIGIN)
     basis = anndata.basis_of(part, key)
-    return anndata.table(values, [names[k] for k in keep], data.obs, selection, basis, ORIGIN)
+    found = anndata.table(values, [names[k] for k in keep], data.obs, selection, basis, ORIGIN)
+    back = anndata.decodable(selection, {"varm": data.varm})
+    return replace(found, decoder=_decoder(data, values, keep) if back else None)
+
+
+def _decoder(data: Points, scores: "Matrix", keep: list[int]) -> Decoder | None:
+    """The way back to genes from X_pca, by the loadings of an AnnData."""
+    held = {"X": data.X} if data.X is not None else {}
+    held |= {f"layer:{key}": matrix for key, matrix in data.layers.items()}
+    rows = {name: partial(loadings.blocks, matrix, len(data)) for name, matrix in held.items()}
+    genes, found = tuple(map(str, data.var_names)), data.varm[loadings.LOADINGS]
+    return loadings.decoder(dense(scores), keep, found, genes, rows, ORIGIN)
 
 
 def _like_array(original: Points, table: Table, annotation: Annotation | None) -> Points:
@@ -153,7 +177,7 @@ def _like_anndata(original: Points, table: Table, annotation: Annotation | None)
     added = annotation or Annotation(obsm={"X_cfm": table.values})
     check(added, original.shape, ORIGIN)
     result = original.to_memory() if original.isbacked else original.copy()
-    for slot in ("obs", "obsm", "layers", "varm", "uns"):
+    for slot in ("obs", "var", *SLOTS):
         for key, value in getattr(added, slot).items():
             getattr(result, slot)[key] = value
     return result

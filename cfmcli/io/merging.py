@@ -55,7 +55,7 @@ def taken(parts: Sequence[str], added: Mapping[str, Sequence[str]]) -> Annotatio
         return _stacked(_elements(parts, slot, key))
 
     with opened(parts[0]) as root:
-        same = {k: {n: read_elem(root[k][n]) for n in added[k]} for k in ("varm", "uns")}
+        same = {k: {n: read_elem(root[k][n]) for n in added[k]} for k in ("var", "varm", "uns")}
     rows = {k: {n: stacked(k, n) for n in added[k]} for k in ("obs", "obsm", "layers")}
     return Annotation(**rows, **same)
 
@@ -212,8 +212,14 @@ def _elements(parts: Sequence[str], slot: str, key: str = "") -> list[Any]:
 
 
 def _stacked(columns: Sequence[Any]) -> Any:
-    """Rows of elements, one part after the other."""
-    return np.concatenate([np.asarray(column) for column in columns])
+    """Rows of elements, one part after the other; a category of one of them is one of the whole."""
+    import pandas as pd
+
+    values = np.concatenate([np.asarray(column) for column in columns])
+    if not isinstance(columns[0], pd.Categorical):
+        return values
+    known = sorted(set().union(*(column.categories for column in columns)))
+    return pd.Categorical(values, categories=known, ordered=columns[0].ordered)
 
 
 def _joined(frames: "Sequence[pd.DataFrame]") -> "pd.DataFrame":

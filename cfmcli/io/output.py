@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -87,18 +87,19 @@ def atomic(path: str | Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def write_files(content: Mapping[str, bytes]) -> None:
+def write_files(content: Mapping[str, bytes | Callable[[Path], None]]) -> None:
     """Write files all or none: they take their names, in order, only when all are written.
 
     Args:
-        content: path -> bytes.
+        content: path -> bytes, or what writes them to a path.
 
     Raises:
         ResourceError: the disk is full, read-only or forbidden.
     """
     with ExitStack() as whole:
         for path, data in reversed(list(content.items())):
-            whole.enter_context(atomic(path)).write_bytes(data)
+            part = whole.enter_context(atomic(path))
+            data(part) if callable(data) else part.write_bytes(data)
 
 
 @contextmanager

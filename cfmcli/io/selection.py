@@ -26,6 +26,7 @@ class Selection:
         id_key: the column of point ids; empty takes the first of `ID_NAMES` that exists.
         layer: an AnnData layer to read in place of X.
         use_rep: an AnnData obsm key (or an array of an npz file) to read in place of X.
+        decode: whether to look for the way back from the representation to genes.
     """
 
     features: str = ""
@@ -34,6 +35,7 @@ class Selection:
     id_key: str = ""
     layer: str = ""
     use_rep: str = ""
+    decode: bool = False
 
 
 EVERYTHING = Selection()

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from cfmcli.data.chain import Chain
 from cfmcli.data.table import Array
-from cfmcli.data.transforms import Chain
 from cfmcli.model import Model
 
 

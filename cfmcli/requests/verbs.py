@@ -16,6 +16,7 @@ class FitRequest:
         dry_run: say what would be done, and what it would cost, and do nothing.
         nproc: processes that train together on this machine.
         arguments: the command line after `cfm`, for those processes.
+        write_couplings: write the plan of each gap into the run.
     """
 
     run: str
@@ -23,6 +24,7 @@ class FitRequest:
     dry_run: bool = False
     nproc: int = 1
     arguments: tuple[str, ...] = field(default=(), compare=False)
+    write_couplings: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from cfmcli.flows.path.interpolants import Interpolant, Linear
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import growth, runtime
-from cfmcli.workflows.sides import Codes, PlanNote, Side, independent_cost
+from cfmcli.workflows.sides import Codes, Piece, PlanNote, Side, independent_cost
 
 POOL = 10_000
 LEAST_POOL = 1_000
@@ -61,6 +61,7 @@ class Bound(NamedTuple):
         coupling: the coupling in use.
         cost: its mean cost, NaN where it is not known beforehand.
         left_out: share of the mass of either end that its plan leaves out, NaN likewise.
+        pieces: its plans over whole clouds of points; none where there are none.
     """
 
     pairs: PairSource
@@ -68,6 +69,7 @@ class Bound(NamedTuple):
     coupling: Coupling
     cost: float = math.nan
     left_out: tuple[float, float] = (math.nan, math.nan)
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class Binder:
                     independent_cost(source, target),
                     time.perf_counter() - start,
                     bound.left_out,
+                    bound.pieces,
                 )
             )
             _say_what_is_left_out(notes[-1])
@@ -169,7 +172,13 @@ class Binder:
         means = shares @ np.array([(bound.cost, *bound.left_out) for bound in bounds])
         cost, before, after = means.tolist()
         pairs = GroupedPairs(tuple(bound.pairs for bound in bounds), shares)
-        return Bound(pairs, bounds[0].scope, bounds[0].coupling, cost, (before, after))
+        pieces = tuple(
+            Piece(piece.plan, _rows_of(source, int(c)), np.flatnonzero(target.classes == c), share)
+            for c, bound, share in zip(found, bounds, shares.tolist(), strict=True)
+            for piece in bound.pieces
+        )
+        first = bounds[0]
+        return Bound(pairs, first.scope, first.coupling, cost, (before, after), pieces)
 
     def _say_what_ends(self, before: Codes, after: Codes) -> None:
         """Warn of classes that a gap leaves behind."""
@@ -227,7 +236,8 @@ class Binder:
         plan = whole.plan(*seen, source.weights, target.weights, rng)
         cost = plan.mean_cost(source.points, target.points)
         left_out = plan.left_out(source.weights, target.weights)
-        return Bound(PlannedPairs(x0, x1, plan), "dataset", whole, cost, left_out)
+        pieces = (Piece(plan, np.arange(len(x0)), np.arange(len(x1))),) if not self.carry else ()
+        return Bound(PlannedPairs(x0, x1, plan), "dataset", whole, cost, left_out, pieces)
 
     def _from_normal(self, target: Side, k: int, group: int, groups: int) -> Bound:
         """Pairs between N(0, I) and a finite cloud; random pairs need no pool."""
@@ -282,6 +292,13 @@ class Binder:
         plain = target.condition.shape[1] - numbers
         factors = [np.ones(target.points.shape[1]), np.zeros(plain), np.full(numbers, spread)]
         return np.concatenate(factors)
+
+
+def _rows_of(side: Side | None, c: int) -> Codes:
+    """Which points of a source are of a class; all of them where none is known to be."""
+    assert side is not None
+    own = np.zeros(len(side.points), bool) if side.classes is None else side.classes == c
+    return np.flatnonzero(own) if own.any() else np.arange(len(own))
 
 
 def whole_cloud(recipe: Recipe, coupling: Coupling, n0: int, n1: int) -> Coupling | None:

@@ -29,7 +29,7 @@ from cfmcli.flows.training.triple import Triple, settle_path
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import FitRequest, Interrupted, Listener, Outcome, Progress, Runtime
-from cfmcli.workflows import assemble, prepare, rectify, runtime, summary, team
+from cfmcli.workflows import assemble, couplings, prepare, rectify, runtime, summary, team
 from cfmcli.workflows.bending import Bending, settled
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.run import Run
@@ -169,6 +169,7 @@ def _train(
     inputs = run.digests(rectify.files(recipe))
     facts = {"recipe": recipe.to_mapping(), "inputs": inputs}
     job = _job(prepared, streams, *at)
+    maps = couplings.writers(job.seen, job.plans) if request.write_couplings else {}
     records: list[Record] = _restore(run, job.trainer, facts) if request.resume else []
     saved = -math.inf  # the first block is saved, so that a kill loses no more than that
     with runtime.stoppable() as stop:
@@ -199,7 +200,7 @@ def _train(
     triple = catalog.preset(recipe.method).reference
     origin = provenance.record(where.command, recipe.seed, inputs, [triple])
     losses = summary.losses_csv(records, heads) if heads else ""
-    run.write(model, losses, metrics | {"warnings": list(where.warnings)}, origin)
+    run.write(model, losses, metrics | {"warnings": list(where.warnings)}, origin, maps)
     told = job.bending.told()
     notes = (*summary.described(prepared), *map(str, job.plans), *told, *summary.verdicts(metrics))
     return Outcome(run.outputs(), {"run": str(run.path), **metrics}, notes)
@@ -216,6 +217,7 @@ class Job:
         trainer: what trains it, None where there is nothing to train.
         plans: what became of the couplings.
         bending: what was chosen of the path.
+        seen: the points to train on.
     """
 
     prepared: prepare.Prepared
@@ -224,6 +226,7 @@ class Job:
     trainer: Trainer | None
     plans: list[PlanNote]
     bending: Bending
+    seen: Snapshots
 
     def model(self) -> Model:
         """The trained model, on the CPU."""
@@ -264,7 +267,7 @@ def _job(
         for part in task.pairs:
             if isinstance(part, PlannedPairs):
                 check_pairs(part.plan, shape.dim)
-        return Job(prepared, triple, field, None, plans, bending)
+        return Job(prepared, triple, field, None, plans, bending, seen)
     place = _whereabouts(snapshots)
     field.settle(*place)
     settle_path(triple.interpolant, *place, device)
@@ -278,7 +281,7 @@ def _job(
     )
     field = field.to(device)
     trainer = Trainer(field, task, schedule, streams, validation, recipe.patience, ranks)
-    return Job(prepared, triple, field, trainer, plans, bending)
+    return Job(prepared, triple, field, trainer, plans, bending, seen)
 
 
 def _task(

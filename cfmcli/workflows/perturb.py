@@ -13,7 +13,7 @@ from cfmcli.errors import ConfigError
 from cfmcli.io.selection import unknown
 from cfmcli.model import Model
 from cfmcli.workflows import runtime
-from cfmcli.workflows.results import Moved
+from cfmcli.workflows.moved import Moved
 
 SHOWN = 10
 

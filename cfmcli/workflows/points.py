@@ -60,12 +60,10 @@ def counted(model: Model, table: Table) -> tuple[str, ...]:
 
 def at_time(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | None:
     """Which points of a table were observed at a time, None where it does not say."""
-    key = model.recipe.time_key
-    if not key or key not in table.obs.columns:
+    told = prepare.times_of(model.recipe, model.clouds, table)
+    if told is None or all(cloud.time != time for cloud in model.clouds):
         return None
-    wanted = {c.label for c in model.clouds if c.time == time}
-    found = np.array([prepare.label(value) in wanted for value in table.obs[key]])
-    return found if wanted else None
+    return np.asarray(told == time)
 
 
 def observed(model: Model, table: Table, time: float) -> Table:

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli import io
+from cfmcli.data.chain import Chain, fit_chain
 from cfmcli.data.conditions import Conditions, fit_conditions
 from cfmcli.data.counts import raw_counts
 from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array, Table
 from cfmcli.data.times import TimeMap, map_times
-from cfmcli.data.transforms import Chain, fit_chain, some
+from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.io import Selection, require
 from cfmcli.recipe import Recipe
@@ -62,6 +63,7 @@ def selection(recipe: Recipe) -> Selection:
         id_key=recipe.id_key,
         layer=recipe.layer,
         use_rep=recipe.use_rep,
+        decode=True,
     )
 
 
@@ -79,6 +81,9 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
     features, mass = tables[0].features, raw.stacked_weights
     chain = fit_chain(resolved.transform, points, features, mass)
     encoded, given = raw.encoded(chain.forward), conditions(recipe, raw)
+    decoder = tables[0].decoder
+    notes += (str(decoder),) if decoder else ()
+    chain = replace(chain, decoder=decoder)
     return Prepared(resolved, encoded, chain, times, given, notes)
 
 
@@ -205,6 +210,18 @@ def label(value: object) -> str:
     """A time as users write it: 2 for 2.0."""
     number = isinstance(value, int | float | np.integer | np.floating)
     return f"{float(value):.12g}" if number else str(value)  # type: ignore[arg-type]
+
+
+def times_of(recipe: Recipe, clouds: Sequence[Cloud], table: Table) -> Array | None:
+    """The clock time of each point, shape (n,), by its label or by the number it stands for.
+
+    NaN for a time that no cloud has; None where the table does not tell times.
+    """
+    if not recipe.time_key or recipe.time_key not in table.obs.columns:
+        return None
+    known = {label(c.time): c.time for c in clouds} | {c.label: c.time for c in clouds}
+    told = [known.get(label(value), np.nan) for value in table.obs[recipe.time_key]]
+    return np.array(told, dtype=np.float64)
 
 
 def _by_file(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeMap]:

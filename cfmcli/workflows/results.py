@@ -1,7 +1,7 @@
 """Results: how moved points become files that other tools read."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from dataclasses import field as member
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from cfmcli.data.maps import ProjectionMap
 from cfmcli.data.table import Array, Table
 from cfmcli.model import Model
 from cfmcli.requests import Condition, Integration, Runtime
+from cfmcli.workflows import prepare
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,34 +61,66 @@ def write_frames(
     """
     import pandas as pd
 
-    values = np.concatenate([model.chain.inverse(f.points)[f.kept] for f in frames])
     obs = pd.concat([frame.obs.iloc[frame.kept] for frame in frames])
     times = np.concatenate([np.full(len(f.obs.iloc[f.kept]), f.time) for f in frames])
-    if not is_anndata(path):
-        obs.insert(0, "time", times)
-        obs.index.name = key
-        first = [] if key in obs.columns else [key]
-        lead = [*first, *(c for c in ("trajectory", "time") if c in obs.columns)]
-        rest = [c for c in obs.columns if c not in lead]
-        columns = (*lead, *model.features, *rest)
-        table = Table(values, model.features, obs, columns=tuple(map(str, columns)))
-        io.write_table(path, _without_index(table) if not first else table)
+    if is_anndata(path):
+        _write_simulated(path, model, frames, obs.assign(**_stamps(model, times)), facts)
         return
-    obs["time"] = clock(times)
-    obs["cfm_time"] = times
-    annotation = io.Annotation(
-        obsm=_representations(model, np.concatenate([f.points[f.kept] for f in frames]), values),
-        layers=_velocities(model, frames),
-        varm=loadings(model),
-        uns={"cfm": dict(facts), **explained(model)},
-    )
-    io.write_anndata(path, values, obs, model.features, annotation)
+    values = np.concatenate([model.chain.inverse(f.points)[f.kept] for f in frames])
+    obs.insert(0, "time", times)
+    obs.index.name = key
+    first = [] if key in obs.columns else [key]
+    lead = [*first, *(c for c in ("trajectory", "time") if c in obs.columns)]
+    rest = [c for c in obs.columns if c not in lead]
+    columns = (*lead, *model.features, *rest)
+    table = Table(values, model.features, obs, columns=tuple(map(str, columns)))
+    io.write_table(path, _without_index(table) if not first else table)
+
+
+def _write_simulated(
+    path: str,
+    model: Model,
+    frames: Sequence[Frame],
+    obs: "pd.DataFrame",
+    facts: Mapping[str, Any],
+) -> None:
+    """Write points at times as an AnnData of genes."""
+    chain = model.chain
+    genes = np.concatenate([chain.to_genes(f.points)[f.kept] for f in frames])
+    obsm = _stacked([{k: v[f.kept] for k, v in _places(model, f).items()} for f in frames])
+    layers = _velocities(model, frames)
+    bases = [name.removeprefix("velocity_") for name in obsm if name.startswith("velocity_")]
+    uns = {"cfm": dict(facts), **explained(model)}
+    uns |= {"velocity_params": {"mode": "cfm", "embeddings": bases}} if layers else {}
+    var = {"velocity_genes": chain.moving} if layers else {}
+    added = io.Annotation(var=var, obsm=obsm, layers=layers, varm=loadings(model), uns=uns)
+    io.write_anndata(path, genes, obs, chain.genes, io.signed(added))
+
+
+def _stamps(model: Model, times: Array) -> dict[str, Any]:
+    """The columns of times, with what the data call them, where they call them anything."""
+    known = {cloud.time: cloud.label for cloud in model.clouds}
+    return clocked("time", times, [known.get(time, prepare.label(time)) for time in times])
+
+
+def _places(model: Model, frame: Frame) -> dict[str, Array]:
+    """Points and velocities where the flow lives, as obsm entries."""
+    found = _representations(model, frame.points)
+    if frame.velocity is None:
+        return found
+    moving = _representations(model, frame.points, frame.velocity)
+    return found | {f"velocity_{name.removeprefix('X_')}": v for name, v in moving.items()}
+
+
+def _stacked(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Arrays by name, those of one part below those of another."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _velocities(model: Model, frames: Sequence[Frame]) -> dict[str, Array]:
-    """The velocity of each row in data units as a layer, where it is known."""
+    """The velocity of each row in genes as a layer, where it is known."""
     parts = [
-        model.chain.inverse_tangent(frame.points, frame.velocity)[frame.kept]
+        model.chain.to_genes_tangent(frame.points, frame.velocity)[frame.kept]
         for frame in frames
         if frame.velocity is not None
     ]
@@ -101,19 +134,43 @@ def _without_index(table: Table) -> Table:
     return Table(table.values, table.features, obs, columns=table.columns)
 
 
-def _representations(model: Model, points: Array, values: Array) -> dict[str, Array]:
-    """The obsm entries of generated points: where the flow lives, if that is not the features."""
-    rep = model.recipe.use_rep
+def _representations(
+    model: Model, points: Array, velocity: Array | None = None
+) -> dict[str, Array]:
+    """Where the flow lives, if that is not the features, as obsm entries by name.
+
+    Args:
+        model: whose coordinates the points are in.
+        points: flow coordinates.
+        velocity: what to tell at the points, in flow coordinates, instead of themselves.
+    """
+    rep, chain = model.recipe.use_rep, model.chain
     if rep:
-        return {"X_rep": values, rep: values}
-    return {"X_rep": points} if not model.chain.invertible else {}
+        own = chain.inverse(points) if velocity is None else chain.inverse_tangent(points, velocity)
+        return {"X_rep": own, rep: own}
+    own = points if velocity is None else velocity
+    names = ("X_rep", "X_pca") if ends_in_pca(model) else ("X_rep",)
+    return {} if chain.invertible else dict.fromkeys(names, own)
+
+
+def clocked(key: str, times: Array, labels: "Sequence[object] | pd.Series[Any]") -> dict[str, Any]:
+    """The columns that tell the time of cells, by name.
+
+    Args:
+        key: the column of times, made an ordered categorical of floats; none if empty.
+        times: clock times, shape (n,).
+        labels: what the data call them.
+    """
+    numbers = {"cfm_time": times}
+    return {key: clock(times), f"{key}_label": labels, **numbers} if key else numbers
 
 
 def clock(times: Array) -> "pd.Categorical":
     """Times as an ordered categorical of floats, which CellRank, moscot and WOT read alike."""
     import pandas as pd
 
-    return pd.Categorical(times, categories=sorted(set(times.tolist())), ordered=True)
+    known = np.unique(times[~np.isnan(times)])
+    return pd.Categorical(times, categories=known.tolist(), ordered=True)
 
 
 def loadings(model: Model, *, own: bool = True) -> dict[str, Array]:
@@ -124,10 +181,13 @@ def loadings(model: Model, *, own: bool = True) -> dict[str, Array]:
         own: the names that scanpy uses are free; they are taken where the PCA is what comes last
             before the flow, so that they belong to the coordinates written beside them.
     """
+    if model.chain.decoder:
+        back = model.chain.decoder.map
+        return {"PCs": back.components.T, "X_mean": back.mean.T}
     found = _pca(model)
     if found is None:
         return {}
-    names = ("PCs", "X_mean") if own and _ends_in_pca(model) else ("cfm_PCs", "cfm_X_mean")
+    names = ("PCs", "X_mean") if own and ends_in_pca(model) else ("cfm_PCs", "cfm_X_mean")
     mean, components = found.mean, found.components
     for item in reversed(model.chain.maps):
         if isinstance(item, ChoiceMap):
@@ -138,7 +198,7 @@ def loadings(model: Model, *, own: bool = True) -> dict[str, Array]:
 def explained(model: Model) -> dict[str, Any]:
     """What that PCA explains, as scanpy writes it to `uns`, where it comes last."""
     found = _pca(model)
-    if found is None or not _ends_in_pca(model):
+    if found is None or not ends_in_pca(model):
         return {}
     chosen = any(isinstance(item, ChoiceMap) for item in model.chain.maps)
     params = {"zero_center": True, "use_highly_variable": chosen}
@@ -151,184 +211,9 @@ def _pca(model: Model) -> ProjectionMap | None:
     return found[0] if len(found) == 1 else None
 
 
-def _ends_in_pca(model: Model) -> bool:
+def ends_in_pca(model: Model) -> bool:
     """Whether the flow lives in the coordinates of that PCA."""
     return model.chain.maps[-1] is _pca(model)
-
-
-@dataclass(frozen=True)
-class Moved:
-    """Points before and after transport, as they are written.
-
-    Args:
-        start: flow coordinates, shape (n, D).
-        end: flow coordinates, shape (n, D).
-        velocity: at the start, per unit of the clock in flow coordinates, shape (n, D).
-        values: the end in data units, shape (n, d).
-        tangent: the velocity in data units, shape (n, d).
-        changes: what a change of their features did to where they end.
-        growth: columns of growth by name, shape (n,) each; none where mass is constant.
-    """
-
-    start: Array
-    end: Array
-    velocity: Array
-    values: Array
-    tangent: Array
-    changes: io.Annotation = member(default_factory=io.Annotation)
-    growth: Mapping[str, Array] = member(default_factory=dict)
-
-    def columns(self, obs: "pd.DataFrame") -> "pd.DataFrame":
-        """Annotations with the growth of the points, under other names where these are taken."""
-        taken = {k: f"cfm_{k}" if k in obs.columns else k for k in self.growth}
-        return obs.assign(**{taken[k]: value for k, value in self.growth.items()})
-
-    @classmethod
-    def of(
-        cls,
-        model: Model,
-        places: tuple[Array, Array, Array],
-        kept: slice,
-        growth: Mapping[str, Array] | None = None,
-    ) -> "Moved":
-        """From start, end and velocity in flow coordinates; some of the rows.
-
-        Args:
-            model: whose coordinates they are in.
-            places: start, end and velocity, shape (n, D) each.
-            kept: the rows that are written.
-            growth: columns of growth by name, if there are any.
-        """
-        start, end, velocity = (place[kept] for place in places)
-        values = model.chain.inverse(places[1])[kept]
-        tangent = model.chain.inverse_tangent(places[0], places[2])[kept]
-        grown = {name: column[kept] for name, column in (growth or {}).items()}
-        return cls(start, end, velocity, values, tangent, growth=grown)
-
-
-def write_moved(
-    path: str, source: str, model: Model, table: Table, moved: Moved, facts: Mapping[str, Any]
-) -> io.Annotation | None:
-    """Write transported points: the same columns, or the same AnnData with the result added.
-
-    Args:
-        path: output file.
-        source: input file.
-        model: whose coordinates the points are in.
-        table: the points as read, or some of them.
-        moved: the points before and after.
-        facts: what `uns["cfm"]` says.
-
-    Returns:
-        What was added to an AnnData; of some of its points it holds those alone.
-    """
-    if not is_anndata(path):
-        obs = moved.columns(table.obs)
-        more = [name for name in obs.columns if name not in table.obs.columns and table.columns]
-        columns = (*table.columns, *more)
-        told = replace(table, values=moved.values, obs=obs, columns=columns)
-        io.write_table(path, _beside(told, moved.changes.layers))
-        return None
-    if not is_anndata(source):
-        added = io.Annotation(
-            obs=_marked(moved),
-            obsm={"X_cfm": moved.end, **moved.changes.obsm},
-            layers={"velocity": moved.tangent, **moved.changes.layers},
-            varm=loadings(model),
-            uns={"cfm": dict(facts), **explained(model)},
-        )
-        io.write_anndata(path, moved.values, table.obs, model.features, added)
-        return None
-    held = io.describe(source)
-    holder = Holder(held["obsm"], io.feature_names(source))
-    added = additions(model, table.basis, holder, moved, facts)
-    if len(table) == held["shape"][0]:
-        io.annotate(source, path, added)
-    else:
-        order = holder.order(model.features)
-        names = tuple(model.features[k] for k in order)
-        io.write_anndata(path, moved.values[:, order], table.obs, names, added)
-    return added
-
-
-def _beside(table: Table, layers: Mapping[str, Array]) -> Table:
-    """The table with a column more for each feature of each layer: GENE_delta of cfm_delta."""
-    import pandas as pd
-
-    added = {
-        f"{feature}_{name.removeprefix('cfm_')}": values[:, k]
-        for name, values in layers.items()
-        for k, feature in enumerate(table.features)
-    }
-    kept = table.obs.drop(columns=[name for name in added if name in table.obs.columns])
-    obs = pd.concat([kept, pd.DataFrame(added, index=kept.index)], axis=1)
-    return replace(table, obs=obs)
-
-
-@dataclass(frozen=True)
-class Holder:
-    """What an AnnData holds already.
-
-    Args:
-        obsm: keys of its representations.
-        features: names of its features.
-    """
-
-    obsm: Collection[str]
-    features: Sequence[str]
-
-    def holds(self, names: Sequence[str]) -> bool:
-        """Whether its features are these, in whatever order."""
-        return set(self.features) == set(names)
-
-    def order(self, names: Sequence[str]) -> list[int]:
-        """Where each of its features stands among these names; as they are if they are others."""
-        place = {name: k for k, name in enumerate(names)}
-        return [place[name] for name in (self.features if self.holds(names) else names)]
-
-
-def additions(
-    model: Model, basis: str, holder: Holder, moved: Moved, facts: Mapping[str, Any]
-) -> io.Annotation:
-    """What transport adds to an AnnData.
-
-    Args:
-        model: whose coordinates the points are in.
-        basis: where the points were read from: "X", "layer:KEY" or "obsm:KEY".
-        holder: what is there already; none of it is replaced but earlier results.
-        moved: the points before and after.
-        facts: what `uns["cfm"]` says.
-    """
-    uns: dict[str, Any] = {"cfm": dict(facts)}
-    obs = _marked(moved)
-    if basis.startswith("obsm:"):
-        name = basis.removeprefix("obsm:").removeprefix("X_")
-        obsm = {"X_cfm": moved.values, f"velocity_{name}": moved.tangent}
-        return io.Annotation(obs=obs, obsm=obsm, uns=uns)
-    own = _ends_in_pca(model) and "X_pca" not in holder.obsm
-    name = "pca" if own else "cfm_start"
-    obsm = {
-        "X_cfm": moved.end,
-        f"X_{name}": moved.start,
-        f"velocity_{name}": moved.velocity,
-        **moved.changes.obsm,
-    }
-    if not holder.holds(model.features):
-        return io.Annotation(obs=obs, obsm=obsm, uns=uns)
-    layers = {"cfm": moved.values, "velocity": moved.tangent, **moved.changes.layers}
-    more, order = explained(model) if own else {}, holder.order(model.features)
-    return io.Annotation(
-        obs=obs,
-        obsm=obsm,
-        layers={name: values[:, order] for name, values in layers.items()},
-        varm={name: values[order] for name, values in loadings(model, own=own).items()},
-        uns=uns | more,
-    )
-
-
-def _marked(moved: Moved) -> dict[str, Array]:
-    """The columns of growth under the names that cfm has in an AnnData."""
-    return {f"cfm_{name}": value for name, value in moved.growth.items()}
 
 
 def write_columns(path: str, table: Table, columns: Mapping[str, Array]) -> None:

@@ -2,10 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cfmcli import checkpoint, io, plots, stored
@@ -16,6 +17,7 @@ from cfmcli.requests import Interrupted
 RECIPE, LOSSES = "recipe.toml", "losses.csv"
 METRICS, PROVENANCE = "metrics.json", "provenance.json"
 FIGURES = "figures"
+COUPLINGS = "couplings"
 NAMES = (checkpoint.MODEL, checkpoint.TRAINING, RECIPE, LOSSES, METRICS, PROVENANCE)
 
 
@@ -83,6 +85,8 @@ class Run:
         """Remove what a fit writes, and the folder if nothing else is in it."""
         for name in NAMES:
             (self.path / name).unlink(missing_ok=True)
+        for old in self._couplings():
+            old.unlink()
         shutil.rmtree(self.path / FIGURES, ignore_errors=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
@@ -105,7 +109,12 @@ class Run:
         return checkpoint.unpack(self.state) if self.state.exists() else None
 
     def write(
-        self, model: Model, losses: str, metrics: Mapping[str, Any], provenance: Mapping[str, Any]
+        self,
+        model: Model,
+        losses: str,
+        metrics: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+        couplings: Mapping[str, Callable[[Path], None]] = MappingProxyType({}),
     ) -> None:
         """Write everything or nothing: files take their names only when all are written.
 
@@ -114,10 +123,12 @@ class Run:
             losses: the content of losses.csv, empty where there is no history.
             metrics: the content of metrics.json.
             provenance: the content of provenance.json.
+            couplings: what writes each coupling, by its name in the run.
         """
         pictures = plots.of_run(model, losses)
         # The checkpoint takes its name last: a run with one is whole.
-        content = {
+        content: dict[str, bytes | Callable[[Path], None]] = {
+            **couplings,
             **{f"{FIGURES}/{name}": picture for name, picture in pictures.items()},
             **({LOSSES: losses.encode()} if losses else {}),
             PROVENANCE: io.as_json(provenance).encode(),
@@ -126,7 +137,14 @@ class Run:
             checkpoint.MODEL: stored.pack(model),
         }
         io.write_files({str(self.path / name): data for name, data in content.items()})
+        for old in self._couplings():
+            if f"{COUPLINGS}/{old.name}" not in couplings:
+                old.unlink()
         self.state.unlink(missing_ok=True)
+
+    def _couplings(self) -> list[Path]:
+        """The couplings that a fit wrote."""
+        return sorted((self.path / COUPLINGS).glob("tmaps_*.h5ad"))
 
     def outputs(self) -> dict[str, str]:
         """Name -> path of what a finished run holds."""
@@ -141,6 +159,7 @@ class Run:
             k: str(self.path / name) for k, name in names.items() if (self.path / name).exists()
         }
         pictures = sorted((self.path / FIGURES).glob("*.png"))
+        found |= {"couplings": str(self.path / COUPLINGS)} if self._couplings() else {}
         return found | {f"figure_{p.stem}": str(p) for p in pictures}
 
     def metrics(self) -> dict[str, Any]:

@@ -8,11 +8,28 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli.data.table import Array
-from cfmcli.flows.coupling.plans import systematic
+from cfmcli.flows.coupling.plans import Plan, systematic
 
 SMALL = 5e-4
 """A share of the mass not worth speaking of."""
 Codes = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A plan over some points of two whole clouds.
+
+    Args:
+        plan: joint law, mass 1 or less.
+        rows: which points of the source its rows are, shape (n0,).
+        columns: which points of the target its columns are, shape (n1,).
+        share: what the plan's mass counts in the whole.
+    """
+
+    plan: Plan
+    rows: Codes
+    columns: Codes
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,7 @@ class PlanNote:
         independent: the same for random pairs.
         seconds: time to solve it.
         left_out: share of the mass of either end that the plan leaves out; NaN inside minibatches.
+        pieces: the plan itself, where there is one over whole clouds.
     """
 
     segment: tuple[str, str]
@@ -36,6 +54,7 @@ class PlanNote:
     independent: float
     seconds: float
     left_out: tuple[float, float]
+    pieces: tuple[Piece, ...] = ()
 
     def __str__(self) -> str:
         cost = "" if math.isnan(self.cost) else f", mean cost {self.cost:.4g}"

@@ -28,6 +28,7 @@ from cfmcli.workflows import (
     shards,
     verbs,
 )
+from cfmcli.workflows.moved import Moved, write_moved
 
 
 def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -61,7 +62,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     paths = how.paths(model.flow, x, (start, end), own)
     velocity = model.flow.velocity(x, start, forward=end >= start, guide=own)
     grown = changes(model.flow, x, (start, end), paths, own)
-    moved = results.Moved.of(model, (x, paths.points[-1], velocity), part.kept, grown)
+    moved = Moved.of(model, (x, paths.points[-1], velocity), part.kept, grown)
     if request.changes:
         before = model.encode(table.values[part.rows].astype(np.float64))
         without = how.paths(model.flow, before, (start, end), own).points[-1][part.kept]
@@ -78,7 +79,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
         **perturb.told(request.changes),
     )
     written = table.rows(part.own)
-    added = results.write_moved(request.output, request.data, model, written, moved, said)
+    added = write_moved(request.output, request.data, model, written, moved, said)
     rows, mass = _rows(model, table, start)[part.own], verbs.point_weights(model, table)[part.own]
     figures |= {"nfe": paths.nfe, **_means(moved, paths.energy[part.kept], mass * rows)}
     after = paths.rows(part.kept).masses(-1, mass)
@@ -92,7 +93,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     return Outcome({"points": request.output}, figures)
 
 
-def _means(moved: results.Moved, energy: Array, mass: Array) -> dict[str, float]:
+def _means(moved: Moved, energy: Array, mass: Array) -> dict[str, float]:
     """Mean cost and energy, over the points with mass, where there are some."""
     if not mass.any():
         return {}

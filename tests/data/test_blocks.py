@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 
 from cfmcli.data.blocks import GRAIN, blocks, by_blocks
-from cfmcli.data.transforms import fit_chain
+from cfmcli.data.chain import fit_chain
 
 
 def test_blocks_cover_every_row_once() -> None:

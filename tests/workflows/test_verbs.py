@@ -232,8 +232,9 @@ def carried(cells_run: Path, samples: Path, tmp_path_factory: pytest.TempPathFac
 def test_transport_keeps_the_anndata(carried: Path) -> None:
     """Everything that was there is there, unchanged."""
     before, after = (anndata.read_h5ad(carried / name) for name in ("in.h5ad", "out.h5ad"))
-    pd.testing.assert_frame_equal(after.obs, before.obs)
-    pd.testing.assert_frame_equal(after.var, before.var)
+    kept = after.obs.drop(columns="day").rename(columns={"day_label": "day"})
+    pd.testing.assert_frame_equal(kept[before.obs.columns], before.obs)
+    pd.testing.assert_frame_equal(after.var[before.var.columns], before.var)
     assert (after.X != before.X).nnz == 0
     np.testing.assert_array_equal(after.obsm["X_umap"], before.obsm["X_umap"])
     assert after.uns["palette"] == before.uns["palette"]
@@ -272,6 +273,56 @@ def test_the_pca_is_described_as_scanpy_does(carried: Path, samples: Path) -> No
     np.testing.assert_allclose(
         found["variance_ratio"], expected.explained_variance_ratio_, rtol=1e-4
     )
+
+
+def test_the_time_of_a_result_is_an_ordered_categorical(carried: Path) -> None:
+    """Of floats, the label and the number beside it, as CellRank and WOT want it."""
+    obs = anndata.read_h5ad(carried / "out.h5ad").obs
+    assert obs["day"].cat.ordered
+    assert obs["day"].cat.categories.dtype.kind == "f"
+    assert obs["day"].astype(float).tolist() == obs["cfm_time"].tolist() == [0.0] * 300
+    assert obs["day_label"].tolist() == [0.0] * 300
+
+
+def test_the_work_of_others_is_kept(carried: Path, cells_run: Path, tmp_path: Path) -> None:
+    """Velocities that were there stay; ours stand beside them, and are replaced the next time."""
+    data = anndata.read_h5ad(carried / "in.h5ad")
+    data.layers["velocity"] = np.full(data.shape, 7.0)
+    data.obsm["velocity_pca"] = np.full((300, 3), 7.0)
+    data.write_h5ad(tmp_path / "in.h5ad")
+    source = tmp_path / "in.h5ad"
+    for name in ("one.h5ad", "two.h5ad"):
+        do(TransportRequest(str(cells_run), str(source), str(tmp_path / name)))
+        source = tmp_path / name
+    one, two = (anndata.read_h5ad(tmp_path / name) for name in ("one.h5ad", "two.h5ad"))
+    plain = anndata.read_h5ad(carried / "out.h5ad")
+    for data in (one, two):
+        assert (data.layers["velocity"] == 7).all()
+        assert (data.obsm["velocity_pca"] == 7).all()
+        np.testing.assert_array_equal(data.layers["cfm_velocity"], plain.layers["velocity"])
+        np.testing.assert_array_equal(data.obsm["cfm_velocity_pca"], plain.obsm["velocity_pca"])
+        assert data.var["cfm_velocity_genes"].all()
+        assert data.uns["cfm_velocity_params"]["mode"] == "cfm"
+    assert list(one.layers) == list(two.layers)
+    assert list(one.obs) == list(two.obs)
+
+
+def test_genes_find_their_places(carried: Path, cells_run: Path, tmp_path: Path) -> None:
+    """In a file with its genes in another order, and more of them, as in the plain one."""
+    data = anndata.read_h5ad(carried / "in.h5ad")
+    more = anndata.AnnData(np.ones((300, 1), "f4"), obs=data.obs, var=pd.DataFrame(index=["Other"]))
+    order = np.random.default_rng(0).permutation([*data.var_names, "Other"])
+    wide = anndata.concat([data, more], axis=1, merge="same")[:, order].copy()
+    wide.write_h5ad(tmp_path / "in.h5ad")
+    do(TransportRequest(str(cells_run), str(tmp_path / "in.h5ad"), str(tmp_path / "out.h5ad")))
+    found, plain = (
+        anndata.read_h5ad(path) for path in (tmp_path / "out.h5ad", carried / "out.h5ad")
+    )
+    for layer in ("cfm", "velocity", "Ms"):
+        np.testing.assert_array_equal(found[:, plain.var_names].layers[layer], plain.layers[layer])
+    np.testing.assert_array_equal(found[:, plain.var_names].varm["PCs"], plain.varm["PCs"])
+    assert np.isnan(found[:, "Other"].layers["cfm"]).all()
+    assert found.var["velocity_genes"].to_numpy().tolist() == (order != "Other").tolist()
 
 
 @pytest.mark.slow

@@ -1,0 +1,197 @@
+"""The chain: fitted maps in a row, from data units to flow coordinates and back."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmcli.catalog import build, parse_chain
+from cfmcli.data.blocks import by_blocks
+from cfmcli.data.counts import ChoiceMap, NormalizeMap
+from cfmcli.data.decoder import Decoder
+from cfmcli.data.maps import AffineMap, LogMap, Map, ProjectionMap, dense
+from cfmcli.data.table import Array
+
+if TYPE_CHECKING:
+    from cfmcli.data.table import Matrix
+
+_KINDS: dict[str, Callable[[Mapping[str, Array]], Map]] = {
+    AffineMap.kind: lambda a: AffineMap(a["shift"], a["scale"]),
+    LogMap.kind: lambda a: LogMap(),
+    NormalizeMap.kind: lambda a: NormalizeMap(**a),
+    ChoiceMap.kind: lambda a: ChoiceMap(**a),
+    ProjectionMap.kind: lambda a: ProjectionMap(**a),
+}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Maps applied one after the other: data units -> the coordinates of the flow.
+
+    Args:
+        maps: the fitted maps, in order.
+        features: names of the input features.
+        decoder: the way back from these to genes, where they are a PCA of them.
+    """
+
+    maps: tuple[Map, ...]
+    features: tuple[str, ...]
+    decoder: Decoder | None = None
+
+    def forward(self, x: "Matrix") -> Array:
+        """Data units -> flow coordinates, shape (n, d) -> (n, D)."""
+        return by_blocks(self._forward, x)
+
+    def _forward(self, x: "Matrix") -> Array:
+        """The same for few points."""
+        for item in self.maps:
+            x = item.forward(x)
+        return dense(x)
+
+    def inverse(self, y: Array) -> Array:
+        """Flow coordinates -> data units, shape (n, D) -> (n, d)."""
+        return by_blocks(self._inverse, y)
+
+    def _inverse(self, y: Array) -> Array:
+        """The same for few points."""
+        for item in reversed(self.maps):
+            y = item.inverse(y)
+        return y
+
+    def inverse_tangent(self, y: Array, v: Array) -> Array:
+        """Velocities in flow coordinates -> data units, shape (n, D) -> (n, d)."""
+        return by_blocks(self._inverse_tangent, y, v)
+
+    def _inverse_tangent(self, y: Array, v: Array) -> Array:
+        """The same for few points."""
+        for item in reversed(self.maps):
+            y, v = item.inverse(y), item.inverse_tangent(y, v)
+        return v
+
+    @property
+    def genes(self) -> tuple[str, ...]:
+        """Names of the genes behind the features; of the features where nothing is behind them."""
+        return self.decoder.genes if self.decoder else self.features
+
+    @property
+    def moving(self) -> npt.NDArray[np.bool_]:
+        """Which genes the coordinates of the flow can move, shape (genes,)."""
+        if self.decoder:
+            return np.asarray(self.decoder.map.components.any(axis=0))
+        kept = self.features
+        for item in self.maps:
+            kept = item.names(kept) if isinstance(item, ChoiceMap) else kept
+        return np.isin(self.features, kept)
+
+    def to_genes(self, y: Array) -> Array:
+        """Flow coordinates -> genes, shape (n, D) -> (n, genes)."""
+        x = self.inverse(y)
+        return self.decoder.map.inverse(x) if self.decoder else x
+
+    def to_genes_tangent(self, y: Array, v: Array) -> Array:
+        """Velocities in flow coordinates -> genes, shape (n, D) -> (n, genes)."""
+        w = self.inverse_tangent(y, v)
+        return self.decoder.map.inverse_tangent(w, w) if self.decoder else w
+
+    @property
+    def invertible(self) -> bool:
+        """Whether no dimension is dropped."""
+        return not any(item.dropped for item in self.maps)
+
+    @property
+    def coordinates(self) -> str:
+        """Where densities are stated: data units, or the space after the last dropping map."""
+        return next((m.space for m in reversed(self.maps) if m.dropped), "data units")
+
+    def log_abs_det(self, x: "Matrix") -> Array:
+        """log |det| from the stated coordinates to the flow's, shape (n, d) -> (n,)."""
+        return by_blocks(self._log_abs_det, x)
+
+    def _log_abs_det(self, x: "Matrix") -> Array:
+        """The same for few points."""
+        total = np.zeros(x.shape[0])
+        for item in self.maps:
+            total = np.zeros_like(total) if item.dropped else total + item.log_abs_det(dense(x))
+            x = item.forward(x)
+        return total
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the flow's coordinates."""
+        names = self.features
+        for item in self.maps:
+            names = item.names(names)
+        return names
+
+    def arrays(self) -> dict[str, Array]:
+        """All fitted numbers, by "index.kind.name"; "decoder.kind.name" of the decoder."""
+        steps: list[tuple[int | str, Map]] = list(enumerate(self.maps))
+        if self.decoder:
+            steps.append(("decoder", self.decoder.map))
+        return {
+            f"{k}.{item.kind}.{name}": array
+            for k, item in steps
+            for name, array in item.arrays().items()
+        }
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of each map."""
+        return tuple(item.kind for item in self.maps)
+
+
+def fit_chain(
+    spec: str, x: "Matrix", features: Sequence[str], weights: Array | None = None
+) -> Chain:
+    """Fit the transforms of a spec such as "log1p,pca:n=50,standardize", each after the last.
+
+    Args:
+        spec: the chain.
+        x: points of shape (n, d), dense or sparse.
+        features: d names.
+        weights: shape (n,), positive; a point of weight 2 counts as two; None is uniform.
+
+    Raises:
+        ConfigError: for an unknown transform or option.
+        DataError: if the data do not suit a transform.
+    """
+    maps: list[Map] = []
+    names = tuple(features)
+    mass = np.ones(x.shape[0]) if weights is None else weights / weights.mean()
+    for item in parse_chain(spec):
+        fitted = build("transforms", item).fit(x, names, mass)
+        maps.append(fitted)
+        x, names = fitted.forward(x), fitted.names(names)
+    return Chain(tuple(maps), tuple(features))
+
+
+def load_chain(
+    kinds: Sequence[str],
+    arrays: Mapping[str, Array],
+    features: Sequence[str],
+    genes: Sequence[str] = (),
+) -> Chain:
+    """A chain from its kinds and the arrays that `Chain.arrays` gave.
+
+    Args:
+        kinds: of its maps.
+        arrays: fitted numbers by name.
+        features: names of its inputs.
+        genes: names behind them; other than the features where there is a decoder.
+    """
+
+    def loaded(step: int | str, kind: str) -> Map:
+        prefix = f"{step}.{kind}."
+        return _KINDS[kind](
+            {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+        )
+
+    maps = tuple(loaded(k, kind) for k, kind in enumerate(kinds))
+    decoder = None
+    if any(name.startswith("decoder.") for name in arrays):
+        back = loaded("decoder", ProjectionMap.kind)
+        assert isinstance(back, ProjectionMap)
+        decoder = Decoder(tuple(genes), back)
+    return Chain(maps, tuple(features), decoder)

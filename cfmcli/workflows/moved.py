@@ -1,0 +1,214 @@
+"""Moved: transported points, and what they add to the file they came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from dataclasses import field as member
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cfmcli import io
+from cfmcli.data.table import Array, Table
+from cfmcli.model import Model
+from cfmcli.workflows import prepare, runtime
+from cfmcli.workflows.results import clocked, ends_in_pca, explained, is_anndata, loadings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_GENES = 5e8
+"""Numbers in a layer of results, at most: 4 GB."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Points before and after transport, as they are written.
+
+    Args:
+        start: flow coordinates, shape (n, D).
+        end: flow coordinates, shape (n, D).
+        velocity: at the start, per unit of the clock in flow coordinates, shape (n, D).
+        values: the end in data units, shape (n, d).
+        tangent: the velocity in data units, shape (n, d).
+        genes: end, start and velocity in genes, shape (n, genes) each; None where these would not
+            fit in memory.
+        changes: what a change of their features did to where they end.
+        growth: columns of growth by name, shape (n,) each; none where mass is constant.
+    """
+
+    start: Array
+    end: Array
+    velocity: Array
+    values: Array
+    tangent: Array
+    genes: tuple[Array, Array, Array] | None
+    changes: io.Annotation = member(default_factory=io.Annotation)
+    growth: Mapping[str, Array] = member(default_factory=dict)
+
+    def columns(self, obs: "pd.DataFrame") -> "pd.DataFrame":
+        """Annotations with the growth of the points, under other names where these are taken."""
+        taken = {k: f"cfm_{k}" if k in obs.columns else k for k in self.growth}
+        return obs.assign(**{taken[k]: value for k, value in self.growth.items()})
+
+    @property
+    def marked(self) -> dict[str, Array]:
+        """The columns of growth under the names that cfm has in an AnnData."""
+        return {f"cfm_{name}": value for name, value in self.growth.items()}
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        places: tuple[Array, Array, Array],
+        kept: slice,
+        growth: Mapping[str, Array] | None = None,
+    ) -> "Moved":
+        """From start, end and velocity in flow coordinates; some of the rows.
+
+        Args:
+            model: whose coordinates they are in.
+            places: start, end and velocity, shape (n, D) each.
+            kept: the rows that are written.
+            growth: columns of growth by name, if there are any.
+        """
+        start, end, velocity = places
+        chain = model.chain
+        values, tangent = chain.inverse(end), chain.inverse_tangent(start, velocity)
+        genes = None
+        if len(end) * len(chain.genes) <= MOST_GENES:
+            moved = chain.to_genes(end), chain.to_genes(start)
+            genes = moved[0][kept], moved[1][kept], chain.to_genes_tangent(start, velocity)[kept]
+        moves = start[kept], end[kept], velocity[kept], values[kept], tangent[kept]
+        grown = {name: column[kept] for name, column in (growth or {}).items()}
+        return cls(*moves, genes, growth=grown)
+
+
+def write_moved(
+    path: str, source: str, model: Model, table: Table, moved: Moved, facts: Mapping[str, Any]
+) -> io.Annotation | None:
+    """Write transported points: the same columns, or the same AnnData with the result added.
+
+    Args:
+        path: output file.
+        source: input file.
+        model: whose coordinates the points are in.
+        table: the points as read, or some of them.
+        moved: the points before and after.
+        facts: what `uns["cfm"]` says.
+
+    Returns:
+        What was added to an AnnData; of some of its points it holds those alone.
+    """
+    if not is_anndata(path):
+        obs = moved.columns(table.obs)
+        more = [name for name in obs.columns if name not in table.obs.columns and table.columns]
+        columns = (*table.columns, *more)
+        told = replace(table, values=moved.values, obs=obs, columns=columns)
+        io.write_table(path, _beside(told, moved.changes.layers))
+        return None
+    if not is_anndata(source):
+        added = additions(model, table, io.Outline(model.features), moved, facts)
+        layers = {key: layer for key, layer in added.layers.items() if key != "cfm"}
+        added = replace(added, layers=layers)
+        io.write_anndata(path, moved.values, table.obs, model.features, added)
+        return None
+    held = io.outline(source)
+    added = additions(model, table, held, moved, facts)
+    if len(table) == io.describe(source)["shape"][0]:
+        io.annotate(source, path, added)
+    else:
+        genes = held.genes if added.layers else model.features
+        values = added.layers.get("cfm", moved.values)
+        io.write_anndata(path, values, table.obs, genes, added)
+    return added
+
+
+def _beside(table: Table, layers: Mapping[str, Array]) -> Table:
+    """The table with a column more for each feature of each layer: GENE_delta of cfm_delta."""
+    import pandas as pd
+
+    added = {
+        f"{feature}_{name.removeprefix('cfm_')}": values[:, k]
+        for name, values in layers.items()
+        for k, feature in enumerate(table.features)
+    }
+    kept = table.obs.drop(columns=[name for name in added if name in table.obs.columns])
+    obs = pd.concat([kept, pd.DataFrame(added, index=kept.index)], axis=1)
+    return replace(table, obs=obs)
+
+
+def additions(
+    model: Model, table: Table, held: io.Outline, moved: Moved, facts: Mapping[str, Any]
+) -> io.Annotation:
+    """What transport adds to an AnnData; nothing of others' work is replaced.
+
+    Args:
+        model: whose coordinates the points are in.
+        table: the points as read.
+        held: what is there already.
+        moved: the points before and after.
+        facts: what `uns["cfm"]` says.
+    """
+    chain, own = model.chain, False
+    if table.basis.startswith("obsm:"):
+        name, tail = table.basis.removeprefix("obsm:").removeprefix("X_"), {}
+        end, velocity = moved.values, moved.tangent
+    else:
+        own = ends_in_pca(model) and held.free("obsm", "X_pca") == "X_pca"
+        name = "pca" if own else "cfm_start"
+        tail, end, velocity = {f"X_{name}": moved.start}, moved.end, moved.velocity
+    obsm = {"X_cfm": end, **tail, held.free("obsm", f"velocity_{name}"): velocity}
+    obsm |= moved.changes.obsm
+    params = {"mode": "cfm", "embeddings": [name]}
+    vkey = held.free("layers", "velocity")
+    uns: dict[str, Any] = {"cfm": dict(facts), f"{vkey}_params": params}
+    times, key = _observed(model, table, facts), model.recipe.time_key
+    key = key if key in table.obs.columns else ""
+    first = f"{key}_label" if f"obs/{key}_label" in held.ours else key
+    obs = clocked(key, times, table.obs[first] if key else ())
+    added = io.Annotation(obs={**obs, **moved.marked}, obsm=obsm, uns=uns)
+    if set(chain.genes) <= set(held.genes):
+        added = _with_genes(added, model, held, moved, own)
+    return io.signed(added)
+
+
+def _observed(model: Model, table: Table, facts: Mapping[str, Any]) -> Array:
+    """The clock time of each point: as the table tells, else where they start; NaN if unknown."""
+    told = prepare.times_of(model.recipe, model.clouds, table)
+    return np.full(len(table), float(facts["start"])) if told is None else told
+
+
+def _with_genes(
+    added: io.Annotation, model: Model, held: io.Outline, moved: Moved, own: bool
+) -> io.Annotation:
+    """The additions with what they are in genes; genes that the model does not know are NaN."""
+    chain, count = model.chain, len(held.genes)
+    place = {name: k for k, name in enumerate(held.genes)}
+    columns = np.array([place[name] for name in chain.genes])
+    if moved.genes is None:
+        runtime.warn(
+            f"Layers of {len(moved.end)} x {count} would not fit in memory: the result is in obsm "
+            "only. Transport fewer points, or choose genes before the fit."
+        )
+        return added
+
+    def spread(values: Array, fill: float) -> Array:
+        whole = np.full((*values.shape[:-1], count), fill)
+        whole[..., columns] = values
+        return whole
+
+    end, start, velocity = moved.genes
+    vkey = held.free("layers", "velocity")
+    layers = {
+        "cfm": spread(end, np.nan),
+        held.free("layers", "Ms"): spread(start, np.nan),
+        vkey: spread(velocity, 0.0),
+        **{name: spread(layer, np.nan) for name, layer in moved.changes.layers.items()},
+    }
+    var = {f"{vkey}_genes": spread(chain.moving.astype(float), 0.0) > 0}
+    if chain.decoder:
+        varm = {"X_mean": spread(chain.decoder.map.mean, np.nan).T}
+    else:
+        varm = {k: spread(v.T, 0.0).T for k, v in loadings(model, own=own).items()}
+    more = explained(model) if own else {}
+    return replace(added, var=var, layers=layers, varm=varm, uns={**added.uns, **more})
