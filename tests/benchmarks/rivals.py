@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,27 +54,6 @@ class Torchcfm:
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         return time.perf_counter() - start
-
-    def train_for(self, seconds: float) -> float:
-        """As many steps as fit into some seconds; the seconds that they take."""
-        spent = 0.0
-        while spent < seconds:
-            spent += self.train(10)
-        return spent
-
-    def push(self, x: Array, times: tuple[float, float] = (0.0, 1.0)) -> Array:
-        """Points carried between clock times with torchdiffeq's dopri5."""
-        from torchdiffeq import odeint
-
-        def velocity(t: Tensor, y: Tensor) -> Tensor:
-            found: Tensor = self.network(torch.cat([y, t.expand(len(y), 1)], dim=-1))
-            return found
-
-        grid = torch.tensor(times)
-        points = torch.as_tensor(x, dtype=torch.float32)
-        with torch.no_grad():
-            found = odeint(velocity, points, grid, rtol=1e-5, atol=1e-5, method="dopri5")
-        return np.asarray(found[-1].double().numpy())
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Times, points and velocities of one step, a batch for each gap."""

@@ -18,7 +18,6 @@ class Row:
         theirs: the same of the other side.
         goal: the ratio wanted: theirs / ours at least, or ours / theirs at most.
         floor: whether the other side is a floor, so that the goal is a ratio at most.
-        long: whether it takes minutes and runs only when asked for.
     """
 
     task: str
@@ -27,10 +26,15 @@ class Row:
     theirs: Side
     goal: float
     floor: bool = False
-    long: bool = False
 
     def ratios(self, ours: Sequence[float], theirs: Sequence[float]) -> "Ratios":
-        """The ratios of paired runs."""
+        """The ratios of paired runs.
+
+        Raises:
+            ValueError: if a cost is not positive, as a difference of two noisy times can be.
+        """
+        if min(*ours, *theirs) <= 0:
+            raise ValueError(f"{self.task}: costs {ours} and {theirs}, expected positive ones.")
         pairs = list(zip(ours, theirs, strict=True))
         found = sorted(a / b if self.floor else b / a for a, b in pairs)
         middle = median(found)
