@@ -36,3 +36,6 @@ def test_fates_and_trends_of_the_sample_data(
     assert list(pd.read_csv(tmp_path / "knockout.csv").filter(like="p_")) == [
         "p_arm_a", "p_arm_b", "p_progenitor",
     ]  # fmt: skip
+    page = (tmp_path / "report.html").read_text()
+    assert "<html" in page
+    assert page.count("<img") + page.count("<svg") >= 4
