@@ -12,7 +12,8 @@ import pytest
 from tests.cli.harness import COMMANDS
 
 PIPELINES = Path(__file__).parents[2] / "sample_data" / "pipelines"
-SCRIPTS = [PIPELINES / name for name in ("slurm_shards.sh", "slurm_train.sh", "scatter.nf")]
+NAMES = ("slurm_shards.sh", "slurm_train.sh", "scatter.nf", "fit.nf", "Snakefile")
+SCRIPTS = [PIPELINES / name for name in NAMES]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -49,3 +50,17 @@ def test_the_array_of_shards_is_one_run(toy_run: Path, samples: Path, tmp_path: 
     command = [sys.executable, "-m", "cfmcli", "transport", str(toy_run), str(data)]
     subprocess.run([*command, "-o", str(tmp_path / "one.csv")], check=True)
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+
+
+def test_snakemake_runs_the_workflow(samples: Path, tmp_path: Path) -> None:
+    """With Snakemake on the path the workflow leads from cells to a report and fates."""
+    snakemake = shutil.which("snakemake")
+    if not snakemake:
+        pytest.skip("snakemake is not installed")
+    place = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    there = {**os.environ, "PATH": place, "CFM_STEPS": "50"}
+    given = [f"cells={samples / 'timecourse.h5ad'}", "day=day", "label=branch"]
+    command = [snakemake, "-s", str(PIPELINES / "Snakefile"), "--cores", "1", "--config", *given]
+    subprocess.run(command, check=True, cwd=tmp_path, env=there, capture_output=True)
+    assert "</html>" in (tmp_path / "flow" / "report.html").read_text()
+    assert (tmp_path / "flow" / "fates.h5ad").exists()
