@@ -26,6 +26,7 @@ SETTINGS: dict[str, tuple[tuple[str, Any], ...]] = {
     "preprocess": (("scanpy:pcs=3",) * 2, ("scanpy",) * 2, ("scanpy:genes=9",) * 2),
     "scope": (("minibatch",) * 2, ("dataset",) * 2, ("auto",) * 2),
     "precision": (("bf16",) * 2, ("f32",) * 2, ("bf16",) * 2),
+    "mass": (("equal",) * 2, ("1,2.5,4",) * 2, ("counts",) * 2),
     "ot_batch": (("512", 512), ("64", 64), ("32", 32)),
     "steps": (("11", 11), ("12", 12), ("13", 13)),
     "batch_size": (("21", 21), ("22", 22), ("23", 23)),
@@ -38,15 +39,26 @@ SETTINGS: dict[str, tuple[tuple[str, Any], ...]] = {
     "condition_dropout": (("0.3", 0.3), ("0", 0.0), ("0.2", 0.2)),
 }
 TEXTUAL = (
-    *("time_key", "label_key", "weight_key", "id_key", "features", "drop", "layer", "use_rep"),
+    *(
+        "time_key",
+        "label_key",
+        "weight_key",
+        "growth_key",
+        "id_key",
+        "features",
+        "drop",
+        "layer",
+        "use_rep",
+    ),
     "from_run",
 )
 SETTINGS |= dict.fromkeys(TEXTUAL, (("one",) * 2, ("two",) * 2, ("pc*,x",) * 2))
 
 
 def test_no_setting_is_forgotten() -> None:
-    """The table above has every field but the positional files, and --patience (tried below)."""
-    assert {item.name for item in dataclasses.fields(Recipe)} == {*SETTINGS, "inputs", "patience"}
+    """The table above has every field but the positional files, and two that need another."""
+    tried_below = {"inputs", "patience", "growth_kind"}
+    assert {item.name for item in dataclasses.fields(Recipe)} == {*SETTINGS, *tried_below}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -71,12 +83,16 @@ def test_the_nearer_word_wins(
 def test_files_win_over_those_of_the_configuration(cfm: Cfm, stub: Stub, tmp_path: Path) -> None:
     """A configuration's inputs serve where the command line names none."""
     config = tmp_path / "recipe.toml"
-    config.write_text('[data]\ninputs = ["c.csv"]\n[training]\npatience = 3\nvalidation = 0.1\n')
+    kind = 'growth_key = "rate"\ngrowth_kind = "score"'
+    rest = "[training]\npatience = 3\nvalidation = 0.1\n"
+    config.write_text(f'[data]\ninputs = ["c.csv"]\n{kind}\n{rest}')
     assert cfm("fit", "-o", "run", "--config", str(config)).code == 0
-    assert cfm(*FIT, "--config", str(config), "--patience", "4").code == 0
+    nearer = ("--patience", "4", "--growth-kind", "rate")
+    assert cfm(*FIT, "--config", str(config), *nearer).code == 0
     recipes = [asked[0] for asked in stub.asked]
     assert [found.inputs for found in recipes] == [("c.csv",), ("a.csv", "b.csv")]
     assert [found.patience for found in recipes] == [3, 4]
+    assert [found.growth_kind for found in recipes] == ["score", "rate"]
 
 
 def test_methods_that_are_compared_replace_the_parts_of_the_configuration(
