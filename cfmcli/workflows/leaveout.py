@@ -8,6 +8,7 @@ import torch
 
 from cfmcli import catalog, io, metrics
 from cfmcli.data.snapshots import Cloud
+from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
@@ -18,13 +19,14 @@ from cfmcli.workflows import assemble, fit, prepare, runtime, score, targets
 from cfmcli.workflows.bending import stated
 from cfmcli.workflows.evaluate import TABLES
 from cfmcli.workflows.folds import Fold, folds
-from cfmcli.workflows.measures import measures
+from cfmcli.workflows.measures import DISTANCES, measures
 from cfmcli.workflows.tally import FLOOR, MODEL, REFERENCE, Row, tally, write
 
-SPLITS = 3
+SPLITS, FEWEST = 3, 2
 NOTE = (
     "each interior time is left out in turn and predicted from the others; floor: the distance "
-    f"between two halves of what was observed then, mean of {SPLITS} splits"
+    f"between two halves of what was observed then, mean of {SPLITS} splits; points: how many of "
+    "a prediction were compared"
 )
 
 
@@ -74,6 +76,7 @@ def leave_out(
         rows += scorer.floors(fold.observed)
     if request.output:
         write(request.output, rows)
+    _say_what_is_empty(rows, request.by)
     outputs = {"metrics": request.output} if request.output else {}
     return Outcome(outputs, about | tally(rows), (NOTE,))
 
@@ -159,31 +162,48 @@ class Scorer:
     def scores(self, observed: Cloud, guess: Guess) -> Iterator[Row]:
         """Every distance of a guess, of all points and of those of each label."""
         target = score.subsample(observed, self.streams, self.request.max_points)
+        predicted = self._parts(guess.cloud)
         for label, theirs in self._parts(target).items():
-            ours = self._parts(guess.cloud).get(label)
-            if ours is None:
-                continue
+            ours = predicted.get(label)
+            count = 0 if ours is None else len(ours)
             about = (observed.time, label, guess.method, guess.kind, guess.seed)
+            if ours is None or min(count, len(theirs)) < FEWEST:
+                yield from (Row(*about, name, None, count) for name in DISTANCES)
+                continue
             for name, measure in measures(theirs, self.streams).items():
                 value = measure(ours.points, theirs.points, ours.weights, theirs.weights)
-                yield Row(*about, name, value)
+                yield Row(*about, name, value, count)
 
     def floors(self, observed: Cloud) -> Iterator[Row]:
         """What every distance comes to between two halves of what was observed."""
         target = score.subsample(observed, self.streams, self.request.max_points)
         for label, own in self._parts(target).items():
             about = (observed.time, label, FLOOR, FLOOR, self.streams.seed)
+            half = len(own) // 2
+            if len(own) < FEWEST:
+                yield from (Row(*about, name, None, half) for name in DISTANCES)
+                continue
             for name, measure in measures(own, self.streams).items():
                 rng = self.streams.numpy(f"floor {observed.label} {label}")
                 value = metrics.floor(measure, own.points, own.weights, rng=rng, splits=SPLITS)
-                yield Row(*about, name, value)
+                yield Row(*about, name, value, half)
 
     def _parts(self, cloud: Cloud) -> dict[str, Cloud]:
-        """All points under the empty label, and those of each label with at least two."""
+        """All points under the empty label, and those of each label."""
         by = self.request.by
         if by not in cloud.obs.columns:
             return {"": cloud}
         told = np.array(targets.names(cloud.obs[by]))
-        names, counts = np.unique(told[told != ""], return_counts=True)
-        own = names[counts > 1]
+        own = np.unique(told[told != ""])
         return {"": cloud} | {str(name): cloud.rows(told == name) for name in own}
+
+
+def _say_what_is_empty(rows: Sequence[Row], by: str) -> None:
+    """Warn of labels of which too few points are expected or observed to be scored."""
+    empty = {(row.label, row.time): row.method for row in rows if row.value is None}
+    if empty:
+        first = [f"{label} at {time:g} ({who})" for (label, time), who in empty.items()]
+        runtime.warn(
+            f"--by {by}: fewer than {FEWEST} points are predicted or observed of {some(first)}: "
+            "such scores are left empty, and means are over the others."
+        )

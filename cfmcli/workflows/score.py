@@ -10,6 +10,7 @@ from cfmcli import catalog, metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.couplings import Exact, Independent
+from cfmcli.flows.coupling.plans import systematic
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
@@ -20,11 +21,15 @@ MAX_POINTS = 3000
 
 
 def subsample(cloud: Cloud, streams: Streams, most: int) -> Cloud:
-    """At most so many points of a cloud, drawn without replacement."""
+    """At most so many points of a cloud, drawn by their weights, and each of them counts alike.
+
+    Points that stand for more than a whole draw come with the weight of several.
+    """
     if len(cloud) <= most:
         return cloud
-    rng = streams.numpy(f"subsample {cloud.label}")
-    return cloud.rows(np.sort(rng.choice(len(cloud), most, replace=False)))
+    drawn = systematic(cloud.weights, most, streams.numpy(f"subsample {cloud.label}"))
+    rows, times = np.unique(drawn, return_counts=True)
+    return replace(cloud.rows(rows), weights=times / most, mass=cloud.mass)
 
 
 def distances(x: Array, y: Array, a: Array | None = None, b: Array | None = None) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def predicted(model: Model, time: float, solver: Solver, streams: Streams, most:
         time: clock time between two kept snapshots.
         solver: integrator.
         streams: seeded subsamples.
-        most: most points of a snapshot.
+        most: most points of a snapshot, and of what is said.
     """
     before, after = neighbours(model.kept, time)
     flow = model.flow
@@ -97,7 +102,7 @@ def predicted(model: Model, time: float, solver: Solver, streams: Streams, most:
         total = float(mass.sum())
         there = Cloud(paths.points[-1], mass / total, start.obs, f"{time:g}", time)
         found.append(replace(there, mass=side.mass * total))
-    return mixed(found, share_of(time, before, after))
+    return subsample(mixed(found, share_of(time, before, after)), streams, most)
 
 
 def mixed(sides: Sequence[Cloud], share: float) -> Cloud:
@@ -123,7 +128,7 @@ def references(
         kept: the snapshots that may be used.
         time: clock time between two of them.
         streams: seeded subsamples and pairs.
-        most: most points of a snapshot.
+        most: most points of a snapshot, and of what is between them.
     """
     before, after = neighbours(kept, time)
     first, last = (subsample(side, streams, most) for side in (before, after))
@@ -131,7 +136,7 @@ def references(
     return {
         "previous": first,
         "next": last,
-        "static_ot": displacement(first, last, share),
+        "static_ot": subsample(displacement(first, last, share), streams, most),
         "random_pairs": _crossed(first, last, share, streams.numpy("random pairs")),
     }
 

@@ -26,7 +26,8 @@ class Row:
         kind: model, reference or floor.
         seed: seed of the fit, or of the reference's subsample.
         metric: name of the distance.
-        value: the distance, in flow coordinates.
+        value: the distance, in flow coordinates; None where there are too few points for one.
+        points: how many points of the method's, or of each half, it compares.
     """
 
     time: float
@@ -35,7 +36,8 @@ class Row:
     kind: str
     seed: int
     metric: str
-    value: float
+    value: float | None
+    points: int
 
 
 def tally(rows: Sequence[Row]) -> dict[str, Any]:
@@ -44,13 +46,12 @@ def tally(rows: Sequence[Row]) -> dict[str, Any]:
     Args:
         rows: every score.
     """
-    whole = [row for row in rows if not row.label]
     times = list(dict.fromkeys(row.time for row in rows))
-    table = [_line(_of(rows, time=time), {"time": time}) for time in times]
+    table = [_counted(_of(rows, time=time), {"time": time}) for time in times]
     return {
         "scores": [vars(row) for row in rows],
         "table": [line for lines in table for line in lines],
-        "means": _against_static(_line(whole, {})),
+        "means": _against_static(_line(rows, {})),
     }
 
 
@@ -59,8 +60,9 @@ def write(path: str, rows: Sequence[Row]) -> None:
     import pandas as pd
 
     frame = pd.DataFrame([vars(row) for row in rows])
-    columns = (*KEYS, "value")
-    table = Table(frame[["value"]].to_numpy(), ("value",), frame[list(KEYS)], columns=columns)
+    columns = (*KEYS, "value", "points")
+    values = frame[["value"]].to_numpy(dtype=float)
+    table = Table(values, ("value",), frame[[*KEYS, "points"]], columns=columns)
     io.write_table(path, table)
 
 
@@ -80,18 +82,34 @@ def _line(rows: Sequence[Row], lead: Mapping[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
+def _counted(rows: Sequence[Row], lead: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The lines of one time, with the points that each compares."""
+    points = {(row.label, row.method): row.points for row in rows}
+    return [
+        line | {"points": points[line.get("label", ""), line["method"]]}
+        for line in _line(rows, lead)
+    ]
+
+
 def _by_seed(rows: Iterable[Row]) -> list[float]:
     """The mean of some scores for each seed."""
     found: dict[int, list[float]] = {}
     for row in rows:
-        found.setdefault(row.seed, []).append(row.value)
+        if row.value is not None:
+            found.setdefault(row.seed, []).append(row.value)
     return [float(np.mean(values)) for values in found.values()]
 
 
 def _against_static(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines with W1 as a share of static optimal transport's."""
-    (static,) = (line["w1"] for line in lines if line["method"] == STATIC)
-    return [line | {"w1_over_static_ot": line["w1"] / static if static else None} for line in lines]
+    """The lines with W1 as a share of static optimal transport's for the same label."""
+    static = {line.get("label"): line["w1"] for line in lines if line["method"] == STATIC}
+    return [line | {"w1_over_static_ot": _share(line, static)} for line in lines]
+
+
+def _share(line: Mapping[str, Any], static: Mapping[str | None, float | None]) -> float | None:
+    """The W1 of a line as a share of static transport's, where there are both."""
+    own, other = line["w1"], static[line.get("label")]
+    return None if own is None or not other else own / other
 
 
 def _of(rows: Iterable[Row], **wanted: Any) -> list[Row]:

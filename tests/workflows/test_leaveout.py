@@ -10,11 +10,13 @@ import ot
 import pandas as pd
 import pytest
 
+from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError, OutputExistsError
+from cfmcli.flows.streams import Streams
 from cfmcli.recipe import from_layers
 from cfmcli.requests import LeaveOutRequest, Outcome, Progress, Runtime
-from cfmcli.workflows import fit
+from cfmcli.workflows import fit, score
 from cfmcli.workflows.leaveout import leave_out
 from cfmcli.workflows.measures import DISTANCES
 from tests.conftest import TINY, Fit
@@ -176,6 +178,43 @@ def test_points_without_a_label_are_no_class(data: Path, tmp_path: Path) -> None
     assert values(found, method="previous") == pytest.approx(whole)
 
 
+def test_labels_of_too_few_points_are_said_and_left_empty(data: Path, tmp_path: Path) -> None:
+    """One that begins late is predicted by nobody; of one with a single point there is no cloud."""
+    frame = pd.read_csv(data)
+    day, kind = frame["day"], frame["kind"].where(frame["day"] > 1, "a").to_numpy()
+    kind[np.flatnonzero(day == 1)[0]] = "c"
+    frame.assign(kind=kind).to_csv(tmp_path / "late.csv", index=False)
+    out = tmp_path / "scores.csv"
+    with pytest.warns(CfmWarning, match=r"--by kind: fewer than 2 points .* b at 2 \("):
+        found = do(tmp_path / "late.csv", methods=("static-ot",), by="kind", output=str(out))
+    rows = pd.DataFrame(found.figures["scores"])
+    empty = rows[rows["value"].isna()]
+    assert set(empty["metric"]) == set(DISTANCES)
+    before = empty[(empty["label"] == "b") & (empty["method"] == "previous")]
+    assert set(before["points"]) == {0}
+    assert set(before["time"]) == {2.0}
+    assert {"static_ot", "floor"} < set(empty.loc[empty["label"] == "c", "method"])
+    assert rows.loc[rows["label"] != "c"].groupby(["time", "label"])["value"].count().min() > 0
+    told = pd.read_csv(out)
+    assert told["value"].isna().equals(rows["value"].isna())
+    means = {(line["label"], line["method"]): line for line in found.figures["means"]}
+    assert means["c", "static-ot"]["w1"] is None
+    assert means["c", "static-ot"]["w1_over_static_ot"] is None
+    assert means["a", "static-ot"]["w1_over_static_ot"] == pytest.approx(1, rel=1e-5)
+
+
+def test_means_are_told_for_each_label(scored: Outcome) -> None:
+    """The mean over the times of a label, as a share of static transport's for that label."""
+    means = {(line["label"], line["method"]): line for line in scored.figures["means"]}
+    for label in ("", "a", "b"):
+        own, other = (
+            np.mean([v for (_, m), v in values(scored, method=n, label=label).items() if m == "w1"])
+            for n in ("otcfm", "static_ot")
+        )
+        assert means[label, "otcfm"]["w1"] == pytest.approx(own)
+        assert means[label, "otcfm"]["w1_over_static_ot"] == pytest.approx(own / other)
+
+
 def test_the_label_key_is_scored_apart(data: Path) -> None:
     """A conditional flow is scored by the column it is conditional on."""
     found = do(data, settings={"label_key": "kind", "holdout": ("1",)})
@@ -236,6 +275,32 @@ def test_points_are_subsampled_on_every_side(data: Path) -> None:
     )
 
 
+def test_no_method_is_scored_on_more_points_than_another(data: Path) -> None:
+    """Those of both sides, and the pairs of a plan, are as few as those of one snapshot."""
+    found = do(data, methods=("auto", "otcfm", "static-ot"), max_points=20)
+    counts = {row["method"]: row["points"] for row in found.figures["scores"]}
+    assert counts.pop("floor") == 10
+    assert set(counts.values()) == {20}
+    every = do(data, methods=("auto", "static-ot"), settings={"holdout": ("1",)})
+    counts = {row["method"]: row["points"] for row in every.figures["scores"]}
+    assert counts["auto"] == SIZES[0] + SIZES[2]
+    assert max(SIZES[0], SIZES[2]) <= counts["static-ot"] == counts["static_ot"] < counts["auto"]
+
+
+def test_subsamples_keep_the_law() -> None:
+    """Drawn by weight: the mean over draws is the weighted mean, and a heavy point comes once."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(50, 2)), np.r_[np.full(49, 0.5 / 49), 0.5]
+    cloud = Cloud(x, w, pd.DataFrame(index=range(50)), "1", 1.0, mass=3.0)
+    drawn = [score.subsample(cloud, Streams(seed), 10) for seed in range(400)]
+    assert {float(some.weights.max()) for some in drawn} == {0.5}
+    assert {some.mass for some in drawn} == {3.0}
+    means = np.stack([some.weights @ some.points for some in drawn])
+    error = np.abs(means.mean(axis=0) - w @ x)
+    assert (error < 4 * means.std(axis=0) / np.sqrt(400)).all()
+    assert score.subsample(cloud, Streams(0), 50) is cloud
+
+
 def test_files_in_time_order_and_a_table_of_scores(data: Path, tmp_path: Path) -> None:
     """One file a time gives the scores of one file of all; the table holds them to the digit."""
     files = []
@@ -245,7 +310,8 @@ def test_files_in_time_order_and_a_table_of_scores(data: Path, tmp_path: Path) -
     out = tmp_path / "scores.csv"
     found = do(*files, settings={"time_key": "", "times": TIMES}, output=str(out))
     told = pd.read_csv(out, float_precision="round_trip", keep_default_na=False)
-    assert list(told) == ["time", "label", "method", "kind", "seed", "metric", "value"]
+    keys = ["time", "label", "method", "kind", "seed", "metric"]
+    assert list(told) == [*keys, "value", "points"]
     assert told.to_dict("records") == found.figures["scores"]
     same = values(do(data), method="static_ot")
     assert values(found, method="static_ot") == pytest.approx(same)
