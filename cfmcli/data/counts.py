@@ -36,7 +36,13 @@ class NormalizeMap(Map):
     space: ClassVar[str] = "normalised data"
 
     def forward(self, x: "Matrix") -> "Matrix":
-        """x target / sum(x), without a dense copy of a sparse x."""
+        """x target / sum(x), without a dense copy of a sparse x.
+
+        Values a little below 0, as reconstructed counts have, are taken as they are.
+
+        Raises:
+            DataError: for a negative total, or a value of -1 or less after scaling.
+        """
         total = np.asarray(x.sum(axis=1, dtype=np.float64)).reshape(-1)
         if (total < 0).any():
             place = int(np.argmin(total))
@@ -45,9 +51,13 @@ class NormalizeMap(Map):
                 "the data look scaled or centred already; leave --preprocess out."
             )
         factor = self.target[0] / np.where(total > 0, total, self.target[0])
-        if isinstance(x, np.ndarray):
-            return x * factor[:, None]
-        return x.multiply(factor[:, None]).tocsr()
+        y = x * factor[:, None] if isinstance(x, np.ndarray) else x.multiply(factor[:, None])
+        if len(factor) and y.min() <= -1:
+            raise DataError(
+                f"normalize needs counts, got {x.min():g}: the data look logged, scaled or centred "
+                "already; give counts, or leave --preprocess or normalize out of the fit."
+            )
+        return y if isinstance(y, np.ndarray) else y.tocsr()
 
     def inverse(self, y: Array) -> Array:
         """The normalised points themselves."""

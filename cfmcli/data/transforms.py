@@ -133,7 +133,7 @@ class VariableFeatures(Transform):
             raise ConfigError(f"hvg:flavor={self.flavor}.{did_you_mean(self.flavor, FLAVORS)}")
 
     def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
-        """Rank them by scanpy, sparse without a dense copy."""
+        """Rank them by scanpy, each point alike, without a dense copy; means go by weight."""
         import anndata
         import pandas as pd
         import scanpy
@@ -152,7 +152,7 @@ class VariableFeatures(Transform):
             warnings.simplefilter("ignore")
             found = scanpy.pp.highly_variable_genes(data, **how)
         chosen = found["highly_variable"].to_numpy(dtype=np.float64)
-        return ChoiceMap(chosen[None], moments(x)[0][None])
+        return ChoiceMap(chosen[None], moments(x, weights)[0][None])
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from cfmcli import catalog, metrics
+from cfmcli.data.maps import moments
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
+from cfmcli.data.trends import quantiles
 from cfmcli.flows.coupling.bends import bends
 from cfmcli.flows.streams import Streams
 from cfmcli.workflows import score
@@ -153,6 +155,8 @@ def leave_one_out(kept: Sequence[Cloud], k: int) -> Inner:
 def blur(kept: Sequence[Cloud], streams: Streams) -> float:
     """0.3 of the median distance to the fifth neighbour over sqrt(D), at most 0.1 of the spread.
 
+    Medians of each snapshot and the spread are over points by their weights.
+
     Args:
         kept: snapshots in flow coordinates.
         streams: seeded subsamples.
@@ -160,10 +164,17 @@ def blur(kept: Sequence[Cloud], streams: Streams) -> float:
     from scipy.spatial import cKDTree
 
     found = []
-    for cloud in kept:
-        x = np.asarray(score.subsample(cloud, streams, score.MAX_POINTS).points)
+    for cloud in (score.subsample(cloud, streams, score.MAX_POINTS) for cloud in kept):
+        x = np.asarray(cloud.points)
         reached = cKDTree(x).query(x, k=min(NEIGHBOUR + 1, len(x)))[0][:, -1]
-        found.append(float(np.median(reached)))
+        found.append(_median(reached, cloud.weights))
     every = np.concatenate([np.asarray(cloud.points) for cloud in kept])
-    spread = float(np.sqrt(every.var(axis=0).mean()))
+    weights = np.concatenate([cloud.weights * len(cloud) for cloud in kept])
+    spread = float(np.sqrt(moments(every, weights)[1].mean()))
     return min(MOST_BLUR * spread, BLUR * float(np.median(found)) / math.sqrt(every.shape[1]))
+
+
+def _median(values: Array, weights: Array) -> float:
+    """The middle of some values by weight: where half of it lies below, or between two such."""
+    low, high = (quantiles(sign * values[:, None], weights, [0.5])[0, 0] for sign in (1, -1))
+    return float(low - high) / 2

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from cfmcli.catalog import did_you_mean, preset
+from cfmcli.data.neighbours import Rows
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.flow import CHUNK, Paths
 from cfmcli.flows.dynamics.motion import Motion
@@ -38,7 +39,7 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     streams = Streams(where.seed)
     legs = _legs(model, points.starts(model, request, start, streams), times, request, streams)
     parts = [shards.part(request.shard, len(c), shards.grain(model, len(c))) for c, _ in legs]
-    figures = {"times": times, "points": sum(map(len, parts))}
+    figures = {"times": times, "points": _started(legs, parts)}
     if request.dry_run:
         return Outcome({}, figures, (f"would write points at {len(times)} times",))
     frames, nfe = [], 0
@@ -127,21 +128,36 @@ def _legs(
         if sides == "before" or clouds[k].time == time:
             legs[k][1].append(time)
         else:
-            legs += [(side, [time]) for side in _shared(clouds[k], clouds[k + 1], time, streams)]
+            both = clouds[k], clouds[k + 1]
+            legs += [(side, [time]) for side in _shared(model, both, time, streams)]
     return legs
 
 
-def _shared(before: Cloud, after: Cloud, time: float, streams: Streams) -> list[Cloud]:
-    """As many points of two snapshots as give each its share: the nearer, the more."""
-    share = share_of(time, before, after)
-    both = ((before, 1 - share), (after, share))
-    whole = min(len(side) / part for side, part in both)
+def _started(legs: list[Leg], parts: list[shards.Part]) -> int:
+    """The points that are carried to any time, each counted once."""
+    wanted = [(cloud, part) for (cloud, own), part in zip(legs, parts, strict=True) if own]
+    return len({(c.time, name) for c, part in wanted for name in c.obs.index[part.own]})
+
+
+def _shared(model: Model, sides: tuple[Cloud, Cloud], time: float, streams: Streams) -> list[Cloud]:
+    """As much weight of two snapshots as gives each its share: the nearer, the more."""
+    share = share_of(time, *sides)
+    parts = 1 - share, share
+    weights = [verbs.point_weights(model, Table(s.points, (), s.obs, s.label)) for s in sides]
+    whole = min(own.sum() / part for own, part in zip(weights, parts, strict=True))
     rng = streams.numpy("population")
-    chosen = [rng.permutation(len(side))[: round(whole * part)] for side, part in both]
+    chosen = [_filled(own, whole * part, rng) for own, part in zip(weights, parts, strict=True)]
     return [
-        replace(side.rows(np.sort(rows)), mass=part * side.mass)
-        for (side, part), rows in zip(both, chosen, strict=True)
+        replace(side.rows(rows), mass=part * side.mass)
+        for side, part, rows in zip(sides, parts, chosen, strict=True)
     ]
+
+
+def _filled(weights: Array, total: float, rng: np.random.Generator) -> Rows:
+    """Random rows whose weights add up to about a total; at least one."""
+    order = rng.permutation(len(weights))
+    sums = np.cumsum(weights[order])
+    return np.sort(order[: 1 + int(np.argmin(np.abs(sums - total)))])
 
 
 def _weight(cloud: Cloud, paths: Paths, k: int) -> dict[str, Array]:

@@ -177,6 +177,25 @@ def test_a_new_cell_with_a_negative_total_is_refused() -> None:
         chain.forward(counts(9) - 1e3 * (np.arange(90) == 2)[:, None])
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_new_cells_that_are_no_counts_are_told_so(layout: Any) -> None:
+    """Negative values in positive totals: by the step that wants counts."""
+    chain, x = fitted("normalize,log1p,pca:n=4", counts(8)), counts(9)
+    x[:, 0] = -50
+    with pytest.raises(DataError, match=r"normalize needs counts, got -50: .* leave --preprocess"):
+        chain.forward(layout(x))
+
+
+def test_weights_count_in_the_means_of_features_that_are_left_out() -> None:
+    """A point of weight 3 counts as three."""
+    x, heavy = counts(10), np.random.default_rng(0).integers(1, 4, 90)
+    names = tuple(f"g{k}" for k in range(D))
+    chain = fit_chain("hvg:n=50", x, names, heavy.astype(float))
+    gone = ~chain.maps[0].arrays()["chosen"][0].astype(bool)
+    filled = chain.inverse(chain.forward(x))[:, gone]
+    np.testing.assert_allclose(filled, np.tile(np.repeat(x, heavy, 0).mean(0)[gone], (90, 1)))
+
+
 @pytest.mark.parametrize(
     "spec", ["normalize:target=-1", "normalize:target=nan", "hvg:n=0", "hvg:flavor=seurrat"]
 )

@@ -1,6 +1,7 @@
 """Laws of the choice of a bend: inner scores are those of clouds moved by hand, and they decide."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,23 @@ def test_the_blur_scales_with_the_points(stretch: float, shift: float) -> None:
     assert moved == pytest.approx(stretch * plain)
     distance = [np.sort(np.linalg.norm(SHAPE - x, axis=1))[5] for x in SHAPE]
     assert plain == pytest.approx(0.3 * np.median(distance) / np.sqrt(2))
+
+
+def test_weights_count_in_the_blur() -> None:
+    """A point of weight 3 counts three times in the median and in the spread."""
+    rng = np.random.default_rng(0)
+    x, heavy = rng.standard_cauchy((40, 2)), rng.integers(1, 9, 40)
+    cloud = Cloud(x, heavy / heavy.sum(), pd.DataFrame(index=range(40)), "0", 0.0)
+    reached = [np.sort(np.linalg.norm(x - place, axis=1))[5] for place in x]
+    median = 0.3 * np.median(np.repeat(reached, heavy)) / np.sqrt(2)
+    spread = 0.1 * np.sqrt(np.repeat(x, heavy, axis=0).var(axis=0).mean())
+    assert bending.blur([cloud], Streams(0)) == pytest.approx(min(median, spread))
+    pinched = replace(cloud, points=np.vstack((1e-3 * x[:20], x[20:])))
+    reached = [np.sort(np.linalg.norm(pinched.points - p, axis=1))[5] for p in pinched.points]
+    light = replace(pinched, weights=np.repeat([0.9, 0.1], 20) / 20)
+    assert bending.blur([light], Streams(0)) == pytest.approx(
+        0.3 * np.quantile(np.repeat(reached, np.repeat([9, 1], 20)), 0.5) / np.sqrt(2)
+    )
 
 
 def test_the_blur_is_at_most_a_tenth_of_the_spread() -> None:

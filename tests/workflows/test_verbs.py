@@ -1,6 +1,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -596,6 +597,37 @@ def test_populations_come_from_both_sides_in_their_shares(
     genes = list(model.features)
     back = model.transport(start[genes].to_numpy(), 5.0, 3.0)
     np.testing.assert_allclose(there[genes], back, atol=2e-3)
+
+
+def test_populations_of_weighted_snapshots(tmp_path: Path, fit_run: Fit) -> None:
+    """Their weights, as they are written, give each side its share; so do masses that grow."""
+    rng = np.random.default_rng(0)
+    files, parts = [], {}
+    for day, n in ((0, 40), (1, 60), (3, 90)):
+        heavy = rng.integers(1, 9, n).astype(float)
+        cells = [f"d{day}_{k}" for k in range(n)]
+        parts[f"d{day}"] = pd.DataFrame({"cell": cells, "x": rng.normal(day, 1, n), "w": heavy})
+        files.append(tmp_path / f"{day}.csv")
+        parts[f"d{day}"].assign(y=rng.normal(size=n)).to_csv(files[-1], index=False)
+    fit_run(tmp_path / "r", *files, times=(0, 1, 3), weight_key="w", steps=2)
+    times, out = ("0.5", "1", "1.5"), str(tmp_path / "o.csv")
+    request = InterpolateRequest(
+        *(str(tmp_path / "r"), out), times=times, population=True, sides="both"
+    )
+    outcome = do(request)
+    found = frame(tmp_path / "o.csv")
+    side = found["trajectory"].str.split("_").str[0]
+    mass = found["w"].groupby([found["time"], side]).sum()
+    assert mass[1.0, "d1"] == parts["d1"]["w"].sum()
+    for time, before, after, share in ((0.5, "d0", "d1", 0.5), (1.5, "d1", "d3", 0.25)):
+        early, late = mass[time, before], mass[time, after]
+        assert late / (early + late) == pytest.approx(share, abs=4 / (early + late))
+        whole = (parts[before]["w"].sum(), parts[after]["w"].sum())
+        assert early == whole[0] or late == whole[1]
+    assert outcome.figures["points"] == found["trajectory"].nunique() < 190
+    assert outcome.figures["rows"] == len(found)
+    dry = do(replace(request, output=f"{out}.csv", dry_run=True))
+    assert dry.figures["points"] == outcome.figures["points"]
 
 
 def test_starting_points_are_chosen(days_run: Path, tmp_path: Path) -> None:
