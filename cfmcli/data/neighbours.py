@@ -11,6 +11,8 @@ import numpy.typing as npt
 from cfmcli.data.table import Array
 
 Rows = npt.NDArray[np.intp]
+SAME = 1e-5
+"""Distance, relative and absolute, within which a point is one of those that are labelled."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,17 @@ class Labelled:
         """
         return self._shares(nearest(self._tree, x, k))
 
+    def votes_of_others(self, x: Array, k: int) -> Array:
+        """The same where a labelled point at the very place of x is x itself and has no vote.
+
+        Args:
+            x: points, shape (m, D).
+            k: voters; one less where all would vote.
+        """
+        apart, place = self._tree.kneighbors(x, 1)
+        near = apart[:, 0] <= SAME * (1 + np.abs(x).max(axis=1))
+        return self._shares(self._others(x, np.where(near, place[:, 0], -1), min(k, len(self) - 1)))
+
     def held_out(self, rows: Rows, sizes: Sequence[int]) -> dict[int, Array]:
         """What the others would say of some of the points themselves, for several k below n.
 
@@ -66,11 +79,15 @@ class Labelled:
         Returns:
             k -> probabilities, shape (m, C).
         """
-        found = nearest(self._tree, self.points[rows], max(sizes) + 1)
+        others = self._others(self.points[rows], rows, max(sizes))
+        return {k: self._shares(others[:, :k]) for k in sizes}
+
+    def _others(self, x: Array, rows: Rows, k: int) -> Rows:
+        """The k nearest points to each of x that are not of the rows, nearest first, (m, k)."""
+        found = nearest(self._tree, x, k + 1)
         # Each point itself goes last; where it hides among equals, the farthest one does.
         last = np.argsort(found == rows[:, None], axis=1, kind="stable")[:, :-1]
-        others = np.take_along_axis(found, last, axis=1)
-        return {k: self._shares(others[:, :k]) for k in sizes}
+        return np.take_along_axis(found, last, axis=1)
 
     def _shares(self, voters: Rows) -> Array:
         """Shares of the classes among voters, shape (m, k) -> (m, C)."""

@@ -17,14 +17,16 @@ class Bin(NamedTuple):
         predicted: their mean.
         observed: how often they came true.
         size: how many there are.
+        share: their share of the weight of all.
     """
 
     predicted: float
     observed: float
     size: int
+    share: float
 
 
-def brier(p: npt.ArrayLike, y: npt.ArrayLike) -> float:
+def brier(p: npt.ArrayLike, y: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
     """Mean squared distance between probabilities and what came true.
 
     B = mean over points of sum_c (p_c - y_c)^2
@@ -37,6 +39,7 @@ def brier(p: npt.ArrayLike, y: npt.ArrayLike) -> float:
         p: probabilities of classes, shape (n, C).
         y: what came true, shape (n, C): 1 for the class of a point and 0 elsewhere, or the
             shares of its descendants.
+        weights: of the points, shape (n,), >= 0, not all 0; None is uniform.
 
     Returns:
         The score, from 0 to 2.
@@ -45,17 +48,19 @@ def brier(p: npt.ArrayLike, y: npt.ArrayLike) -> float:
         DataError: if the shapes differ, or there are no points.
     """
     told, true = _checked(p, y)
-    return float(((told - true) ** 2).sum(axis=1).mean())
+    return float(np.average(((told - true) ** 2).sum(axis=1), weights=_each(told, weights)))
 
 
-def reliability(p: npt.ArrayLike, y: npt.ArrayLike, bins: int = 10) -> tuple[Bin, ...]:
+def reliability(
+    p: npt.ArrayLike, y: npt.ArrayLike, weights: npt.ArrayLike | None = None, bins: int = 10
+) -> tuple[Bin, ...]:
     """How often probabilities came true, by their size: the reliability curve.
 
     Reference: Murphy & Winkler (1977), doi 10.2307/2346866
 
     Args:
         p: probabilities of classes, shape (n, C).
-        y: as for `brier`.
+        y, weights: as for `brier`.
         bins: equal parts of [0, 1]; the n C probabilities are sorted into them.
 
     Returns:
@@ -64,22 +69,27 @@ def reliability(p: npt.ArrayLike, y: npt.ArrayLike, bins: int = 10) -> tuple[Bin
     Raises:
         DataError: if the shapes differ, or there are no points.
     """
-    told, true = (part.ravel() for part in _checked(p, y))
+    both = _checked(p, y)
+    mass = np.repeat(_each(both[0], weights), both[0].shape[1])
+    told, true = (part.ravel() for part in both)
     place = np.minimum((told * bins).astype(int), bins - 1)
-    own = [place == k for k in range(bins)]
-    return tuple(Bin(told[k].mean(), true[k].mean(), int(k.sum())) for k in own if k.any())
+    found = []
+    for k in np.unique(place[mass > 0]):
+        own = (place == k) & (mass > 0)
+        said, came = (float(np.average(part[own], weights=mass[own])) for part in (told, true))
+        found.append(Bin(said, came, int(own.sum()), float(mass[own].sum() / mass.sum())))
+    return tuple(found)
 
 
 def calibration_error(curve: tuple[Bin, ...]) -> float:
-    """Mean distance of a reliability curve from the diagonal, each bin by its count.
+    """Mean distance of a reliability curve from the diagonal, each bin by its share.
 
     Reference: Naeini et al. (2015), doi 10.1609/aaai.v29i1.9602
 
     Args:
         curve: what `reliability` found.
     """
-    total = sum(part.size for part in curve)
-    return sum(part.size * abs(part.predicted - part.observed) for part in curve) / total
+    return sum(part.share * abs(part.predicted - part.observed) for part in curve)
 
 
 def entropy(p: npt.ArrayLike) -> Array:
@@ -94,6 +104,11 @@ def entropy(p: npt.ArrayLike) -> Array:
     told = np.asarray(p, dtype=np.float64)
     logs = np.log(told, out=np.zeros_like(told), where=told > 0)
     return np.asarray(np.maximum(-(told * logs).sum(axis=1), 0.0))
+
+
+def _each(p: Array, weights: npt.ArrayLike | None) -> Array:
+    """The weight of each point of some probabilities."""
+    return np.ones(len(p)) if weights is None else np.asarray(weights, dtype=np.float64)
 
 
 def _checked(p: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:

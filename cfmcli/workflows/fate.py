@@ -67,7 +67,8 @@ def fate(request: FateRequest, where: Runtime, listen: Listener) -> Outcome:
         figures["shift"] = dict(zip(classes, shift.tolist(), strict=True))
     if true is not None:
         known = true.any(axis=1)
-        figures["truth"] = targets.scored(p[known], true[known], ballot.among.frequencies)
+        mass = verbs.point_weights(model, table)[known]
+        figures["truth"] = targets.scored(p[known], true[known], ballot.among.frequencies, mass)
     return Outcome({"fates": request.output}, figures)
 
 
@@ -144,7 +145,7 @@ class Teller:
     def _fates(self, x: Array, start: float, guide: Guide | None) -> tuple[Array, int]:
         """Votes at the end, the mean over all paths, shape (n, D) -> (n, C); and the NFE."""
         if start == self.end:
-            return self.ballot.votes(x), 0
+            return self.ballot.votes_of_others(x), 0
         total, nfe = np.zeros((len(x), len(self.ballot.among.classes))), 0
         for seed, count in _blocks(self.request.paths, len(x), self.where.seed):
             how = verbs.motion_of(self.request.integration, replace(self.where, seed=seed))
@@ -164,9 +165,21 @@ def _blocks(draws: int, size: int, seed: int) -> Iterator[tuple[int, int]]:
 
 
 def _starts(model: Model, table: Table, request: FateRequest) -> Array:
-    """The clock time of every point: the one given, its own, or the first."""
+    """The clock time of every point: the one given, its own, or the first.
+
+    Raises:
+        ConfigError: if nothing tells it and the first is that of noise.
+    """
     key = model.recipe.time_key
-    if request.start or not key or key not in table.obs.columns:
+    own = key and key in table.obs.columns
+    if model.gaussian_source and not (request.start or own):
+        first, last = model.timeline.times
+        raise ConfigError(
+            f"{table.origin}: the run starts from noise at {first:g}, and its points are not said "
+            f"to be that: give --from {first:g} for points of the noise, or --from {last:g} for "
+            "points such as the run learnt."
+        )
+    if request.start or not own:
         return np.full(len(table), verbs.clock_time(model, request.start))
     known = {cloud.label: cloud.time for cloud in model.clouds}
     labels = targets.names(table.obs[key])
@@ -195,8 +208,8 @@ def _truth(table: Table, key: str, classes: tuple[str, ...], early: npt.NDArray[
     labels = np.where(early, targets.names(table.obs[key]), "").tolist()
     if not early.all():
         runtime.warn(
-            f"{table.origin}: {int((~early).sum())} points are at the end already, where they may "
-            f"vote for themselves: the scores of --truth {key} leave them out."
+            f"{table.origin}: {int((~early).sum())} points are at the end already, of whom "
+            f"nothing is foretold: the scores of --truth {key} leave them out."
         )
     strange = sorted(set(labels) - {"", *classes})
     if strange or not any(labels):
@@ -217,6 +230,9 @@ def _write(
     columns = {f"{PREFIX}{name}": p[:, k] for k, name in enumerate(classes)}
     columns["entropy"] = metrics.entropy(p)
     if not (results.is_anndata(request.output) and results.is_anndata(request.data)):
+        gone = [repr(name) for name in columns if name in table.obs.columns]
+        if gone:
+            runtime.warn(f"{', '.join(gone)} of the points is replaced in {request.output}.")
         results.write_columns(request.output, table, columns)
         return
     likely = pd.Categorical(np.array(classes)[p.argmax(axis=1)], categories=list(classes))
@@ -246,14 +262,8 @@ def read(path: str, ids: "pd.Index[Any]") -> tuple[tuple[str, ...], Array]:
         classes = io.names_in_uns(path, NAMES)
     else:
         table = io.read_table(path, io.Selection(features=f"{PREFIX}*"))
+        table = _told(table)
         classes = [name.removeprefix(PREFIX) for name in table.features]
-        totals = np.asarray(table.values, dtype=np.float64).sum(axis=1)
-        if not np.allclose(totals, 1, atol=1e-3):
-            raise DataError(
-                f"{path}: the columns {', '.join(table.features)} of a point sum to "
-                f"{totals[np.argmax(np.abs(totals - 1))]:g}, expected 1: rename those that are no "
-                f"fates but begin with {PREFIX}, or write the fates as .h5ad."
-            )
     rows = table.obs.index.astype(str).get_indexer(ids.astype(str))
     if (rows < 0).any():
         raise DataError(
@@ -261,3 +271,21 @@ def read(path: str, ids: "pd.Index[Any]") -> tuple[tuple[str, ...], Array]:
             f"first is '{ids[rows < 0][0]}': run cfm fate on the same points."
         )
     return tuple(classes), np.asarray(table.values[rows], dtype=np.float64)
+
+
+def _told(table: Table) -> Table:
+    """The fates among columns that begin like them: the last ones, which sum to 1.
+
+    Raises:
+        DataError: if there are none.
+    """
+    values = np.asarray(table.values, dtype=np.float64)
+    sums = np.cumsum(values[:, ::-1], axis=1)
+    whole = np.flatnonzero(np.isclose(sums, 1, atol=1e-3).all(axis=0))
+    if not len(whole):
+        raise DataError(
+            f"{table.origin}: no columns of fates that sum to 1 among "
+            f"{', '.join(table.features)}: give what cfm fate wrote."
+        )
+    first = len(table.features) - 1 - int(whole[0])
+    return table.with_values(values[:, first:], table.features[first:])

@@ -41,12 +41,17 @@ class Ballot:
         """Probabilities of classes, shape (n, D) -> (n, C)."""
         return self.among.votes(x, self.voters)
 
+    def votes_of_others(self, x: Array) -> Array:
+        """The same of points that may be among the labelled ones, each without its own vote."""
+        return self.among.votes_of_others(x, self.voters)
+
 
 def ballot(model: Model, vote: Vote, end: float, streams: Streams) -> Ballot:
     """The labelled points at the end; as many vote as tell the classes of each other best.
 
     Best is least in the Brier score of points whose own label is left out: too few voters are too
-    sure of themselves, too many know nothing of the place.
+    sure of themselves, too many know nothing of the place. The score told is that of each half of
+    these points with as many voters as are best for the other half.
 
     Raises:
         ConfigError: if there is nothing observed at the end, or too many voters are asked for.
@@ -61,26 +66,39 @@ def ballot(model: Model, vote: Vote, end: float, streams: Streams) -> Ballot:
     rows = np.sort(streams.numpy("held out").permutation(len(among))[:ASKED])
     sizes = sorted({size for size in SIZES if size < len(among)} or {1})
     asked = (min(vote.neighbours, len(among) - 1),) if vote.neighbours else sizes
-    told = among.held_out(rows, asked)
-    best = min(asked, key=lambda k: metrics.brier(told[k], among.truth[rows]))
-    said = {"labelled": len(among), **scored(told[best], among.truth[rows], among.frequencies)}
-    return Ballot(among, vote.neighbours or best, said)
+    told = np.stack([p for _, p in sorted(among.held_out(rows, asked).items())])
+    truth, mass = among.truth[rows], among.weights[rows]
+    halves = streams.numpy("halves").permutation(len(rows)) % 2
+    own = np.empty_like(truth)
+    for half in range(2):
+        mine, other = halves == half, halves != half
+        own[mine] = told[_best(told[:, other], truth[other], mass[other]), mine]
+    said = {"labelled": len(among), **scored(own, truth, among.frequencies, mass)}
+    return Ballot(among, vote.neighbours or asked[_best(told, truth, mass)], said)
 
 
-def scored(p: Array, y: Array, frequencies: Array) -> dict[str, Any]:
+def _best(told: Array, truth: Array, mass: Array) -> int:
+    """Which of several probabilities, shape (K, n, C), has the least Brier score; the first."""
+    return int(np.argmin([metrics.brier(p, truth, mass) for p in told]))
+
+
+def scored(p: Array, y: Array, frequencies: Array, weights: Array) -> dict[str, Any]:
     """How well probabilities tell classes, beside what the frequencies alone would score.
 
     Args:
         p: probabilities, shape (n, C).
         y: what came true, shape (n, C).
         frequencies: share of each class among the labelled points, shape (C,).
+        weights: of the points, shape (n,).
     """
-    curve = metrics.reliability(p, y)
+    curve = metrics.reliability(p, y, weights)
+    usual = np.tile(frequencies, (len(y), 1))
+    right = p.argmax(axis=1) == y.argmax(axis=1)
     return {
         "points": len(p),
-        "brier": metrics.brier(p, y),
-        "brier_of_frequencies": metrics.brier(np.tile(frequencies, (len(y), 1)), y),
-        "accuracy": float((p.argmax(axis=1) == y.argmax(axis=1)).mean()),
+        "brier": metrics.brier(p, y, weights),
+        "brier_of_frequencies": metrics.brier(usual, y, weights),
+        "accuracy": float(np.average(right, weights=weights)),
         "calibration_error": metrics.calibration_error(curve),
         "reliability": [part._asdict() for part in curve],
     }

@@ -51,6 +51,16 @@ def test_points_left_out_do_not_vote_for_themselves(k: int) -> None:
         np.testing.assert_allclose(ours, rival.predict_proba(POINTS[[row]])[0])
 
 
+@pytest.mark.parametrize("k", [1, 4, 60])
+def test_points_among_the_labelled_are_known_by_their_place(k: int) -> None:
+    """They get the votes of the others, rounding or not; new points get those of all."""
+    x = np.vstack((np.float64(POINTS[[3, 9]].astype(np.float32)), OTHERS[:4]))
+    found = labelled().votes_of_others(x, k)
+    most = min(k, 59)
+    np.testing.assert_allclose(found[:2], labelled().held_out(np.array([3, 9]), (most,))[most])
+    np.testing.assert_allclose(found[2:], labelled().votes(OTHERS[:4], most))
+
+
 def test_equals_hide_nobody() -> None:
     """Of points at one place, each leaves out itself alone."""
     same = Labelled(np.zeros((4, 2)), np.array([0, 0, 0, 1]), ("a", "b"), np.ones(4))

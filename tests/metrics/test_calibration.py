@@ -65,6 +65,19 @@ def test_calibrated_probabilities_lie_on_the_diagonal(told: Array, came: Array) 
     assert overdone == pytest.approx(2 * (sure != came).any(axis=1).mean() / 3)
 
 
+def test_a_weight_of_three_is_three_points(told: Array, came: Array) -> None:
+    """In the score and in the curve; a weight of nothing is no point."""
+    heavy = np.random.default_rng(3).integers(0, 4, 400)
+    p, y = (np.repeat(part, heavy, axis=0) for part in (told, came))
+    assert metrics.brier(told, came, heavy) == pytest.approx(metrics.brier(p, y))
+    weighed, copied = metrics.reliability(told, came, heavy), metrics.reliability(p, y)
+    for ours, theirs in zip(weighed, copied, strict=True):
+        assert ours.size < theirs.size
+        assert ours[:2] + ours[3:] == pytest.approx(theirs[:2] + theirs[3:])
+    errors = (metrics.calibration_error(curve) for curve in (weighed, copied))
+    assert next(errors) == pytest.approx(next(errors))
+
+
 def test_entropy_is_that_of_scipy(told: Array) -> None:
     """In nats, within its bounds, and 0 for certainty."""
     found = metrics.entropy(told)

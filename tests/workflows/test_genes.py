@@ -168,11 +168,11 @@ def test_weights_count_in_trends(stored: bool, fit_run: Fit, samples: Path, tmp_
 
 
 def test_columns_that_are_no_fates_are_refused(still: Path, tmp_path: Path) -> None:
-    """An annotation that begins as fates do would be a class of its own."""
+    """Annotations that begin as fates do, and nothing that cfm fate wrote."""
     ids = [f"d2.5_{k}" for k in range(400)]
-    frame = pd.DataFrame({"id": ids, "p_mito": 0.5, "p_up": 0.25, "p_down": 0.75})
+    frame = pd.DataFrame({"id": ids, "p_mito": 0.5, "p_up": 0.25})
     frame.to_csv(tmp_path / "f.csv", index=False)
-    with pytest.raises(DataError, match=r"p_mito, p_up, p_down of a point sum to 1\.5"):
+    with pytest.raises(DataError, match="no columns of fates that sum to 1 among p_mito, p_up"):
         trends(still, tmp_path / "t.csv", fates=str(tmp_path / "f.csv"))
 
 
