@@ -202,7 +202,8 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
     """A recipe from layers of settings, the later over the earlier.
 
     A method brings its own parts, and a preparation its chain: they replace what an earlier layer
-    has set. Where no layer says otherwise, a method brings settings of training as well.
+    has set. Where no layer says otherwise, a method brings settings of training as well; a layer
+    written for another method does not say otherwise where it has what that one would bring.
 
     Args:
         layers: setting name -> value; values of the wrong kind are refused.
@@ -212,9 +213,8 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
     """
     values: dict[str, Any] = {}
     for layer in layers:
-        for given, brought in BRINGS.items():
-            if layer.get(given):
-                values = {name: value for name, value in values.items() if name not in brought}
+        replaced = _replaced(values, layer)
+        values = {name: value for name, value in values.items() if name not in replaced}
         for name, value in layer.items():
             if name not in _FIELDS:
                 known = catalog.did_you_mean(name, _FIELDS)
@@ -222,6 +222,18 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
             values[name] = _typed(name, value)
     method = catalog.preset(values.get("method", default("method")))
     return Recipe(**{**method.settings, **values})
+
+
+def _replaced(values: Mapping[str, Any], layer: Mapping[str, Any]) -> set[str]:
+    """The earlier settings that a layer's names for others stand against."""
+    found = {name for given, names in BRINGS.items() if layer.get(given) for name in names}
+    old, new = values.get("method"), layer.get("method")
+    if old and new and old != new:
+        brought = catalog.preset(old).settings
+        found |= {
+            name for name, value in values.items() if value == brought.get(name, default(name))
+        }
+    return found
 
 
 def from_toml(text: str, origin: str = "recipe") -> dict[str, Any]:

@@ -87,6 +87,28 @@ def test_a_method_brings_settings_that_any_layer_overrides() -> None:
         assert all(listed[key] == str(value) for key, value in preset.settings.items())
 
 
+def test_what_a_file_writes_out_for_another_method_is_no_statement() -> None:
+    """A stored recipe holds every setting: those its method left or brought give way to another's.
+
+    What differs from them was meant, and so is all that a file of the same method, or of none, has.
+    """
+    brought = METHODS["sf2m"].settings
+    stored = {name: from_toml(from_layers({"method": name}).to_toml()) for name in ("vp", "sf2m")}
+    for key, value in brought.items():
+        asked = {"method": "sf2m"}
+        meant = stored["vp"] | {key: 3 * value}
+        assert stored["vp"][key] == recipe.default(key) != value
+        assert getattr(from_layers(stored["vp"], asked), key) == value
+        assert getattr(from_layers(meant, asked), key) == 3 * value
+        assert getattr(from_layers(stored["vp"], asked | {key: 2 * value}), key) == 2 * value
+        assert getattr(from_layers({key: recipe.default(key)}, asked), key) == recipe.default(key)
+        other = {"method": "vp"}
+        plain = stored["sf2m"] | {key: recipe.default(key)}
+        assert getattr(from_layers(stored["sf2m"], other), key) == recipe.default(key)
+        assert getattr(from_layers(plain, asked), key) == recipe.default(key)
+    assert brought
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -113,6 +113,21 @@ def test_methods_that_are_compared_replace_the_parts_of_the_configuration(
     assert found[2] == [("exact", "bent:bend=1")]
 
 
+def test_a_method_that_is_typed_brings_its_settings_over_those_a_file_only_writes_out(
+    cfm: Cfm, stub: Stub, tmp_path: Path
+) -> None:
+    """A stored recipe with another method does as if that method had been typed at first."""
+    config = tmp_path / "recipe.toml"
+    for name, more in {"otcfm": (), "sf2m": (), "icfm": ("--steps", "77")}.items():
+        cfm(*FIT, "--method", name, *more)
+        config.write_text(stub.asked[-1][0].to_toml())
+        for other in ("sf2m", "sbcfm", "otcfm"):
+            asked = ("--method", other)
+            assert cfm(*FIT, "--config", str(config), *asked).code == 0
+            assert cfm(*FIT, *asked, *more).code == 0
+            assert stub.asked[-2][0] == stub.asked[-1][0]
+
+
 def test_holdout_is_repeatable(cfm: Cfm, stub: Stub) -> None:
     """Each --holdout adds a time."""
     cfm(*FIT, "--holdout", "1", "--holdout", "d2")

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,14 +15,19 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
-KEY, HERE = pytest.StashKey[Figures](), Path(__file__).parent
-LAST = 10**6
+KEY, HERE, TABLE = pytest.StashKey[Figures](), Path(__file__).parent, "CFM_TABLE"
+FIRST = ("table", "multisample", "mixtures", "conditional", "funnel", "bridge")
+"""The parts that are measured first of each seed."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The table for the session: empty, or as far as CFM_TABLE has it."""
-    path = os.environ.get("CFM_TABLE")
-    config.stash[KEY] = Figures(Path(path) if path else None)
+    """The table of the session, which several processes may share: of CFM_TABLE, or a new one."""
+    if TABLE not in os.environ:
+        folder = TemporaryDirectory()
+        config.add_cleanup(folder.cleanup)
+        config.add_cleanup(partial(os.environ.__delitem__, TABLE))
+        os.environ[TABLE] = str(Path(folder.name) / "table.csv")
+    config.stash[KEY] = Figures(Path(os.environ[TABLE]))
 
 
 @pytest.fixture(scope="session")
@@ -29,20 +36,33 @@ def figures(pytestconfig: pytest.Config) -> Figures:
     return pytestconfig.stash[KEY]
 
 
+@pytest.fixture(scope="session")
+def seeds() -> range:
+    """All seeds; what asks for them is measured last."""
+    return range(5)
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """One seed after the other, so that a run that is stopped has whole seeds; none twice."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One seed after the other, so that a run that is stopped has whole seeds."""
     own = [item for item in items if item.path.parent == HERE]
-    known = config.stash[KEY].passed
-    config.hook.pytest_deselected(items=[item for item in own if item.nodeid in known])
-    rest = sorted((item for item in own if item.nodeid not in known), key=seed)
-    items[:] = [item for item in items if item.path.parent != HERE] + rest
+    items[:] = [item for item in items if item.path.parent != HERE] + sorted(own, key=turn)
 
 
-def seed(item: pytest.Item) -> int:
-    """The seed of a test; those of all seeds come last."""
+def turn(item: pytest.Item) -> tuple[bool, int, int]:
+    """When a test has its turn: by seed, the first where it has none, then by part."""
     given = getattr(item, "callspec", None)
-    return int(given.params.get("seed", LAST)) if given else LAST
+    seed = int(given.params.get("seed", 0)) if given else 0
+    part = item.path.stem.removeprefix("test_")
+    place = FIRST.index(part) if part in FIRST else len(FIRST)
+    return "seeds" in getattr(item, "fixturenames", ()), seed, place
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Nothing is measured twice."""
+    if item.path.parent == HERE and item.config.stash[KEY].known(item.nodeid):
+        pytest.skip("measured before")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,8 +78,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A demand that an earlier part missed is missed still."""
+    """A demand that an earlier part, or another process, missed is missed still."""
     figures = session.config.stash[KEY]
+    figures.read()
     if figures.passed and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
         session.exitstatus = pytest.ExitCode(bool(figures.missed()))
 
@@ -67,12 +88,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the table, and write it as text beside the file that CFM_TABLE names."""
+    """Print the table, and write it as text beside its file."""
     figures = config.stash[KEY]
     text = figures.text()
     if not text:
         return
     terminalreporter.section("measured")
     terminalreporter.write_line(text)
-    if figures.path:
-        figures.path.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
+    figures.path.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")

@@ -1,6 +1,8 @@
 """The table of the statistical suite, and the figures that several of its tests measure."""
 
 import csv
+import fcntl
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,17 +59,21 @@ class Figures:
     """What was measured, in the order of measuring, and by which tests.
 
     Args:
-        path: a CSV file that each finished test adds its rows to, so that a stopped run, or parts
-            run one by one, go on where the last one ended; None keeps nothing.
+        path: a CSV file that each finished test adds its rows to, so that a stopped run, parts run
+            one by one, and processes at work together go on from what any of them has measured.
     """
 
-    path: Path | None = None
+    path: Path
     rows: dict[str, Row] = field(default_factory=dict)
     passed: dict[str, bool] = field(default_factory=dict)
     fresh: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.path is None or not self.path.exists():
+        self.read()
+
+    def read(self) -> None:
+        """Take in what the file holds."""
+        if not self.path.exists():
             return
         with self.path.open(encoding="utf-8", newline="") as lines:
             for line in csv.DictReader(lines):
@@ -80,6 +86,11 @@ class Figures:
                 )
                 self.rows[row.what] = row
 
+    def known(self, test: str) -> bool:
+        """Whether a test is over, here or in another process."""
+        self.read()
+        return test in self.passed
+
     def add(self, what: str, ours: float, **beside: Any) -> float:
         """Note a figure, and give it back."""
         row = Row(what, float(ours), **beside)
@@ -90,6 +101,8 @@ class Figures:
     def once(self, what: str, measure: Callable[[], None]) -> Row:
         """A row of the table; `measure` is to add it where it is not there."""
         if what not in self.rows:
+            self.read()
+        if what not in self.rows:
             measure()
         return self.rows[what]
 
@@ -97,12 +110,10 @@ class Figures:
         """A test is over: append its rows to the file; a test without any appends its name."""
         self.passed[test] = passed
         rows, self.fresh = self.fresh or [Row("", float("nan"))], []
-        if self.path is None:
-            return
-        new = not self.path.exists()
         with self.path.open("a", encoding="utf-8", newline="") as lines:
+            fcntl.flock(lines, fcntl.LOCK_EX)
             writer = csv.writer(lines)
-            if new:
+            if not os.fstat(lines.fileno()).st_size:
                 writer.writerow(COLUMNS)
             for row in rows:
                 floor = "" if row.floor is None else row.floor

@@ -140,6 +140,7 @@ def test_bridges_beat_the_published_rows(
     method: str, dim: int, seed: int, figures: Figures
 ) -> None:
     # KL at t = 1, and its mean over 21 times, at or below the best published row of all methods.
+    missed = []
     model, floor = bridged(method, dim, seed), (dim + dim * (dim + 1) / 2) / (2 * MANY)
     ways = {"ODE": along_flow} | ({"SDE": along_bridge} if method == "sf2m" else {})
     shifted = float((dim / 2 * (1 / SPREADS - 1 + np.log(SPREADS))).mean())
@@ -153,11 +154,8 @@ def test_bridges_beat_the_published_rows(
             KL_GOALS[dim],
             strict=True,
         ):
-            figures.add(
-                f"Gaussian bridge d {dim}, {method}, {way}, seed {seed}: {figure}",
-                ours,
-                published=published,
-                floor=floor,
-                bound=f"<= {goal:g}, the goal",
-            )
-            assert ours <= goal
+            what = f"Gaussian bridge d {dim}, {method}, {way}, seed {seed}: {figure}"
+            bound = f"<= {goal:g}, the goal"
+            figures.add(what, ours, published=published, floor=floor, bound=bound)
+            missed += [what] if ours > goal else []
+    assert not missed

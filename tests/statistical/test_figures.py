@@ -1,6 +1,7 @@
 """The table of the suite: parts add up, nothing is measured twice, means are over seeds."""
 
 import re
+from multiprocessing import get_context
 from pathlib import Path
 
 from tests.statistical.figures import Figures
@@ -37,3 +38,37 @@ def test_a_part_that_is_cut_off_leaves_whole_tests_only(tmp_path: Path) -> None:
     Figures(path).add("b: W2", 1.0)
     assert not path.exists()
     assert Figures(path).text() == ""
+
+
+def test_processes_at_work_together_share_what_each_measures(tmp_path: Path) -> None:
+    """What one has finished the other knows; what both have finished stands there once."""
+    one, other = (Figures(tmp_path / "table.csv") for _ in range(2))
+    one.add("a, seed 0: W2", 1.0)
+    one.close("test_a[0]", True)
+    assert other.known("test_a[0]")
+    assert not other.known("test_a[1]")
+    other.add("a, seed 1: W2", 2.0)
+    other.close("test_a[1]", True)
+    assert one.once("a, seed 1: W2", _never).ours == 2.0
+    assert list(Figures(one.path).rows) == list(one.rows)
+
+
+def _many(path: Path, process: int) -> None:
+    figures = Figures(path)
+    for k in range(50):
+        figures.add(f"{process}, seed {k}: W2", k)
+        figures.close(f"test[{process}-{k}]", True)
+
+
+def test_rows_that_are_added_at_once_stay_whole(tmp_path: Path) -> None:
+    """Several processes append, each a test at a time: no row is lost or mixed."""
+    path, context = tmp_path / "table.csv", get_context("fork")
+    processes = [context.Process(target=_many, args=(path, k)) for k in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    found = Figures(path)
+    assert sorted(found.passed) == sorted(f"test[{k}-{n}]" for k in range(3) for n in range(50))
+    assert len(found.rows) == 150
+    assert path.read_text().count("test,passed") == 1
