@@ -1,5 +1,6 @@
 """`cfm fit`."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from cfmcli import recipe
@@ -9,7 +10,7 @@ from cfmcli.cli.declare import flag, option
 from cfmcli.cli.settings import layer, stored
 from cfmcli.cli.shards import SHARING
 from cfmcli.errors import ConfigError
-from cfmcli.requests import FitRequest, Outcome
+from cfmcli.requests import AUTO, FitRequest, Outcome
 
 Couplings = Annotated[
     bool,
@@ -31,6 +32,18 @@ Ranks = Annotated[
         metavar="INT",
     ),
 ]
+Workers = Annotated[
+    int | None,
+    option(
+        "--ot-workers",
+        meaning="Processes that couple points: batches ahead of training with --scope minibatch, "
+        "and parts of large plans; 0 couples in this process. The result is the same (Linux).",
+        panel=SHARING,
+        min=0,
+        metavar="INT",
+        unset="as many as the threads that the machine allows, where that is more than 1",
+    ),
+]
 
 
 def fit(
@@ -41,6 +54,7 @@ def fit(
     config: options.Config = "",
     resume: options.Resume = False,
     nproc: Ranks = FitRequest.nproc,
+    ot_workers: Workers = None,
     force: options.Force = False,
     dry_run: options.DryRun = False,
     write_couplings: Couplings = False,
@@ -64,7 +78,8 @@ def fit(
         raise ConfigError(
             "No data: name the files to fit, a --config that names them, or a --from-run."
         )
-    runtime = session.runtime(force=force, seed=chosen.seed)
+    workers = AUTO if ot_workers is None else ot_workers
+    runtime = replace(session.runtime(force=force, seed=chosen.seed), ot_workers=workers)
     request = FitRequest(output, resume, dry_run, nproc, session.arguments, write_couplings)
     from cfmcli.workflows.fit import fit as carry_out
 

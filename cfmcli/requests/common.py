@@ -6,6 +6,9 @@ from typing import Any
 
 from cfmcli.errors import CfmError
 
+AUTO = -1
+"""As many workers as the machine allows threads, where that is more than one."""
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -17,6 +20,7 @@ class Runtime:
         force: whether existing outputs may be overwritten.
         seed: seed of all randomness.
         command: the command line, for provenance.
+        ot_workers: processes that couple points ahead of training or side by side; 0 for none.
         warnings: what was warned of, growing as the verb goes on.
     """
 
@@ -25,6 +29,7 @@ class Runtime:
     force: bool = False
     seed: int = 0
     command: str = ""
+    ot_workers: int = AUTO
     warnings: Sequence[str] = field(default=(), compare=False)
 
 

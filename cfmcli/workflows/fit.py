@@ -18,6 +18,7 @@ from cfmcli.data.maps import moments
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Table
 from cfmcli.errors import CheckpointError, ConfigError, DataError
+from cfmcli.flows import processes
 from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.dynamics.displacement import check_pairs
 from cfmcli.flows.fields import Field, Shape
@@ -195,7 +196,12 @@ def _train(
     if not ranks.leads:
         return Outcome(told=False)
     model = job.model()
-    metrics = summary.metrics_of(model, records, job.plans, streams) | job.bending.figures()
+    workers = job.trainer.schedule.workers if job.trainer else 0
+    metrics = {
+        **summary.metrics_of(model, records, job.plans, streams),
+        **job.bending.figures(),
+        "ot_workers": workers,
+    }
     heads = job.triple.objective.heads
     triple = catalog.preset(recipe.method).reference
     origin = provenance.record(where.command, recipe.seed, inputs, [triple])
@@ -278,6 +284,7 @@ def _job(
         recipe.ema,
         recipe.precision == "bf16",
         weight_decay([len(cloud) for cloud in seen.kept]),
+        processes.allowed() if any(plan.coupled_in_batches for plan in plans) else 0,
     )
     field = field.to(device)
     trainer = Trainer(field, task, schedule, streams, validation, recipe.patience, ranks)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cfmcli.catalog import did_you_mean
 from cfmcli.errors import CfmWarning, ConfigError, ResourceError
-from cfmcli.requests import Runtime
+from cfmcli.requests import AUTO, Runtime
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ WORTH_SHARING = 2**20
 
 
 def prepare(runtime: Runtime, width: int, rows: int) -> "torch.device":
-    """Set threads and determinism, and find the device.
+    """Set threads, workers and determinism, and find the device.
 
     Unless the user says otherwise, one thread does work whose layers have less than a million
     numbers: there, waking a second one costs more than it gains.
@@ -38,6 +38,11 @@ def prepare(runtime: Runtime, width: int, rows: int) -> "torch.device":
     """
     import torch
 
+    from cfmcli.flows import processes
+
+    most = runtime.threads or allowed_threads()
+    usual = most if most > 1 else 0
+    processes.allow(usual if runtime.ot_workers == AUTO else runtime.ot_workers)
     fitting = allowed_threads() if width * rows >= WORTH_SHARING else 1
     torch.set_num_threads(runtime.threads or fitting)
     # Not use_deterministic_algorithms: it loads the compiler, which takes as long as torch itself.

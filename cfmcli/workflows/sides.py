@@ -12,6 +12,8 @@ from cfmcli.flows.coupling.plans import Plan, systematic
 
 SMALL = 5e-4
 """A share of the mass not worth speaking of."""
+RANDOM = "independent"
+"""The coupling that solves nothing."""
 Codes = npt.NDArray[np.intp]
 
 
@@ -69,6 +71,11 @@ class PlanNote:
     def ends(self) -> str:
         """The labels of both ends."""
         return f"{self.segment[0]} -> {self.segment[1]}"
+
+    @property
+    def coupled_in_batches(self) -> bool:
+        """Whether every step waits for a coupling to be solved."""
+        return self.scope == "minibatch" and self.coupling != RANDOM
 
     @property
     def loss(self) -> float:

@@ -5,26 +5,37 @@ into blocks of neighbouring pairs and solves transport exactly inside every bloc
 stay exact, the cost never rises, and a permutation stays a permutation.
 """
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from cfmcli.data.table import Array
+from cfmcli.flows import processes
 from cfmcli.flows.coupling.plans import (
     IntArray,
     PairPlan,
     merge_pairs,
-    pair_costs,
     squared_distances,
     summed,
 )
 from cfmcli.flows.coupling.simplex import quantised, solve
 
-TOLERANCE = 1e-3
-"""The first round that lowers the cost by no more than this share is the last."""
+Points = npt.NDArray[np.float32]
 
 CELLS_PER_SIZE = 4
 """Cells of the coarse plan, as a multiple of the size of a block."""
+
+BATCH = 16
+"""Blocks that a worker solves at a time."""
+
+WORTH_SHARING = 2
+"""Batches of blocks from which on workers pay for their start."""
+
+ROWS = 65_536
+"""Points that are gathered at once, so that memory stays that of the points themselves."""
 
 
 class Problem(NamedTuple):
@@ -64,12 +75,26 @@ class _Cells(NamedTuple):
     mean: Array
 
 
+class Round(NamedTuple):
+    """What a round came to.
+
+    Args:
+        items: the plan.
+        cost: its total cost, in quanta.
+        gain: by how much the round has lowered it, >= 0.
+    """
+
+    items: Items
+    cost: float
+    gain: float
+
+
 def refined_plan(
     x0: Array,
     x1: Array,
     weights: tuple[Array, Array],
     size: int,
-    rounds: int,
+    gain: float,
     rng: np.random.Generator,
 ) -> PairPlan:
     """A plan close to the optimal one for the squared distance.
@@ -79,7 +104,7 @@ def refined_plan(
         x1: target points, shape (n1, D), float64.
         weights: weights of both clouds, shapes (n0,) and (n1,), > 0.
         size: points of the larger cloud in a block, >= 2; a block holds at most 2 `size` pairs.
-        rounds: largest number of rounds, >= 0.
+        gain: share of the cost, > 0; the first round that lowers it by no more is the last.
         rng: source of the random splits.
 
     Returns:
@@ -87,46 +112,69 @@ def refined_plan(
         than 4 `size` points.
     """
     problem = Problem(x0, x1, *quantised(*weights))
-    items = _coarse_plan(problem, CELLS_PER_SIZE * size, rng)
+    items = coarse_plan(problem, size, rng)
     if max(problem.shape) > CELLS_PER_SIZE * size:
-        items = _refine(problem, items, size, rounds, rng)
+        for found in refinements(problem, items, size, rng):
+            items = found.items
+            if found.gain <= gain * (found.cost + found.gain):
+                break
     return PairPlan(items.i, items.j, items.mass / problem.q0.sum(), problem.shape)
 
 
-def _refine(
-    problem: Problem, items: Items, size: int, rounds: int, rng: np.random.Generator
-) -> Items:
-    """Rounds of exact transport inside blocks, until one gains too little."""
-    cost = _cost(problem, items)
-    for _ in range(rounds):
-        midpoints = problem.x0[items.i] + problem.x1[items.j]
+def refinements(
+    problem: Problem, items: Items, size: int, rng: np.random.Generator
+) -> Iterator[Round]:
+    """Rounds of exact transport inside blocks of neighbouring pairs, without end.
+
+    Args:
+        problem: the clouds.
+        items: a plan to start from.
+        size: points of the larger cloud in a block, >= 2.
+        rng: source of the random splits.
+    """
+    while True:
         count = -(-max(*problem.shape, len(items.i) // 2) // size)
-        blocks = _split(midpoints, count, rng)
-        solved = [_solve_block(problem, items, block) for block in blocks]
-        i, j, mass = (np.concatenate(column) for column in zip(*solved, strict=True))
+        blocks = _split(_midpoints(problem, items), count, rng)
+        solved = _solved(problem, items, blocks)
+        i, j, mass = (np.concatenate([getattr(s.items, k) for s in solved]) for k in Items._fields)
         items = Items(*merge_pairs(i, j, mass, problem.shape))
-        before, cost = cost, _cost(problem, items)
-        if before - cost <= TOLERANCE * before:
-            break
-    return items
+        yield Round(items, sum(s.cost for s in solved), sum(s.gain for s in solved))
 
 
-def _cost(problem: Problem, items: Items) -> float:
-    """The total cost of the items."""
-    return float(items.mass @ pair_costs(problem.x0, problem.x1, items.i, items.j))
+def _solved(problem: Problem, items: Items, blocks: list[IntArray]) -> list[Round]:
+    """Every block on its own, in order, by workers where there are some and it pays."""
+    parts = [blocks[k : k + BATCH] for k in range(0, len(blocks), BATCH)]
+    workers = processes.allowed() if len(parts) >= WORTH_SHARING else 0
+
+    def solved(part: int) -> list[Round]:
+        """The blocks of a part."""
+        return [_solve_block(problem, items, block) for block in parts[part]]
+
+    with processes.in_order(solved, len(parts), workers) as found:
+        return list(chain.from_iterable(found))
 
 
-def _solve_block(problem: Problem, items: Items, block: IntArray) -> Items:
+def _solve_block(problem: Problem, items: Items, block: IntArray) -> Round:
     """The best items with the same masses of rows and columns as those of a block."""
     rows, row = np.unique(items.i[block], return_inverse=True)
     columns, column = np.unique(items.j[block], return_inverse=True)
     mass = items.mass[block]
     cost = squared_distances(problem.x0[rows], problem.x1[columns])
-    i, j, mass = solve(summed(row, mass), summed(column, mass), cost)
-    return Items(rows[i], columns[j], mass)
+    i, j, best = solve(summed(row, mass), summed(column, mass), cost)
+    before, after = float(mass @ cost[row, column]), float(best @ cost[i, j])
+    return Round(Items(rows[i], columns[j], best), after, max(before - after, 0.0))
 
 
-def _split(points: Array, count: int, rng: np.random.Generator) -> list[IntArray]:
+def _midpoints(problem: Problem, items: Items) -> Points:
+    """Twice the midpoints of pairs, shape (k, D), in half the memory."""
+    found = np.empty((len(items.i), problem.x0.shape[1]), np.float32)
+    for start in range(0, len(found), ROWS):
+        rows = slice(start, start + ROWS)
+        found[rows] = problem.x0[items.i[rows]] + problem.x1[items.j[rows]]
+    return found
+
+
+def _split(points: Array | Points, count: int, rng: np.random.Generator) -> list[IntArray]:
     """Split points into blocks of equal size, halving along random differences of members."""
     blocks, stack = [], [(np.arange(len(points)), count)]
     while stack:
@@ -135,17 +183,20 @@ def _split(points: Array, count: int, rng: np.random.Generator) -> list[IntArray
             blocks.append(block)
             continue
         a, b = rng.choice(len(block), 2, replace=False)
-        members = points[block]
+        step = points[block[a]] - points[block[b]]
+        parts = (block[k : k + ROWS] for k in range(0, len(block), ROWS))
+        along = np.concatenate([points[part] @ step for part in parts])
         cut = len(block) * (count // 2) // count
-        order = np.argpartition(members @ (members[a] - members[b]), cut)
+        order = np.argpartition(along, cut)
         stack.append((block[order[cut:]], count - count // 2))
         stack.append((block[order[:cut]], count // 2))
     return blocks
 
 
-def _coarse_plan(problem: Problem, cells: int, rng: np.random.Generator) -> Items:
-    """The optimal plan between cells, handed down to their points in any order."""
+def coarse_plan(problem: Problem, size: int, rng: np.random.Generator) -> Items:
+    """The optimal plan between 4 `size` cells, handed down to their points in any order."""
     x0, x1, q0, q1 = problem
+    cells = CELLS_PER_SIZE * size
     source, target = _cells(x0, q0, cells, rng), _cells(x1, q1, cells, rng)
     p, q, flow = solve(source.mass, target.mass, squared_distances(source.mean, target.mean))
     # A flow from cell p to cell q is a piece of p's mass and a piece of q's: cut both clouds
@@ -164,7 +215,7 @@ def _cells(x: Array, quanta: Array, count: int, rng: np.random.Generator) -> _Ce
     order = np.concatenate(blocks)
     starts = np.cumsum([0, *(len(block) for block in blocks[:-1])])
     mass = np.add.reduceat(quanta[order], starts)
-    moment = np.add.reduceat(quanta[order, None] * x[order], starts)
+    moment = np.stack([quanta[block] @ x[block] for block in blocks])
     return _Cells(order, mass, moment / np.maximum(mass, 1.0)[:, None])
 
 

@@ -220,23 +220,24 @@ class Blocks(Coupling):
 
     Args:
         size: points of the larger cloud in a block, >= 2; a block holds at most 2 size pairs.
-        rounds: largest number of rounds, >= 0; it stops early when a round gains too little.
+        gain: share of the cost, above 0 and below 1; the first round of blocks that lowers the
+            cost by no more than this is the last.
     """
 
-    size: int = 256
-    rounds: int = 8
+    size: int = 128
+    gain: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.size < 2:
             raise ConfigError(f"blocks: size is {self.size}, expected 2 or more.")
-        if self.rounds < 0:
-            raise ConfigError(f"blocks: rounds is {self.rounds}, expected 0 or more.")
+        if not 0 < self.gain < 1:
+            raise ConfigError(f"blocks: gain is {self.gain}, expected a number between 0 and 1.")
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
         """A sparse plan of one to three times n0 + n1 pairs."""
         weights = normalised(w0), normalised(w1)
         points = np.asarray(x0, np.float64), np.asarray(x1, np.float64)
-        return blocks.refined_plan(*points, weights, self.size, self.rounds, rng)
+        return blocks.refined_plan(*points, weights, self.size, self.gain, rng)
 
     def whole(self, n0: int, n1: int) -> Coupling:
         """Itself, at any size."""

@@ -16,6 +16,9 @@ from cfmcli.flows.objective.objectives import Objective
 from cfmcli.flows.path.interpolants import Ends, Interpolant, PathDraw
 from cfmcli.flows.streams import Streams
 
+Pairs = list[tuple[Points, Points]]
+"""Pairs (x0, x1) of each segment, shape (n, D) each."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -76,7 +79,25 @@ class Task:
     layout: Layout | None = None
     dropout: float = 0.0
 
-    def draw(self, block: int, n: int, batch: int, streams: Streams) -> Batch:
+    def coupled(self, block: int, n: int, batch: int, streams: Streams) -> Pairs:
+        """The pairs that `draw` of the same block joins by paths: all that couplings cost.
+
+        Args:
+            block: number of the block of steps.
+            n: how many draws.
+            batch: how many of them make up a step.
+            streams: the run's randomness.
+        """
+        which, _ = self._mirrored(n, batch)
+        counts = np.bincount(self._segments(n, which), minlength=len(self.pairs)).tolist()
+        return [
+            source.draw(block, count, k, streams)
+            for k, (source, count) in enumerate(zip(self.pairs, counts, strict=True))
+        ]
+
+    def draw(
+        self, block: int, n: int, batch: int, streams: Streams, pairs: Pairs | None = None
+    ) -> Batch:
         """Path draws for n samples, segments mixed, t stratified within each batch.
 
         With antithetic draws each path of a batch comes twice, with z and with -z, so that terms
@@ -90,12 +111,13 @@ class Task:
             n: how many draws.
             batch: how many of them make up a step.
             streams: the run's randomness.
+            pairs: what `coupled` gave of the same block, where it was asked before.
         """
         rng = streams.numpy("path", block)
         which, sign = self._mirrored(n, batch)
-        count = n if which is None else int(which.max()) + 1
-        segment = rng.permutation(np.arange(count) % len(self.pairs))
-        x0, x1 = self._pairs(block, segment, streams)
+        segment = rng.permutation(self._segments(n, which))
+        count = len(segment)
+        x0, x1 = _mixed(pairs or self.coupled(block, n, batch, streams), segment)
         per_batch = -(-count * batch // n)
         strata = (np.arange(count) % per_batch + rng.random(count)) / per_batch
         margin = max(self._steep, self.objective.margin)
@@ -137,19 +159,18 @@ class Task:
         which = np.arange(n) // batch * half + place % half
         return which, _tensor(np.where(place < half, 1, -1)[:, None])
 
-    def _pairs(
-        self, block: int, segment: np.ndarray, streams: Streams
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs for samples of the given segments."""
-        if len(self.pairs) == 1:
-            return self.pairs[0].draw(block, len(segment), 0, streams)
-        drawn = [
-            source.draw(block, int((segment == k).sum()), k, streams)
-            for k, source in enumerate(self.pairs)
-        ]
-        order = np.argsort(np.argsort(segment, kind="stable"), kind="stable")
-        x0, x1 = (np.concatenate(part)[order] for part in zip(*drawn, strict=True))
-        return x0, x1
+    def _segments(self, n: int, which: np.ndarray | None) -> np.ndarray:
+        """The segments of the pairs of n draws, in turn."""
+        return np.arange(n if which is None else int(which.max()) + 1) % len(self.pairs)
+
+
+def _mixed(pairs: Pairs, segment: np.ndarray) -> tuple[Points, Points]:
+    """The pairs of all segments, in the order of the segments that are wanted."""
+    if len(pairs) == 1:
+        return pairs[0]
+    order = np.argsort(np.argsort(segment, kind="stable"), kind="stable")
+    x0, x1 = (np.concatenate(part)[order] for part in zip(*pairs, strict=True))
+    return x0, x1
 
 
 def _tensor(values: np.ndarray) -> Tensor:

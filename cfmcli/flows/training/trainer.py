@@ -14,10 +14,11 @@ from cfmcli.errors import NumericsError
 from cfmcli.flows.fields import Field
 from cfmcli.flows.objective.objectives import Place
 from cfmcli.flows.path.learned import game
+from cfmcli.flows.processes import in_order
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.descent import Descent
 from cfmcli.flows.training.ranks import ALONE, Ranks
-from cfmcli.flows.training.tasks import Batch, Task
+from cfmcli.flows.training.tasks import Batch, Pairs, Task
 
 BLOCK = 25
 WARM_UP = 0.05
@@ -39,6 +40,7 @@ class Schedule:
         ema: decay of the averaged weights, 0 for none.
         bf16: run the network in bfloat16.
         weight_decay: pull of the weights towards zero, in units of the learning rate.
+        workers: processes that prepare pairs ahead, so that no step waits while a core is idle.
     """
 
     steps: int
@@ -47,6 +49,7 @@ class Schedule:
     ema: float
     bf16: bool = False
     weight_decay: float = 1e-2
+    workers: int = 0
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: linear warm-up, then cosine decay to zero."""
@@ -135,9 +138,16 @@ class Trainer:
         Raises:
             NumericsError: if the loss is no longer finite.
         """
+        first = self.step // BLOCK
+        left = math.ceil(self.schedule.steps / BLOCK) - first
+        with in_order(lambda k: self._pairs(first + k), left, self.schedule.workers) as pairs:
+            yield from self._blocks(pairs)
+
+    def _blocks(self, pairs: Iterator[Pairs]) -> Iterator[Record]:
+        """A record for each block of steps."""
         while self.step < self.schedule.steps and not self._stopped():
             start = time.perf_counter()
-            heads, norm = self._block()
+            heads, norm = self._block(next(pairs))
             validation = self._validate()
             self.seconds += time.perf_counter() - start
             record = Record(self.step, sum(heads.values()), heads, norm, self.seconds, validation)
@@ -173,11 +183,20 @@ class Trainer:
         bent = self.bender.state() if self.bender else {}
         return found | {f"path.{name}": value for name, value in bent.items()}
 
-    def _block(self) -> tuple[dict[str, float], float]:
-        """One block of steps on one draw of the task: mean loss of each head, mean gradient."""
+    def _pairs(self, block: int) -> Pairs:
+        """The pairs of a block of steps."""
         size = self.schedule.batch_size
-        count = min(BLOCK, self.schedule.steps - self.step)
-        drawn = self._draw(self.task, self.step // BLOCK, count * size, size)
+        return self.task.coupled(block, self._count(block) * size, size, self.streams)
+
+    def _count(self, block: int) -> int:
+        """The steps of a block: the last one may have fewer."""
+        return min(BLOCK, self.schedule.steps - block * BLOCK)
+
+    def _block(self, pairs: Pairs) -> tuple[dict[str, float], float]:
+        """One block of steps on one draw of the task: mean loss of each head, mean gradient."""
+        size, block = self.schedule.batch_size, self.step // BLOCK
+        count = self._count(block)
+        drawn = self._draw(self.task, block, count * size, size, pairs)
         whole, size = self.ranks.share(drawn, size)
         batches = zip(whole.parts(size), torch.split(self._inputs(whole), size), strict=True)
         # Numbers leave their device once a block, so that no step waits for the one before.
@@ -257,10 +276,13 @@ class Trainer:
         """What every validation is measured on, if there are any."""
         return self._draw(self.validation, KEPT, 4096, 4096) if self.validation else None
 
-    def _draw(self, task: Task, block: int, n: int, batch: int) -> Batch:
+    def _draw(
+        self, task: Task, block: int, n: int, batch: int, pairs: Pairs | None = None
+    ) -> Batch:
         """Path draws of a task on the field's device."""
         device = self.descent.weights.device
-        return task.draw(block, n, batch, self.streams).each(lambda value: value.to(device))
+        drawn = task.draw(block, n, batch, self.streams, pairs)
+        return drawn.each(lambda value: value.to(device))
 
     def _stopped(self) -> bool:
         """Whether patience has run out."""

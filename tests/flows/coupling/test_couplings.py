@@ -33,7 +33,7 @@ BALANCED: list[Coupling] = [
     Exact(cost="euclidean"),
     Sinkhorn(reg=0.5),
     Sinkhorn(entropy=0.7),
-    Blocks(size=4, rounds=3),
+    Blocks(size=4, gain=0.01),
     Stable(),
     Heuristic(),
     Partial(mass=1.0),
@@ -395,13 +395,14 @@ def test_paired_rows_stay_together() -> None:
         lambda: SemiDiscrete(tolerance=0.0),
         lambda: SemiDiscrete(tolerance=1.0),
         lambda: Blocks(size=1),
-        lambda: Blocks(rounds=-1),
+        lambda: Blocks(gain=0.0),
+        lambda: Blocks(gain=1.0),
     ],
 )
 def test_options_that_cannot_work_are_refused(make: Callable[[], Coupling]) -> None:
     """The message names the option, its value and what is expected."""
     with pytest.raises(
-        ConfigError, match=r"(reg|reg_m|entropy|mass|plans|tolerance|size|rounds) is .*expected"
+        ConfigError, match=r"(reg|reg_m|entropy|mass|plans|tolerance|size|gain) is .*expected"
     ):
         make()
 

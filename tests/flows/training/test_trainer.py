@@ -11,7 +11,7 @@ from torch import Tensor
 from cfmcli import catalog
 from cfmcli.data.table import Array
 from cfmcli.errors import NumericsError
-from cfmcli.flows.coupling.couplings import Independent
+from cfmcli.flows.coupling.couplings import Exact, Independent
 from cfmcli.flows.coupling.pairing import BatchedPairs, CloudSource
 from cfmcli.flows.fields import MLP, Field, Shape
 from cfmcli.flows.objective.latent_objectives import VelocityDenoiser
@@ -276,3 +276,23 @@ def test_a_resumed_path_ends_in_the_same_bytes(name: str) -> None:
     for key, value in resumed.state().items():
         if key != "counters":
             assert torch.equal(value, state[key])
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+def test_workers_that_draw_ahead_change_nothing(segments: int) -> None:
+    """Minibatch couplings give the same losses and weights for any number of workers."""
+    ends = [CloudSource(cloud(m, 90, 3), np.full(90, 1 / 90)) for m in (oracles.TILTED,) * 2]
+    pairs = [BatchedPairs(ends[0], ends[1], Exact(), 16) for _ in range(segments)]
+    found = []
+    for workers in (0, 1, 2):
+        field = MLP(width=8, depth=1).build(
+            ("velocity",), Shape(2, segments), STREAMS.torch("weights")
+        )
+        schedule = Schedule(60, 16, 5e-3, 0.9, workers=workers)
+        run = Trainer(field, Task(pairs, Linear(0.3), Velocity()), schedule, STREAMS)
+        records = untimed(list(run.run()))
+        run.finish()
+        found.append((records, weights(field)))
+    for records, final in found[1:]:
+        assert records == found[0][0]
+        assert torch.equal(final, found[0][1])
