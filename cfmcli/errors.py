@@ -49,5 +49,18 @@ class RankError(ResourceError):
     """Another process of a fit on several that is gone, or was never found."""
 
 
+class Interrupted(CfmError):
+    """A stop by signal, after what could be saved was saved.
+
+    Args:
+        message: what was saved, and how to go on.
+        signal: number of the signal: 2 for Ctrl-C, 15 for SIGTERM.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
 class CfmWarning(UserWarning):
     """Something the user should know that does not stop the run."""

@@ -50,14 +50,14 @@ def test_describing_a_run_loads_no_torch(toy_run: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "unused"),
     [
-        ("sample {run} -n 9", "ot sklearn matplotlib anndata scipy.stats torch._dynamo"),
+        ("sample {run} -n 9", "pydantic ot sklearn matplotlib anndata scipy.stats torch._dynamo"),
         ("transport {run} {samples}/source.csv", "sklearn matplotlib anndata torch._dynamo"),
         ("likelihood {run} {samples}/source.csv", "ot matplotlib anndata"),
         (
             "fit {samples}/source.csv {samples}/target.csv --steps 1",
             "sklearn anndata scanpy rich",
         ),
-        ("info {run}", "torch rich numpy pandas"),
+        ("info {run}", "torch rich numpy pandas pydantic"),
     ],
     ids=lambda value: value.split()[0],
 )

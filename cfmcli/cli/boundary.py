@@ -5,27 +5,22 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import singledispatch
-from types import FrameType
 from typing import Any, TextIO
 
 import typer
 
 from cfmcli.cli.console import Console
-from cfmcli.errors import CfmError, ResourceError
-from cfmcli.requests import Interrupted
+from cfmcli.cli.signals import STOP
+from cfmcli.errors import CfmError, Interrupted, ResourceError
 
 # Typer names only the subclasses of its usage error, and where that class lives has moved.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-
-
-class Terminated(BaseException):
-    """SIGTERM, as an exception: temporary files are removed on the way out."""
 
 
 def guarded(work: Callable[[], None], console: Console, *, debug: bool) -> int:
@@ -40,13 +35,14 @@ def guarded(work: Callable[[], None], console: Console, *, debug: bool) -> int:
         The exit code.
     """
     try:
-        with _terminable():
-            work()
-            sys.stdout.flush()
+        work()
+        sys.stdout.flush()
+        if STOP.number:  # and yet the work went on
+            raise STOP.exception
     except BaseException as error:
         if debug:
             console.fail("".join(traceback.format_exception(error)).rstrip())
-        code, message = verdict(error)
+        code, message = (STOP.code, STOP.told) if STOP.number else verdict(error)
         if message:
             console.fail(f"error: {message}")
         return code
@@ -73,11 +69,6 @@ def _(error: Interrupted) -> tuple[int, str]:
 @verdict.register
 def _(error: KeyboardInterrupt) -> tuple[int, str]:
     return 128 + signal.SIGINT, "stopped by Ctrl-C."
-
-
-@verdict.register
-def _(error: Terminated) -> tuple[int, str]:
-    return 128 + signal.SIGTERM, "stopped by SIGTERM."
 
 
 @verdict.register
@@ -145,21 +136,3 @@ def hush(stream: TextIO) -> int:
 def _first_line(error: BaseException) -> str:
     """The first line of an exception's text, without its full stop."""
     return str(error).partition("\n")[0].rstrip(". ")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: the caller owns the signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -9,10 +9,10 @@ import typer
 
 from cfmcli import recipe
 from cfmcli.cli import options
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import flag, option
 from cfmcli.cli.render import as_table, as_text
-from cfmcli.cli.settings import layer, stored, words
+from cfmcli.cli.settings import layer, recipe_options, stored, words
 from cfmcli.errors import ConfigError
 from cfmcli.requests import EvaluateRequest, Integration, LeaveOutRequest, Outcome
 
@@ -144,3 +144,6 @@ def told(figures: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in figures.items() if name not in TABLES}
     shown = TABLES[1:] if "table" in figures else TABLES[:1]
     return "\n".join(filter(None, (as_text(rest), *(as_table(figures.get(n, ())) for n in shown))))
+
+
+COMMAND = command("evaluate", evaluate, recipe_options(), told=told)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from cfmcli.cli import options
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import option
 from cfmcli.cli.settings import condition
 from cfmcli.requests import OWN, FateRequest, Integration, Outcome, Vote
@@ -134,3 +134,6 @@ def fate(
     from cfmcli.workflows.fate import fate as carry_out
 
     return carry_out(request, session.runtime(force=force), session.listen)
+
+
+COMMAND = command("fate", fate)

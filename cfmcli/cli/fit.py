@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from cfmcli import recipe
 from cfmcli.cli import options
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import flag, option
-from cfmcli.cli.settings import layer, stored
+from cfmcli.cli.settings import layer, recipe_options, stored
 from cfmcli.cli.shards import SHARING
 from cfmcli.errors import ConfigError
 from cfmcli.requests import AUTO, FitRequest, Outcome
@@ -84,3 +84,6 @@ def fit(
     from cfmcli.workflows.fit import fit as carry_out
 
     return carry_out(chosen, request, runtime, session.listen)
+
+
+COMMAND = command("fit", fit, recipe_options())

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from cfmcli.cli import options
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import option
 from cfmcli.cli.settings import condition, words
 from cfmcli.requests import OWN, GenesRequest, Integration, InterpolateRequest, Outcome
@@ -129,3 +129,6 @@ def genes(
     from cfmcli.workflows.genes import genes as carry_out
 
     return carry_out(request, session.runtime(force=force), session.listen)
+
+
+COMMAND = command("genes", genes)

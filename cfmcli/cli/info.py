@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.render import as_text
 from cfmcli.requests import Outcome
 
@@ -36,3 +36,6 @@ def _describe(path: str) -> Mapping[str, Any]:
     from cfmcli.io import describe
 
     return describe(path)
+
+
+COMMAND = command("info", info, answers=True)

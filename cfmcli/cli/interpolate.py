@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from cfmcli.cli import options, shards
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import option
 from cfmcli.cli.settings import condition, words
 from cfmcli.errors import ConfigError
@@ -75,3 +75,6 @@ def interpolate(
     from cfmcli.workflows.interpolate import interpolate as carry_out
 
     return shards.carried_out(carry_out, request, session, jobs, force=force)
+
+
+COMMAND = command("interpolate", interpolate)

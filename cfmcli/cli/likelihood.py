@@ -1,7 +1,7 @@
 """`cfm likelihood`."""
 
 from cfmcli.cli import options, shards
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.settings import condition
 from cfmcli.requests import Integration, LikelihoodRequest, Outcome, Scoring
 
@@ -52,3 +52,6 @@ def likelihood(
     from cfmcli.workflows.likelihood import likelihood as carry_out
 
     return shards.carried_out(carry_out, request, session, jobs, force=force)
+
+
+COMMAND = command("likelihood", likelihood)

@@ -10,7 +10,7 @@ import typer
 
 from cfmcli import catalog
 from cfmcli.catalog import Card
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.requests import Outcome
 
 _FAMILIES = ", ".join(catalog.FAMILIES)
@@ -67,3 +67,6 @@ def _wrapped(head: str, text: str, hang: int | None = None) -> str:
 def _figures(card: Card) -> dict[str, Any]:
     """A card as JSON shows it."""
     return dataclasses.asdict(card)
+
+
+COMMAND = command("list", list_names, answers=True)

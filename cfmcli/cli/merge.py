@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cfmcli.cli import options
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import option
 from cfmcli.requests import MergeRequest, Outcome
 
@@ -48,3 +48,6 @@ def merge(
     from cfmcli.workflows.merge import merge as carry_out
 
     return carry_out(request, session.runtime(force=force), session.listen)
+
+
+COMMAND = command("merge", merge)

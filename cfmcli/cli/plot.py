@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from cfmcli.cli import options, view
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import option
 from cfmcli.cli.settings import words
 from cfmcli.requests import Outcome, PlotRequest, View
@@ -58,3 +58,6 @@ def plot(
     from cfmcli.workflows.plot import plot as carry_out
 
     return carry_out(request, session.runtime(force=force), session.listen)
+
+
+COMMAND = command("plot", plot)

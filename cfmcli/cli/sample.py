@@ -1,7 +1,7 @@
 """`cfm sample`."""
 
 from cfmcli.cli import options, shards
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.settings import condition
 from cfmcli.requests import OWN, Integration, Outcome, SampleRequest
 
@@ -47,3 +47,6 @@ def sample(
     from cfmcli.workflows.sample import sample as carry_out
 
     return shards.carried_out(carry_out, request, session, jobs, force=force)
+
+
+COMMAND = command("sample", sample)

@@ -1,7 +1,7 @@
 """`cfm transport`."""
 
 from cfmcli.cli import options, shards
-from cfmcli.cli.command import Session
+from cfmcli.cli.command import Session, command
 from cfmcli.cli.settings import condition
 from cfmcli.requests import OWN, Integration, Outcome, TransportRequest
 
@@ -56,3 +56,6 @@ def transport(
     from cfmcli.workflows.transport import transport as carry_out
 
     return shards.carried_out(carry_out, request, session, jobs, force=force)
+
+
+COMMAND = command("transport", transport)

@@ -1,7 +1,7 @@
 """Requests: what each verb is asked for, as the command line and scripts hand it over."""
 
 from cfmcli.requests.choices import OWN, PLAIN, USUAL, Condition, Integration, Scoring
-from cfmcli.requests.common import AUTO, Interrupted, Listener, Outcome, Progress, Runtime
+from cfmcli.requests.common import AUTO, Listener, Outcome, Progress, Runtime
 from cfmcli.requests.fate import FateRequest, Vote
 from cfmcli.requests.genes import GenesRequest
 from cfmcli.requests.leaveout import LeaveOutRequest
@@ -28,7 +28,6 @@ __all__ = [
     "GenesRequest",
     "Integration",
     "InterpolateRequest",
-    "Interrupted",
     "LeaveOutRequest",
     "LikelihoodRequest",
     "Listener",

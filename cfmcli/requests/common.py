@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cfmcli.errors import CfmError
-
 AUTO = -1
 """As many workers as the machine allows threads, where that is more than one."""
 
@@ -66,16 +64,3 @@ class Progress:
 
 
 Listener = Callable[[Progress], None]
-
-
-class Interrupted(CfmError):
-    """A stop by signal, after what could be saved was saved.
-
-    Args:
-        message: what was saved, and how to go on.
-        signal: number of the signal: 2 for Ctrl-C, 15 for SIGTERM.
-    """
-
-    def __init__(self, message: str, signal: int) -> None:
-        super().__init__(message)
-        self.signal = signal

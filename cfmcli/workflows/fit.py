@@ -17,7 +17,7 @@ from cfmcli import catalog, io, provenance
 from cfmcli.data.maps import moments
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Table
-from cfmcli.errors import CheckpointError, ConfigError, DataError
+from cfmcli.errors import CheckpointError, ConfigError, DataError, Interrupted
 from cfmcli.flows import processes
 from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.dynamics.displacement import check_pairs
@@ -29,7 +29,7 @@ from cfmcli.flows.training.trainer import Record, Schedule, Trainer, weight_deca
 from cfmcli.flows.training.triple import Triple, settle_path
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
-from cfmcli.requests import FitRequest, Interrupted, Listener, Outcome, Progress, Runtime
+from cfmcli.requests import FitRequest, Listener, Outcome, Progress, Runtime
 from cfmcli.workflows import assemble, couplings, prepare, rectify, runtime, summary, team
 from cfmcli.workflows.bending import Bending, settled
 from cfmcli.workflows.binding import Binder

@@ -10,9 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from cfmcli import checkpoint, io, plots, stored
-from cfmcli.errors import OutputExistsError, RankError, ResourceError
+from cfmcli.errors import Interrupted, OutputExistsError, RankError, ResourceError
 from cfmcli.model import Model
-from cfmcli.requests import Interrupted
 
 RECIPE, LOSSES = "recipe.toml", "losses.csv"
 METRICS, PROVENANCE = "metrics.json", "provenance.json"

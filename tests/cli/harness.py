@@ -5,13 +5,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-import typer.main
-
 from cfmcli.cli import app
 from cfmcli.requests import Listener, Outcome
 
-GROUP: Any = typer.main.get_command(app)
-COMMANDS: dict[str, Any] = GROUP.commands
+COMMANDS: dict[str, Any] = {name: app.verb(name) for name in app.VERBS}
 
 FIT = ("fit", "a.csv", "b.csv", "-o", "run")
 SAMPLE = ("sample", "run", "-o", "out.csv")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cfmcli import errors
-from cfmcli.requests import Interrupted, Listener, Outcome
+from cfmcli.errors import Interrupted
+from cfmcli.requests import Listener, Outcome
 from tests.cli.harness import SAMPLE, Cfm, Stub
 
 CODES = {

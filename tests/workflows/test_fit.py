@@ -17,11 +17,12 @@ from cfmcli.errors import (
     CheckpointError,
     ConfigError,
     DataError,
+    Interrupted,
     NumericsError,
     OutputExistsError,
 )
 from cfmcli.model import Model
-from cfmcli.requests import FitRequest, Interrupted, Progress, Runtime
+from cfmcli.requests import FitRequest, Progress, Runtime
 from cfmcli.stored import load
 from cfmcli.workflows import fit as fitting
 from cfmcli.workflows.info import describe_run

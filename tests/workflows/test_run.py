@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 
 from cfmcli import checkpoint
-from cfmcli.errors import CheckpointError, ConfigError, OutputExistsError, ResourceError
-from cfmcli.requests import Interrupted
+from cfmcli.errors import (
+    CheckpointError,
+    ConfigError,
+    Interrupted,
+    OutputExistsError,
+    ResourceError,
+)
 from cfmcli.workflows.run import NAMES, Run
 
 
