@@ -13,14 +13,13 @@ import pytest
 import cfmcli
 from cfmcli import checkpoint, metrics, plots
 from cfmcli.data.table import Array
-from cfmcli.errors import CfmWarning, ConfigError, DataError
+from cfmcli.errors import CfmWarning, ConfigError, DataError, Interrupted
 from cfmcli.model import with_tolerances
 from cfmcli.requests import (
     Condition,
     EvaluateRequest,
     Integration,
     InterpolateRequest,
-    Interrupted,
     LikelihoodRequest,
     Outcome,
     Runtime,
