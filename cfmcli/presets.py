@@ -35,8 +35,8 @@ _TONG = "Tong et al. (2024), arXiv 2302.00482"
 _SI = "Albergo, Boffi & Vanden-Eijnden (2023), arXiv 2303.08797"
 _POOLADIAN = "Pooladian et al. (2023), arXiv 2304.14772"
 
-_NOISY = {"lr": 1e-3}
-"""Targets of a bridge are mostly noise, which large steps would follow."""
+_NOISY = {"steps": 1000}
+"""Targets of a bridge are mostly noise, which more steps would fit pair by pair."""
 
 BRIDGE_SHARES = {"constant": 1.0, "linear": 1 / 3, "cosine": 1 / 2}
 """Integral of sigma^2(t) over a gap for each schedule of a bridge, in units of sigma^2."""

@@ -76,9 +76,9 @@ def test_later_layers_win_and_earlier_ones_stay() -> None:
 
 def test_a_method_brings_settings_that_any_layer_overrides() -> None:
     """Option over configuration over method over default."""
-    assert from_layers({"method": "sf2m"}).lr == 1e-3 != Recipe().lr
-    assert from_layers({"lr": 0.1}, {"method": "sf2m"}).lr == 0.1
-    assert from_layers({"method": "sf2m"}, {"method": "otcfm"}).lr == Recipe().lr
+    assert from_layers({"method": "sf2m"}).steps == 1000 != Recipe().steps
+    assert from_layers({"steps": 70}, {"method": "sf2m"}).steps == 70
+    assert from_layers({"method": "sf2m"}, {"method": "otcfm"}).steps == Recipe().steps
     for name, preset in METHODS.items():
         run = {"from_run": "run"} if name == "rf" else {}
         made = from_layers({"method": name, **run})
@@ -96,10 +96,10 @@ def test_what_a_file_writes_out_for_another_method_is_no_statement() -> None:
     stored = {name: from_toml(from_layers({"method": name}).to_toml()) for name in ("vp", "sf2m")}
     for key, value in brought.items():
         asked = {"method": "sf2m"}
-        meant = stored["vp"] | {key: 3 * value}
+        meant = stored["vp"] | {key: 5 * value}
         assert stored["vp"][key] == recipe.default(key) != value
         assert getattr(from_layers(stored["vp"], asked), key) == value
-        assert getattr(from_layers(meant, asked), key) == 3 * value
+        assert getattr(from_layers(meant, asked), key) == 5 * value
         assert getattr(from_layers(stored["vp"], asked | {key: 2 * value}), key) == 2 * value
         assert getattr(from_layers({key: recipe.default(key)}, asked), key) == recipe.default(key)
         other = {"method": "vp"}

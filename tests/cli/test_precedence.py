@@ -118,7 +118,7 @@ def test_a_method_that_is_typed_brings_its_settings_over_those_a_file_only_write
 ) -> None:
     """A stored recipe with another method does as if that method had been typed at first."""
     config = tmp_path / "recipe.toml"
-    for name, more in {"otcfm": (), "sf2m": (), "icfm": ("--steps", "77")}.items():
+    for name, more in {"otcfm": (), "sf2m": (), "icfm": ("--steps", "77", "--lr", "0.2")}.items():
         cfm(*FIT, "--method", name, *more)
         config.write_text(stub.asked[-1][0].to_toml())
         for other in ("sf2m", "sbcfm", "otcfm"):

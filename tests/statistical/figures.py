@@ -4,8 +4,10 @@ import csv
 import fcntl
 import os
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from cfmcli.api import Model
 from cfmcli.data.table import Array
 
 HEAD = ("what", "seeds", "ours", "published", "floor", "bound")
-COLUMNS = ("test", "passed", "what", "ours", "published", "floor", "bound")
+COLUMNS = ("test", "passed", "what", "ours", "published", "floor", "bound", "commit")
 SEED = re.compile(r", seed \d+")
 
 
@@ -76,15 +78,12 @@ class Figures:
         if not self.path.exists():
             return
         with self.path.open(encoding="utf-8", newline="") as lines:
-            for line in csv.DictReader(lines):
-                self.passed[line["test"]] = line["passed"] == "True"
-                if not line["what"]:
-                    continue
-                floor = float(line["floor"]) if line["floor"] else None
-                row = Row(
-                    line["what"], float(line["ours"]), line["published"], floor, line["bound"]
-                )
-                self.rows[row.what] = row
+            for cells in csv.DictReader(lines):
+                self.passed[cells["test"]] = cells["passed"] == "True"
+                if what := cells["what"]:
+                    floor = float(cells["floor"]) if cells["floor"] else None
+                    ours, beside = float(cells["ours"]), (cells["published"], floor, cells["bound"])
+                    self.rows[what] = Row(what, ours, *beside)
 
     def known(self, test: str) -> bool:
         """Whether a test is over, here or in another process."""
@@ -117,31 +116,44 @@ class Figures:
                 writer.writerow(COLUMNS)
             for row in rows:
                 floor = "" if row.floor is None else row.floor
-                writer.writerow((test, passed, row.what, row.ours, row.published, floor, row.bound))
+                cells = (row.what, row.ours, row.published, floor, row.bound, commit())
+                writer.writerow((test, passed, *cells))
 
     def missed(self) -> list[str]:
         """The tests whose demands were not met."""
         return [test for test, passed in self.passed.items() if not passed]
 
+    def groups(self) -> dict[str, list[Row]]:
+        """The rows of each figure, one for each seed."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows.values():
+            found.setdefault(SEED.sub("", row.what), []).append(row)
+        return found
+
     def text(self) -> str:
         """A line a figure, mean and deviation over its seeds; then the tests that were missed."""
-        groups: dict[str, list[Row]] = {}
-        for row in self.rows.values():
-            groups.setdefault(SEED.sub("", row.what), []).append(row)
-        if not groups:
+        if not self.rows:
             return ""
-        lines = [HEAD, *(_line(what, rows) for what, rows in groups.items())]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(HEAD))]
+        lines = [HEAD, *(line(what, rows) for what, rows in self.groups().items())]
+        widths = [max(len(cells[k]) for cells in lines) for k in range(len(HEAD))]
         padded = (
-            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines
+            "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)) for cells in lines
         )
-        return "\n".join(
-            [*(line.rstrip() for line in padded), *_told(self.missed()), NOTES.rstrip()]
-        )
+        return "\n".join([*(row.rstrip() for row in padded), *_told(self.missed()), NOTES.rstrip()])
 
 
-def _line(what: str, rows: list[Row]) -> tuple[str, ...]:
-    """The cells of one figure of several seeds."""
+@cache
+def commit() -> str:
+    """The commit of the tree that is measured, with "-dirty" where files differ from it."""
+    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def line(what: str, rows: list[Row]) -> tuple[str, ...]:
+    """The cells of one figure, under `HEAD`: over its seeds the mean and the deviation."""
     ours = [row.ours for row in rows]
     floors = [row.floor for row in rows if row.floor is not None]
     spread = f" +- {np.std(ours, ddof=1):.2g}" if len(rows) > 1 else ""

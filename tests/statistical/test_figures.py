@@ -4,6 +4,7 @@ import re
 from multiprocessing import get_context
 from pathlib import Path
 
+from tests.statistical import page
 from tests.statistical.figures import Figures
 
 
@@ -72,3 +73,14 @@ def test_rows_that_are_added_at_once_stay_whole(tmp_path: Path) -> None:
     assert sorted(found.passed) == sorted(f"test[{k}-{n}]" for k in range(3) for n in range(50))
     assert len(found.rows) == 150
     assert path.read_text().count("test,passed") == 1
+
+
+def test_the_page_of_published_figures_is_the_table() -> None:
+    """The README shows what `results.csv` holds; `python -m tests.statistical.page` makes it so."""
+    assert page.section(Figures(page.RESULTS)) in page.README.read_text(encoding="utf-8")
+
+
+def test_the_text_of_the_results_is_that_of_their_table() -> None:
+    """`results.txt` is `results.csv` for readers."""
+    text = page.RESULTS.with_suffix(".txt").read_text(encoding="utf-8")
+    assert text == Figures(page.RESULTS).text() + "\n"
