@@ -182,7 +182,7 @@ Cells = Annotated[
     str,
     option(
         "--cells",
-        meaning="File of ids of starting points, one a line.",
+        meaning="File of ids of starting points, one a line; - is stdin.",
         panel=POINTS,
         metavar="FILE",
         unset="all points",

@@ -7,7 +7,6 @@ one of its own. So the signal is remembered, and what asked for the end decides 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 
 _TOLD = {signal.SIGINT: "stopped by Ctrl-C.", signal.SIGTERM: "stopped by SIGTERM."}
@@ -17,15 +16,10 @@ class Terminated(BaseException):
     """SIGTERM, as an exception: temporary files are removed on the way out."""
 
 
-@dataclass
 class Stop:
-    """The signal that asked this process to end.
+    """The signal that asked this process to end; its number is 0 where there was none."""
 
-    Args:
-        number: of the signal, 0 for none.
-    """
-
-    number: int = 0
+    number = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal, and unwind."""

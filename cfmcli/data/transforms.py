@@ -56,6 +56,12 @@ class Standardize(Transform):
         """Mean and standard deviation by the weights; a constant feature keeps scale 1."""
         mean, variance = moments(x, weights)
         scale = np.sqrt(variance)
+        if not np.isfinite(scale).all():
+            listed = [features[k] for k in np.flatnonzero(~np.isfinite(scale))]
+            raise DataError(
+                f"{some(listed)}: values up to {abs(x).max():.0e} are too large to tell their "
+                "spread: rescale them."
+            )
         constant = scale <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
         if constant.any():
             listed = [features[k] for k in np.flatnonzero(constant)]

@@ -98,8 +98,11 @@ def loaded(path: str) -> Loaded:
                 raise ValueError("the suffix does not fit the content")
             return dict(content.items()) if packed else content
     except (ValueError, EOFError, zipfile.BadZipFile, OSError, KeyError) as error:
+        pickled = "pickle" in str(error)  # NumPy would have it loaded, and run what it holds
+        objects = "it holds objects, which allow_pickle alone would load, or is none"
+        why = objects if pickled else str(error).rstrip(".")
         raise DataError(
-            f"{path}: it cannot be read as {suffix(path)[1:]}: {error}."
+            f"{path}: it cannot be read as {suffix(path)[1:]}: {why}."
             " Expected plain arrays of numbers or text, as numpy.save writes them."
         ) from error
 

@@ -36,10 +36,10 @@ def describe(path: str, selection: Selection = EVERYTHING) -> dict[str, Any]:
         ConfigError: the suffix is not known.
         DataError: the file is missing or damaged.
     """
-    module_for(path)
     if path == "-":
         return {"path": path, "format": ".csv"} | _delimited(path, selection)
     present(path)
+    module_for(path)
     about = {"path": path, "format": suffix(path), "bytes": _size(Path(path))}
     return about | _DESCRIBERS[FORMATS[suffix(path)]](path, selection)
 

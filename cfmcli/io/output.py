@@ -87,11 +87,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def write_files(content: Mapping[str, bytes | Callable[[Path], None]]) -> None:
+def write_files(
+    content: Mapping[str, bytes | Callable[[Path], None]], before: Callable[[], None] = lambda: None
+) -> None:
     """Write files all or none: they take their names, in order, only when all are written.
 
     Args:
         content: path -> bytes, or what writes them to a path.
+        before: what is done when all are written and none has its name.
 
     Raises:
         ResourceError: the disk is full, read-only or forbidden.
@@ -100,6 +103,7 @@ def write_files(content: Mapping[str, bytes | Callable[[Path], None]]) -> None:
         for path, data in reversed(list(content.items())):
             part = whole.enter_context(atomic(path))
             data(part) if callable(data) else part.write_bytes(data)
+        before()
 
 
 @contextmanager

@@ -51,6 +51,7 @@ def fate(request: FateRequest, where: Runtime, listen: Listener) -> Outcome:
         "spread": {f"{start:g}": teller.spread(start) for start in sorted(set(starts.tolist()))},
     }
     true = _truth(table, request.truth, classes, starts != end) if request.truth else None
+    perturb.warn_of_losses(model, table, request.changes)
     if request.dry_run:
         return Outcome({}, figures, (f"would tell the fates of {len(table)} points at {end:g}",))
     p, nfe = teller.tell(given, starts, listen)

@@ -65,6 +65,8 @@ def _check_interpolate(request: InterpolateRequest) -> None:
         raise ConfigError("Say when: either --times 0.5,1,1.5 or --frames 20.")
     if request.frames < 0 or request.frames == 1:
         raise ConfigError(f"--frames {request.frames}: expected at least 2.")
+    if request.data == request.cells == "-":
+        raise ConfigError("DATA and --cells both want stdin: name a file for one of them.")
     if request.sides and not request.population:
         raise ConfigError("--sides is of populations: add --population, or leave it out.")
     if request.sides not in ("", *SIDES):

@@ -16,6 +16,11 @@ from cfmcli.workflows import runtime
 from cfmcli.workflows.merge import merge
 from cfmcli.workflows.shards import Request
 
+_UNGUARDED = (
+    "--jobs {jobs} begins fresh processes, and none came to work: each runs the script that calls "
+    'cfm once more. Put the call under  if __name__ == "__main__":  or use --jobs 1.'
+)
+
 Verb = Callable[[Request, Runtime, Listener], Outcome]
 
 
@@ -36,6 +41,8 @@ def spread(
     """
     if jobs == 1 or request.dry_run:
         return verb(request, where, listen)
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(ConfigError.exit_code)  # a script begun anew; its first process tells why
     _check(request, jobs)
     io.claim(request.output, force=where.force, inputs=[getattr(request, "data", "")])
     home = Path(request.output).absolute().parent
@@ -57,14 +64,15 @@ def _check(request: Request, jobs: int) -> None:
     """Refuse what several processes cannot share."""
     if request.shard:
         raise ConfigError(f"--jobs {jobs} and --shard {request.shard} exclude each other.")
-    if "-" in (request.output, getattr(request, "data", "")):
+    if "-" in (request.output, *(getattr(request, name, "") for name in ("data", "cells"))):
         raise ConfigError(f"--jobs {jobs} works from file to file: name files in place of -.")
 
 
 def _run(verb: Verb, shards: list[Request], where: Runtime, listen: Listener) -> None:
     """Wait for all shards; the first that fails ends the others."""
     fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(len(shards), fresh) as pool:
+    begun = fresh.Event()
+    with ProcessPoolExecutor(len(shards), fresh, begun.set) as pool:
         try:
             waiting = [pool.submit(_one, verb, shard, where) for shard in shards]
             for done, ready in enumerate(as_completed(waiting), 1):
@@ -72,6 +80,8 @@ def _run(verb: Verb, shards: list[Request], where: Runtime, listen: Listener) ->
                     runtime.warn(message)
                 listen(Progress(done, len(shards), "shards"))
         except BrokenProcessPool as error:
+            if not begun.is_set():
+                raise ConfigError(_UNGUARDED.format(jobs=len(shards))) from error
             raise ResourceError(
                 "A process of --jobs died, perhaps for want of memory: use fewer jobs."
             ) from error

@@ -38,11 +38,9 @@ def changed(model: Model, table: Table, changes: Sequence[str]) -> Table:
             'no genes. Fit on X with --transform "log1p,pca:n=50", and set genes there.'
         )
     scale, shift = np.ones(len(table.features)), np.zeros(len(table.features))
-    read = [_read(change) for change in changes]
-    for name, by, plus in read:
+    for name, by, plus in map(_read, changes):
         place = _place(name, table)
         scale[place], shift[place] = scale[place] * by, shift[place] * by + plus
-    _say_what_is_lost(model, table, [name for name, *_ in read])
     if isinstance(table.values, np.ndarray):
         return replace(table, values=table.values * scale + shift)
     from scipy import sparse
@@ -89,6 +87,23 @@ def told(changes: Sequence[str]) -> dict[str, str]:
     return {"set": ", ".join(changes)} if changes else {}
 
 
+def warn_of_losses(model: Model, table: Table, changes: Sequence[str]) -> None:
+    """Warn of features that the transform drops: no direction of the flow leads back to them."""
+    names = [_read(change)[0] for change in changes]
+    if not names:
+        return
+    y = model.encode(table.rows(np.arange(1)).values)
+    along = np.cos(1.0 + np.arange(y.shape[1]))[None]
+    back = model.chain.inverse_tangent(y, along)[0]
+    lost = [name for name in names if not back[_place(name, table)]]
+    if lost:
+        runtime.warn(
+            f"--set: the run's transform drops {some(lost)}, so the flow does not see what is set "
+            "there. Fit with a transform that keeps it, such as --preprocess scanpy with more "
+            "genes."
+        )
+
+
 def _read(change: str) -> tuple[str, float, float]:
     """The feature, the factor and the term of `GENE=0`, `GENE=*2` or `GENE=+1`."""
     name, _, text = change.rpartition("=")
@@ -105,20 +120,6 @@ def _read(change: str) -> tuple[str, float, float]:
     if text.startswith("*"):
         return name.strip(), value, 0.0
     return name.strip(), float(text.startswith("+")), value
-
-
-def _say_what_is_lost(model: Model, table: Table, names: Sequence[str]) -> None:
-    """Warn of features that the transform drops: no direction of the flow leads back to them."""
-    y = model.encode(table.rows(np.arange(1)).values)
-    along = np.cos(1.0 + np.arange(y.shape[1]))[None]
-    back = model.chain.inverse_tangent(y, along)[0]
-    lost = [name for name in names if not back[_place(name, table)]]
-    if lost:
-        runtime.warn(
-            f"--set: the run's transform drops {some(lost)}, so the flow does not see what is set "
-            "there. Fit with a transform that keeps it, such as --preprocess scanpy with more "
-            "genes."
-        )
 
 
 def _place(name: str, table: Table) -> int:

@@ -11,6 +11,7 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
+from cfmcli.io.formats import standard_input
 from cfmcli.model import Model
 from cfmcli.requests import Condition, InterpolateRequest
 from cfmcli.workflows import prepare, results, runtime, verbs
@@ -129,9 +130,11 @@ def _listed(cloud: Cloud, path: str) -> Array:
     import pandas as pd
 
     try:
-        wanted = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+        text = (standard_input() if path == "-" else Path(path).read_bytes()).decode()
+        wanted = [line.strip() for line in text.splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read the list of ids: {error}.") from None
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: the list of ids cannot be read ({why}).") from None
     rows = cloud.obs.index.get_indexer(pd.Index(wanted))
     missing = [name for name, row in zip(wanted, rows, strict=True) if row < 0]
     if missing:

@@ -340,9 +340,11 @@ def _held_out(recipe: Recipe, clouds: Sequence[Cloud]) -> set[str]:
         held |= set(found)
     kept = [cloud.label not in held for cloud in clouds]
     if held and not (kept[0] and kept[-1]):
+        between = ", ".join(cloud.label for cloud in clouds[1:-1])
+        remedy = f"Hold out one of {between}." if between else "It takes three times or more."
         raise ConfigError(
             "--holdout names the first or the last time: nothing would be learnt on one side of "
-            f"it. Hold out one of {', '.join(c.label for c in clouds[1:-1]) or '(none)'}."
+            f"it. {remedy}"
         )
     return held
 

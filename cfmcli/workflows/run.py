@@ -76,26 +76,33 @@ class Run:
         try:
             yield
         except BaseException as error:
-            if created and not isinstance(error, Interrupted | RankError):
+            stopped = not isinstance(error, Exception) and self.state.exists()
+            if created and not (stopped or isinstance(error, Interrupted | RankError)):
                 self._clear()
             raise
 
     def _clear(self) -> None:
         """Remove what a fit writes, and the folder if nothing else is in it."""
-        for name in NAMES:
-            (self.path / name).unlink(missing_ok=True)
-        for old in self._couplings():
-            old.unlink()
+        self._forget()
+        self.state.unlink(missing_ok=True)
         shutil.rmtree(self.path / FIGURES, ignore_errors=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
+
+    def _forget(self) -> None:
+        """Remove what a finished fit left, so that the folder never tells of two."""
+        pictures = (self.path / FIGURES).glob("[!.]*")  # the others are being written
+        names = [self.path / name for name in NAMES if name != checkpoint.TRAINING]
+        for old in (*names, *pictures, *self._couplings()):
+            old.unlink(missing_ok=True)
 
     def digests(self, inputs: Sequence[str]) -> dict[str, str]:
         """SHA-256 of each input file."""
         return {name: io.sha256(name) for name in inputs if name != "-"}
 
     def save_state(self, arrays: checkpoint.Arrays, facts: Mapping[str, Any]) -> None:
-        """Write the state of an unfinished fit."""
+        """Write the state of an unfinished fit, in place of what a finished one left."""
+        self._forget()
         with io.atomic(str(self.state)) as part:
             part.write_bytes(checkpoint.pack(arrays, facts))
 
@@ -135,10 +142,7 @@ class Run:
             RECIPE: model.recipe.to_toml().encode(),
             checkpoint.MODEL: stored.pack(model),
         }
-        io.write_files({str(self.path / name): data for name, data in content.items()})
-        for old in self._couplings():
-            if f"{COUPLINGS}/{old.name}" not in couplings:
-                old.unlink()
+        io.write_files({str(self.path / k): data for k, data in content.items()}, self._forget)
         self.state.unlink(missing_ok=True)
 
     def _couplings(self) -> list[Path]:

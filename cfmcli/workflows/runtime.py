@@ -106,13 +106,16 @@ class Stop:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Note the signal; a second one stops at once."""
         if self.signal:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         self.signal = number
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Hear Ctrl-C and SIGTERM as a wish, so that a long job can save before it ends."""
+    """Hear Ctrl-C and SIGTERM as a wish, so that a long job can save before it ends.
+
+    A wish that came too late to be met is passed on to whoever heard the signals before.
+    """
     stop = Stop()
     try:
         before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -124,6 +127,8 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if stop.signal:
+        os.kill(os.getpid(), stop.signal)
 
 
 def warn(message: str) -> None:

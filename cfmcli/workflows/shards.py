@@ -104,11 +104,16 @@ def claim(request: Request, where: Runtime, inputs: Sequence[str] = ()) -> None:
     """Check, before any work, that what the verb writes may be written.
 
     Raises:
-        CfmError: as `io.claim` does, or if shards were to go to stdout.
+        CfmError: as `io.claim` does, or if shards were to go to stdout, or come from stdin.
     """
     io.claim(request.output, force=where.force, inputs=inputs)
     if request.shard and request.output == "-":
         raise ConfigError(f"--shard {request.shard} and -o -: shards are files, name one.")
+    if request.shard and "-" in inputs:
+        raise ConfigError(
+            f"--shard {request.shard} of stdin: all shards have to read the same points, name "
+            "their file."
+        )
     if request.shard:
         io.claim(request.output + SIDECAR, force=where.force, suffixes=())
 

@@ -50,10 +50,11 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     )
     table = points.read_points(model, request.data)
     guide = model.guide(table.obs, request.condition, table.origin)
-    _warn_of_other_times(model, table, start)
-    observed = None if request.shard else _observed(model, request, end)
     given = perturb.changed(model, table, request.changes)
     part = shards.part(request.shard, len(table), shards.grain(model, len(table)))
+    observed = None if request.shard else _observed(model, request, end)
+    _warn_of_other_times(model, table, start)
+    perturb.warn_of_losses(model, table, request.changes)
     figures: dict[str, Any] = {"points": len(part), "from": start, "to": end}
     if request.dry_run:
         return Outcome({}, figures, (f"would carry {len(part)} points {start:g} -> {end:g}",))

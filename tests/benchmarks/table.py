@@ -12,6 +12,7 @@ from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep
 from cfmcli.flows.dynamics.stochastic import STILL, estimate
 from tests.benchmarks import rivals
 from tests.benchmarks.rows import Row, Side
+from tests.benchmarks.start import START
 from tests.benchmarks.tasks import POINTS, fitted, layers, mixtures, moons_to_gaussians
 
 STEPS = 3000
@@ -116,4 +117,5 @@ ROWS: dict[str, Row] = {
         "transport, 50-D, 3x256, 10^5 points", "bare forward x NFE", *transport(), 1.3, True
     ),
     "likelihood": Row("exact log-likelihood, 50-D, 10^4 points", "flow_matching", *likelihood(), 5),
+    **START,
 }

@@ -201,6 +201,12 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "no suffix out": ("sample run -o out", 2, "(none)|.csv"),
     "missing file": ("fit a.csv bb.csv -o new", 3, "bb.csv|no such file|Did you mean 'b.csv'"),
     "missing data": ("transport run bb.csv -o out.csv", 3, "bb.csv|no such file"),
+    "missing info without suffix": ("info nowhere", 3, "nowhere|no such file"),
+    "objects": ("info objects.npy", 3, "objects.npy|holds objects"),
+    "vast": ("fit vast.csv vast.csv -o new", 3, "x, y|too large|rescale"),
+    "nothing between": ("fit a.csv b.csv --holdout 0 -o new", 2, "three times or more"),
+    "missing ids": (
+        "interpolate run --frames 3 --cells no.txt -o out.csv", 3, "no.txt|No such file"),
     "missing info": ("info bb.csv", 3, "bb.csv|no such file"),
     "folder as file": ("transport run folder.csv -o out.csv", 3, "folder.csv|folder"),
     "folder as output": ("sample run -o folder.csv --force", 2, "folder.csv|folder"),
@@ -436,6 +442,8 @@ def _furnish() -> None:
     kinds.to_csv("kinds.csv", index=False)
     days = days.assign(day=np.repeat(["d0", "d1", "d2"], 12), branch=["a", "b"] * 18, weight=1)
     days.to_csv("days.csv", index=False)
+    (days[["x", "y"]] * 1e300).to_csv("vast.csv", index=False)
+    np.save("objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     for name, content in {**TEXTS, **{k: text for k, (text, _) in SPOILT.items()}}.items():
         Path(name).write_text(content)
     Path("binary.toml").write_bytes(b"\xff\xfe\x00")

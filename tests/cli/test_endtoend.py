@@ -266,3 +266,35 @@ def test_a_killed_fit_goes_on(run: Run, bench: Path) -> None:
     run(f"{LONG} -o killed --resume")
     _same_run(Path("killed"), bench / "long")
     assert "nothing to do" in run(f"{LONG} -o killed --resume").err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_forced_fit_that_is_stopped_leaves_no_other_run(
+    number: int, run: Run, cfm: Cfm, bench: Path
+) -> None:
+    """The folder tells of the new fit alone, which goes on as if nothing had been there."""
+    shutil.copytree(bench / "toy", "over")
+    Path("over/couplings").mkdir()
+    Path("over/couplings/tmaps_0_1.h5ad").touch()
+    Path("over/notes.txt").touch()
+    interrupted(f"{LONG} -o over --force", number)
+    left = {str(path.relative_to("over")) for path in Path("over").rglob("*") if path.is_file()}
+    assert left == {STATE, "notes.txt"}
+    assert "unfinished" in run("info over").out
+    moved = cfm("transport", "over", "source.csv", "-o", "moved.csv")
+    assert moved.code == 6
+    assert "not finished" in moved.err
+    run(f"{LONG} -o over --resume")
+    _same_run(Path("over"), bench / "long")
+
+
+def test_ids_of_cells_come_on_stdin(run: Run, cfm: Cfm) -> None:
+    """`--cells -` is a list on stdin, as `-` is wherever a file is read."""
+    Path("ids.txt").write_text("7\n3\n")
+    command = "interpolate toy source.csv --times 1 -o"
+    run(f"{command} file.csv --cells ids.txt")
+    run(f"{command} pipe.csv --cells -", "7\n3\n")
+    assert Path("pipe.csv").read_bytes() == Path("file.csv").read_bytes()
+    both = cfm(*shlex.split("interpolate toy - --times 1 -o no.csv --cells -"))
+    assert both.code == 2
+    assert "both want stdin" in both.err

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from cfmcli import catalog
 from cfmcli.cli.render import as_json, as_table, as_text
+from tests.cli.harness import Cfm
 
 LEAVES = some.none() | some.booleans() | some.integers() | some.text() | some.floats()
 FIGURES = some.dictionaries(
@@ -88,3 +90,12 @@ def test_a_table_is_never_torn(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = as_table([{"name": "x" * 90, "more": "y" * 90}]).splitlines()
     assert lines[1].split() == ["x" * 90, "y" * 90]
     assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize("family", ["", *catalog.FAMILIES])
+def test_lists_fit_a_terminal(family: str, cfm: Cfm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of `cfm list` is wider than the usual 80 columns, and none ends in a blank."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = cfm("list", *family.split()).out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(line == line.rstrip() for line in lines)

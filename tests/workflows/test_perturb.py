@@ -154,3 +154,16 @@ def test_representations_have_no_genes(
     fit_run(tmp_path / "run", tmp_path / "all.h5ad", time_key="day", use_rep="X_two", steps=5)
     with pytest.raises(ConfigError, match=r"knows no genes.*--transform"):
         move(tmp_path / "run", tmp_path / "in.h5ad", tmp_path / "o.h5ad", "Stem1=0")
+
+
+@pytest.mark.parametrize("change", ["Stm1=0", "Stem1=much"])
+def test_what_is_refused_is_not_warned_of(
+    change: str, cells_run: Path, samples: Path, tmp_path: Path
+) -> None:
+    """The file holds other days too, which is worth a warning where the work is done."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises((ConfigError, DataError)):
+            move(cells_run, samples / "timecourse.h5ad", tmp_path / "o.h5ad", change)
+    with pytest.warns(CfmWarning, match="points of other times"):
+        move(cells_run, samples / "timecourse.h5ad", tmp_path / "o.h5ad", "Stem1=0")

@@ -1,10 +1,11 @@
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cfmcli import checkpoint
+from cfmcli import checkpoint, stored
 from cfmcli.errors import (
     CheckpointError,
     ConfigError,
@@ -47,16 +48,20 @@ def write_half(run: Run, error: BaseException, *others: str) -> None:
 def test_a_folder_lives_only_if_something_came(tmp_path: Path) -> None:
     """Gone after a failure, kept after an interruption, and never with files of others."""
     run = Run(tmp_path / "r")
-    for error in (ValueError("no"), KeyboardInterrupt()):
-        with pytest.raises(type(error)):
-            write_half(run, error)
-        assert not run.path.exists()
+    with pytest.raises(ValueError, match="no"):
+        write_half(run, ValueError("no"))
+    assert not run.path.exists()
     with pytest.raises(ValueError, match="no"):
         write_half(run, ValueError("no"), "others.txt")
     assert [p.name for p in run.path.iterdir()] == ["others.txt"]
-    with pytest.raises(Interrupted):
-        write_half(run, Interrupted("stop", 2))
-    assert run.state.exists()
+    for error in (Interrupted("stop", 2), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            write_half(run, error)
+        assert run.state.exists()
+        shutil.rmtree(run.path)
+    with pytest.raises(KeyboardInterrupt), run.writing():
+        raise KeyboardInterrupt
+    assert not run.path.exists(), "no state, nothing to keep"
 
 
 def test_the_state_survives(tmp_path: Path) -> None:
@@ -89,3 +94,27 @@ def test_facts_are_those_of_the_fit(toy_run: Path) -> None:
     assert len(run.facts()["inputs"]) == 2
     assert all(Path(path).exists() for path in run.outputs().values())
     assert run.metrics()["steps"] == 50
+
+
+def test_a_run_takes_the_place_of_another_whole(
+    toy_run: Path, normal_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure while it is written leaves the old one, success nothing of it."""
+    run = Run(Path(shutil.copytree(toy_run, tmp_path / "r")))
+    (run.path / "figures" / "old.png").touch()
+    model, old = stored.load(normal_run), {p: p.read_bytes() for p in run.path.glob("*.*")}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", _full)
+        with pytest.raises(OSError, match="no room"):
+            run.write(model, "", {"steps": 1}, {"seed": 0})
+    assert {p: p.read_bytes() for p in run.path.glob("*.*")} == old
+    run.write(model, "", {"steps": 1}, {"seed": 0})
+    assert run.metrics() == {"steps": 1}
+    assert not (run.path / "losses.csv").exists(), "nothing was learnt, and the old curve is gone"
+    assert not (run.path / "figures" / "old.png").exists()
+    assert not list(run.path.rglob(".*"))
+
+
+def _full(path: Path, data: bytes) -> int:
+    """A disk without room for another checkpoint."""
+    raise OSError("no room")

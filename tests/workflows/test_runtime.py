@@ -53,17 +53,35 @@ def test_an_absent_device_does_not_fall_back() -> None:
     assert runtime.find_device("auto").type in ("cpu", "cuda")
 
 
+def _met(number: int) -> None:
+    """Work that ends, in its own way, because of a signal."""
+    with runtime.stoppable():
+        os.kill(os.getpid(), number)
+        raise ValueError("met")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_a_wish_and_a_second_one_an_order(number: int) -> None:
-    """The first is noted, the second stops at once, and the handlers are put back."""
-    before = signal.getsignal(number)
-    with runtime.stoppable() as stop:
-        assert stop.signal == 0
-        os.kill(os.getpid(), number)
-        assert stop.signal == number
-        with pytest.raises(KeyboardInterrupt):
+    """The first is noted, the second stops at once; one that was not met is passed on."""
+    heard: list[int] = []
+    before = signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        handler = signal.getsignal(number)
+        with runtime.stoppable() as stop:
+            assert stop.signal == 0
             os.kill(os.getpid(), number)
-    assert signal.getsignal(number) is before
+            assert stop.signal == number
+            with pytest.raises((KeyboardInterrupt, SystemExit)) as order:
+                os.kill(os.getpid(), number)
+            assert getattr(order.value, "code", 130) == 128 + number
+            assert heard == []
+        assert heard == [number]
+        assert signal.getsignal(number) is handler
+        with pytest.raises(ValueError, match="met"):
+            _met(number)
+        assert heard == [number]
+    finally:
+        signal.signal(number, before)
 
 
 def test_other_threads_leave_the_signals_alone() -> None:

@@ -1,6 +1,8 @@
 """Shards and their merging: together they are one run, to the last bit."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -352,6 +354,7 @@ def test_what_shards_cannot_do(toy_run: Path, samples: Path, tmp_path: Path) -> 
     for changed, why in (
         (replace(request, against=data), "--against"),
         (replace(request, output="-"), "-o -"),
+        (replace(request, data="-"), "--shard 1/2 of stdin"),
     ):
         with pytest.raises(ConfigError, match=why):
             transport(changed, HERE, ignore)
@@ -359,9 +362,35 @@ def test_what_shards_cannot_do(toy_run: Path, samples: Path, tmp_path: Path) -> 
         spread(transport, request, HERE, ignore, 2)
     with pytest.raises(ConfigError, match="name files"):
         spread(transport, replace(request, data="-", shard=None), HERE, ignore, 2)
+    follow = InterpolateRequest(str(toy_run), request.output, data, frames=2, cells="-")
+    with pytest.raises(ConfigError, match="name files"):
+        spread(interpolate, follow, HERE, ignore, 2)
     transport(replace(request, integration=QUICK), HERE, ignore)
     side = json.loads((tmp_path / "o.csv.shard.json").read_text())
     assert side["shard"] == [1, 2]
     (tmp_path / "o.csv").unlink()
     with pytest.raises(OutputExistsError, match=r"shard\.json"):
         transport(replace(request, integration=QUICK), HERE, ignore)
+
+
+UNGUARDED = """
+from cfmcli.requests import Runtime, TransportRequest
+from cfmcli.workflows.jobs import spread
+from cfmcli.workflows.transport import transport
+request = TransportRequest({run!r}, {data!r}, {output!r})
+"""
+CALL = "spread(transport, request, Runtime(threads=1), print, 2)"
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_so(toy_run: Path, samples: Path, tmp_path: Path) -> None:
+    """The cause is the script, not the memory; it is told once, and nothing is left behind."""
+    names = {"run": toy_run, "data": samples / "source.csv", "output": tmp_path / "o.csv"}
+    head = UNGUARDED.format(**{name: str(path) for name, path in names.items()})
+    script = tmp_path / "script.py"
+    script.write_text(head + CALL)
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert ran.stderr.count('if __name__ == "__main__":') == 1
+    assert "ConfigError: --jobs 2 begins fresh processes" in ran.stderr
+    assert "memory" not in ran.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["script.py"]

@@ -137,3 +137,24 @@ def test_one_rank_tells_what_all_found(rank: str, error: type[BaseException]) ->
 def test_a_world_of_one_is_no_team() -> None:
     assert not team.is_rank({"WORLD_SIZE": "1"})
     assert not team.is_rank({})
+
+
+@pytest.mark.slow
+def test_torchrun_fits_as_nproc_does(tmp_path: Path) -> None:
+    """The same weights; the leading rank alone tells, and an error has its one message."""
+
+    def torchrun(line: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+        words = [*command, "-m", "cfmcli", *line.split()]
+        ran = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+        return ran.returncode, ran.stdout, ran.stderr
+
+    code, out, err = torchrun(f"{FIT} --steps 100 -o {tmp_path}/torchrun --json")
+    assert code == 0, err
+    assert json.loads(out)["outputs"]["model"] == f"{tmp_path}/torchrun/model.safetensors"
+    assert err.count("100/100") == 1
+    assert cfm(f"{FIT} --steps 100 -o {tmp_path}/nproc --nproc 2")[0] == 0
+    np.testing.assert_array_equal(weights(tmp_path / "torchrun"), weights(tmp_path / "nproc"))
+    code, out, err = torchrun(f"fit nowhere.csv b.csv -o {tmp_path}/no --json")
+    assert (code != 0, out, err.count("error: ")) == (True, "", 1)
+    assert not (tmp_path / "no").exists()
