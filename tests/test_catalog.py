@@ -20,7 +20,7 @@ BUILT = [(family, name) for family, name in ENTRIES if family != "metrics"]
 OTHER: dict[str, str] = {
     "reg": "0.7",
     "size": "33",
-    "rounds": "3",
+    "gain": "0.3",
     "cost": "cosine",
     "entropy": "0.3",
     "reg_m": "2.5",

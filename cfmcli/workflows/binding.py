@@ -15,9 +15,12 @@ from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.bends import bent
 from cfmcli.flows.coupling.bijection import BinaryPartition
+from cfmcli.flows.coupling.blocks import CELLS_PER_SIZE
 from cfmcli.flows.coupling.cells import CellPairs
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains
-from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired
+from cfmcli.flows.coupling.couplings import Blocks, Coupling, Independent, Paired
+from cfmcli.flows.coupling.excess import Excess, cheapest
+from cfmcli.flows.coupling.excess import excess as excess_of
 from cfmcli.flows.coupling.pairing import (
     STRIDE,
     BatchedPairs,
@@ -62,6 +65,7 @@ class Bound(NamedTuple):
         cost: its mean cost, NaN where it is not known beforehand.
         left_out: share of the mass of either end that its plan leaves out, NaN likewise.
         pieces: its plans over whole clouds of points; none where there are none.
+        excess: what its plan costs beyond the exact one, where that is not 0 and can be told.
     """
 
     pairs: PairSource
@@ -70,6 +74,7 @@ class Bound(NamedTuple):
     cost: float = math.nan
     left_out: tuple[float, float] = (math.nan, math.nan)
     pieces: tuple[Piece, ...] = ()
+    excess: Excess | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ class Binder:
                     time.perf_counter() - start,
                     bound.left_out,
                     bound.pieces,
+                    bound.excess,
                 )
             )
             _say_what_is_left_out(notes[-1])
@@ -178,7 +184,8 @@ class Binder:
             for piece in bound.pieces
         )
         first = bounds[0]
-        return Bound(pairs, first.scope, first.coupling, cost, (before, after), pieces)
+        worst = max((b.excess for b in bounds if b.excess), key=lambda e: e.share, default=None)
+        return Bound(pairs, first.scope, first.coupling, cost, (before, after), pieces, worst)
 
     def _say_what_ends(self, before: Codes, after: Codes) -> None:
         """Warn of classes that a gap leaves behind."""
@@ -233,11 +240,31 @@ class Binder:
             batched = BatchedPairs(*ends, self.coupling, size, ruler)
             return Bound(batched, "minibatch", self.coupling)
         seen = measured(x0, ruler), measured(x1, ruler)
-        plan = whole.plan(*seen, source.weights, target.weights, rng)
+        weights = source.weights, target.weights
+        whole, excess = self._judged(whole, seen, weights, k + group * STRIDE)
+        plan = whole.plan(*seen, *weights, rng)
         cost = plan.mean_cost(source.points, target.points)
         left_out = plan.left_out(source.weights, target.weights)
         pieces = (Piece(plan, np.arange(len(x0)), np.arange(len(x1))),) if not self.carry else ()
-        return Bound(PlannedPairs(x0, x1, plan), "dataset", whole, cost, left_out, pieces)
+        return Bound(PlannedPairs(x0, x1, plan), "dataset", whole, cost, left_out, pieces, excess)
+
+    def _judged(
+        self,
+        whole: Coupling,
+        ends: tuple[Array, Array],
+        weights: tuple[Array, Array],
+        number: int,
+    ) -> tuple[Coupling, Excess | None]:
+        """What to solve, with its excess, where that is block refinement.
+
+        It is the one that is asked for; where it stands in for another, the cheapest that will do.
+        """
+        if not isinstance(whole, Blocks) or max(map(len, ends)) <= CELLS_PER_SIZE * whole.size:
+            return whole, None
+        rng = self.streams.numpy("excess", number)
+        if whole == self.coupling:
+            return whole, excess_of(whole, ends, weights, rng)
+        return cheapest(ends, weights, rng)
 
     def _from_normal(self, target: Side, k: int, group: int, groups: int) -> Bound:
         """Pairs between N(0, I) and a finite cloud; random pairs need no pool."""
@@ -257,10 +284,15 @@ class Binder:
             return Bound(batched, "minibatch", self.coupling)
         if isinstance(whole, SemiDiscrete):
             return self._cells(normal, target, whole, k + group * STRIDE)
-        pooled = PooledPairs(normal, target.rows, target.weights, whole, size, ruler)
         place = k + group * STRIDE
+        drawn = normal.draw(size, self.streams.numpy("excess", place, 1))
+        seen = measured(drawn, ruler), measured(target.rows, ruler)
+        even = np.full(size, 1 / size)
+        whole, excess = self._judged(whole, seen, (even, target.weights), place)
+        pooled = PooledPairs(normal, target.rows, target.weights, whole, size, ruler)
         cost = pooled.mean_cost(place, self.streams, dim)
-        return Bound(pooled, "pool", whole, cost, pooled.left_out(place, self.streams))
+        left_out = pooled.left_out(place, self.streams)
+        return Bound(pooled, "pool", whole, cost, left_out, excess=excess)
 
     def _cells(
         self, normal: NormalSource, target: Side, coupling: SemiDiscrete, number: int

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli.data.table import Array
+from cfmcli.flows.coupling.excess import Excess
 from cfmcli.flows.coupling.plans import Plan, systematic
 
 SMALL = 5e-4
@@ -47,6 +48,8 @@ class PlanNote:
         seconds: time to solve it.
         left_out: share of the mass of either end that the plan leaves out; NaN inside minibatches.
         pieces: the plan itself, where there is one over whole clouds.
+        excess: what it costs beyond the exact plan, of classes the largest; None where it is
+            exact, or where that is not known.
     """
 
     segment: tuple[str, str]
@@ -57,14 +60,16 @@ class PlanNote:
     seconds: float
     left_out: tuple[float, float]
     pieces: tuple[Piece, ...] = ()
+    excess: Excess | None = None
 
     def __str__(self) -> str:
         cost = "" if math.isnan(self.cost) else f", mean cost {self.cost:.4g}"
+        over = f", {self.excess}" if self.excess else ""
         before, after = self.left_out
         out = f", {before:.1%} and {after:.1%} of the mass left out" if self.loss > SMALL else ""
         return (
             f"{self.ends}: {self.coupling} coupling, scope {self.scope}{cost} "
-            f"(random pairs {self.independent:.4g}){out}, {self.seconds:.1f} s"
+            f"(random pairs {self.independent:.4g}){over}{out}, {self.seconds:.1f} s"
         )
 
     @property
@@ -94,6 +99,9 @@ class PlanNote:
             "seconds": self.seconds,
             "left_out_from": _known(self.left_out[0]),
             "left_out_to": _known(self.left_out[1]),
+            "excess": self.excess and self.excess.share,
+            "excess_se": self.excess and self.excess.error,
+            "excess_points": self.excess and self.excess.points,
         }
 
 
@@ -162,4 +170,5 @@ def independent_cost(source: Side | None, target: Side) -> float:
 def _moments(side: Side) -> tuple[Array, float]:
     """Weighted mean, shape (D,), and total variance."""
     mean: Array = side.weights @ side.points
-    return mean, float(side.weights @ ((side.points - mean) ** 2).sum(axis=1))
+    gap = side.points - mean
+    return mean, float(side.weights @ np.einsum("nd,nd->n", gap, gap))

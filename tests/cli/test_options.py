@@ -58,6 +58,7 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--force": (FIT.replace("new", "run"), "--force"),
         "--dry-run": (FIT, "--dry-run"),
         "--nproc": (FIT.replace("size 16", "size 15"), "--nproc 2"),
+        "--ot-workers": (f"{FIT} --scope minibatch", "--ot-workers 1"),
         "--write-couplings": (FIT, "--write-couplings"),
         "--source": (FIT.replace("b.csv ", ""), "--source gaussian"),
         "--time-key": (FIT.replace("a.csv b.csv", "days.csv"), "--time-key day"),

@@ -14,6 +14,9 @@ from cfmcli.flows.coupling.plans import DensePlan, PairPlan, Plan, ProductPlan
 MAX_EXACT_PAIRS = 4_000 * 4_000
 """Largest n0 n1 at which one exact plan takes seconds and less than 1 GiB."""
 
+CHEAP_EXACT_PAIRS = 2_500 * 2_500
+"""Largest n0 n1 at which an exact plan takes no longer than block refinement and its check."""
+
 _TOLERANCE, _ITERATIONS = 1e-4, 10_000
 
 _ENTROPY_ERROR = 5e-3
@@ -97,7 +100,7 @@ class Exact(Coupling):
 
     Reference: Tong et al. (2023), arXiv 2302.00482; Pooladian et al. (2023),
     arXiv 2304.14772
-    Use: by default, for batches and for clouds of up to about 4,000 points.
+    Use: by default; with --scope auto blocks stands in for it above 2,500 points.
 
     Args:
         cost: cost c of a pair: sqeuclidean, euclidean, cosine, or another distance of SciPy.
@@ -115,10 +118,13 @@ class Exact(Coupling):
         return PairPlan(i, j, mass / q0.sum(), (len(x0), len(x1)))
 
     def whole(self, n0: int, n1: int) -> Coupling | None:
-        """Itself up to 4,000 x 4,000 points; beyond, block refinement, which knows one cost."""
-        if fits_exact(n0, n1):
-            return self
-        return Blocks() if self.cost == costs.SQUARED else None
+        """Itself up to 2,500 x 2,500 points; beyond, block refinement, which knows one cost.
+
+        Of other costs itself up to 4,000 x 4,000 points, minibatches beyond.
+        """
+        if self.cost != costs.SQUARED:
+            return self if fits_exact(n0, n1) else None
+        return self if n0 * n1 <= CHEAP_EXACT_PAIRS else Blocks()
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ class Blocks(Coupling):
     one; optimal where neither cloud has more than 4 size points.
 
     Reference: akin to hierarchical refinement, Halmos et al. (2025), arXiv 2503.03025
-    Use: for one plan of clouds of more than about 4,000 points.
+    Use: for one plan of clouds of more than about 2,500 points.
 
     Args:
         size: points of the larger cloud in a block, >= 2; a block holds at most 2 size pairs.

@@ -282,12 +282,17 @@ class GroupedPairs(PairSource):
     shares: Array
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
-        """Pairs of all groups by their shares, in random order."""
+        """Pairs of all groups by their shares, in random order.
+
+        Of each group as many are drawn as any block of n may take, so that its epochs, which
+        belong to a number of pairs, serve one block after another.
+        """
         rng = streams.numpy("groups", segment, block)
         counts = np.bincount(systematic(self.shares, n, rng), minlength=len(self.groups))
+        most = np.maximum(np.ceil(n * self.shares), counts)
         drawn = [
-            group.draw(block, int(count), segment + k * STRIDE, streams)
-            for k, (group, count) in enumerate(zip(self.groups, counts, strict=True))
+            [end[:count] for end in group.draw(block, int(size), segment + k * STRIDE, streams)]
+            for k, (group, size, count) in enumerate(zip(self.groups, most, counts, strict=True))
         ]
         order = rng.permutation(n)
         x0, x1 = (np.concatenate(part)[order] for part in zip(*drawn, strict=True))

@@ -12,6 +12,9 @@ from cfmcli.errors import NumericsError
 
 IntArray = npt.NDArray[np.intp]
 
+_ROWS = 65_536
+"""Pairs whose points are gathered at once."""
+
 
 class Plan(ABC):
     """A joint law of (i, j): i indexes the rows of x0, j the rows of x1.
@@ -282,8 +285,12 @@ def merge_pairs(
 
 def pair_costs(x0: Array, x1: Array, i: IntArray, j: IntArray) -> Array:
     """Squared distances |x0_i - x1_j|² of pairs, shape (k,)."""
-    gap = x0[i] - x1[j]
-    return np.asarray(np.einsum("kd,kd->k", gap, gap))
+    found = np.empty(len(i))
+    for start in range(0, len(i), _ROWS):
+        rows = slice(start, start + _ROWS)
+        gap = x0[i[rows]] - x1[j[rows]]
+        found[rows] = np.einsum("kd,kd->k", gap, gap)
+    return found
 
 
 def squared_distances(x0: Array, x1: Array) -> Array:

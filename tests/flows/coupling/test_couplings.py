@@ -174,6 +174,9 @@ def test_whole_clouds_are_coupled_where_it_is_affordable(coupling: Coupling) -> 
         assert coupling.whole(100_000, 1_000) == coupling
     else:
         assert huge == coupling
+    if coupling == Exact():
+        assert coupling.whole(2_500, 2_500) == coupling
+        assert coupling.whole(2_501, 2_500) == Blocks()
     if isinstance(coupling, BinaryPartition):
         assert coupling.whole(500, 501) == Blocks()
 
