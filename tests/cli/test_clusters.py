@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.harness import COMMANDS
+from tests.cli.harness import COMMANDS, Cfm
 
 PIPELINES = Path(__file__).parents[2] / "sample_data" / "pipelines"
 NAMES = ("slurm_shards.sh", "slurm_train.sh", "scatter.nf", "fit.nf", "Snakefile")
@@ -28,7 +28,9 @@ def test_scripts_call_commands_and_options_that_exist(script: Path) -> None:
         subprocess.run(["bash", "-n", script], check=True)
 
 
-def test_the_array_of_shards_is_one_run(toy_run: Path, samples: Path, tmp_path: Path) -> None:
+def test_the_array_of_shards_is_one_run(
+    toy_run: Path, samples: Path, tmp_path: Path, cfm: Cfm
+) -> None:
     """SLURM's part is played by a loop over its variables."""
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -47,8 +49,7 @@ def test_the_array_of_shards_is_one_run(toy_run: Path, samples: Path, tmp_path: 
     slurm(SLURM_ARRAY_TASK_ID="1", **array)
     slurm(SHARD="2/2")
     slurm("merge", "2")
-    command = [sys.executable, "-m", "cfmcli", "transport", str(toy_run), str(data)]
-    subprocess.run([*command, "-o", str(tmp_path / "one.csv")], check=True)
+    assert cfm("transport", str(toy_run), str(data), "-o", str(tmp_path / "one.csv")).code == 0
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
 
 
