@@ -27,16 +27,16 @@ Floors of NPE are what the exact optimal map between the laws scores on as many 
 their sampling alone. At 10,000 points that is some .006 (N->8g), .016 (moons->8g), .017 (N->moons)
 and .014 (N->scurve): goals of .01 for moons->8g and .02 for N->scurve are below, or within a
 deviation of, what any method can reach.
-Those floors leave out the luck of the training clouds, which is as large again. On N->scurve, seed
-0, a perfect fit to the training cloud scores .040 on the test clouds (W2^2 1.618 against 1.686),
-and otcfm's .061 is an energy below W2^2 (1.583), so not one that is wasted.
+Those floors leave out the luck of the training clouds. On N->scurve, seed 0, a perfect fit to the
+training cloud scores .040 on the test clouds (W2^2 1.618 against 1.686); otcfm's .061 is an energy
+below W2^2 (1.583), so not one that is wasted.
 NPE of bridges (sf2m, sbcfm) is that of their probability flow. Where a target is thin, as moons
 (.1) is, a sigma of 1 costs a logarithm: from N(0, 1) to N(0, s^2) the energy of a coordinate is
 int V'^2 / 4V dt with V = ((1 - t) + t s)^2 + sigma^2 t (1 - t), for s = .1 1.28 against .81. The
-excess is all in the last tenth of the time. The published .053 and .034 are not those of sigma 1:
-sf2m scores .39 and .28 with it (N->moons, N->scurve), .022 and .031 with .5, .022 and .008 with
-.1, the default of the authors' code (runs of one seed, 3,000 test points). Wide targets show no
-excess: .006 against .016 (N->8g), .016 against .045 (moons->8g).
+excess is all in the last tenth of the time. The published .053 and .034 would fit a smaller sigma:
+on N->moons and N->scurve sf2m scores .39 and .28 with 1 (seed 0, 10,000 test points), .022 and .031
+with .5, .022 and .008 with .1, the default of the authors' code (seed 1, 3,000 test points). Wide
+targets show no excess: .006 against .016 (N->8g), .016 against .045 (moons->8g).
 W2 of sf2m on N->scurve, seed 0, misses its bound (.139 against .138), and three times the steps do
 not help (.146): training and test cloud are .081 apart, the flow is .098 from the one it learnt.
 """
