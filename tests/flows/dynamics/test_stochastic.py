@@ -198,7 +198,7 @@ def test_narrow_targets_are_met_however_late_one_asks(time: float) -> None:
     law = Oracle(oracles.STANDARD, narrow, oracles.linear(0.0))
     field = Field({"velocity": cast(Head, Closed([law], "velocity"))})
     flow = Flow(field, UNIT, Reading(normal_source=True))
-    x = points(oracles.STANDARD, 4000)
+    x = points(oracles.STANDARD, 1000)
     found = wander(flow, x, (0.0, time), noise("bridge:level=0.2", 2000)).points[-1]
     wanted = float(law.moments(time)[1][0, 0, 0].sqrt())
     assert found.std() == pytest.approx(wanted, rel=0.06)
