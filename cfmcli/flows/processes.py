@@ -1,6 +1,8 @@
 """Processes: workers that compute the items of a sequence ahead, in order."""
 
+import ctypes
 import multiprocessing
+import os
 import signal
 import sys
 import warnings
@@ -15,6 +17,9 @@ T = TypeVar("T")
 
 AHEAD = 2
 """Items that each worker has done or begun before they are asked for."""
+
+_PARENT_DEATH_SIGNAL = 1
+"""The option PR_SET_PDEATHSIG of Linux's prctl."""
 
 _allowed = 0
 
@@ -44,7 +49,7 @@ def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[Ite
     """The items work(0), work(1), ..., which workers compute ahead.
 
     Errors and warnings of the work come up where its item is taken. The workers end with the
-    context, and by themselves within seconds should this process be killed.
+    context, and with this process should it be killed.
 
     Args:
         work: computes an item from its number alone.
@@ -103,7 +108,7 @@ def _started(work: Callable[[int], object], count: int, workers: int) -> Any:
             batch_size=None,
             num_workers=workers,
             collate_fn=_as_it_is,
-            worker_init_fn=_deaf,
+            worker_init_fn=_Tied(os.getpid()),
             prefetch_factor=AHEAD,
             multiprocessing_context="fork",
             generator=torch.Generator(),
@@ -136,7 +141,22 @@ def _as_it_is(item: object) -> object:
     return item
 
 
-def _deaf(number: int) -> None:
-    """Leave signals to the process that started this one: it saves, and then ends its workers."""
-    for wish in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(wish, signal.SIG_IGN)
+@dataclass(frozen=True)
+class _Tied:
+    """Tie a worker's life to the process that started it.
+
+    Signals are left to that process, which saves and then ends its workers. Where it is killed,
+    the kernel kills them: the loader's own watch waits for what nobody reads any more.
+
+    Args:
+        parent: the process that started it.
+    """
+
+    parent: int
+
+    def __call__(self, number: int) -> None:
+        for wish in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(wish, signal.SIG_IGN)
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != self.parent:
+            os._exit(1)

@@ -1,6 +1,7 @@
 """The rows of the table."""
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,6 +106,18 @@ def likelihood() -> tuple[Side, Side]:
     return ours, theirs
 
 
+def workers(batch: int, steps: int) -> tuple[Side, Side]:
+    """Seconds of a fit of minibatch couplings, with two workers ahead and in one process."""
+
+    def seconds(count: int) -> float:
+        how: dict[str, Any] = {"scope": "minibatch", "batch_size": batch, "field": "mlp:width=64"}
+        clouds = moons_to_gaussians(POINTS)
+        fitted(clouds, ot_workers=0, steps=1, **how)
+        return fitted(clouds, ot_workers=count, steps=steps, **how)[1]
+
+    return lambda: seconds(2), lambda: seconds(0)
+
+
 ROWS: dict[str, Row] = {
     "step-2d": Row("a step, 2-D, 3x128, batch 256", "the bare step", *step(2, 128), 1.15, True),
     "step-50d": Row("a step, 50-D, 3x256, batch 256", "the bare step", *step(50, 256), 1.15, True),
@@ -113,6 +126,8 @@ ROWS: dict[str, Row] = {
     "train-50d": Row(
         "training, 50-D, 3x256, batch 256", "torchcfm", *training(50, 256, 256, 100), 4
     ),
+    "workers-256": Row("minibatches of 256, 2-D, 2 workers", "none", *workers(256, 500), 1.5),
+    "workers-1024": Row("the same at batch 1024", "none", *workers(1024, 75), 1.5),
     "transport": Row(
         "transport, 50-D, 3x256, 10^5 points", "bare forward x NFE", *transport(), 1.3, True
     ),

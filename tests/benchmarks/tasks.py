@@ -9,7 +9,7 @@ from cfmcli.data import toys
 from cfmcli.data.table import Array, Table
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
-from cfmcli.requests import Runtime
+from cfmcli.requests import AUTO, Runtime
 from cfmcli.workflows.fit import learn
 
 POINTS = 10_000
@@ -41,12 +41,14 @@ def table(points: Array) -> Table:
     return Table(points, names, pd.DataFrame(index=index))
 
 
-def fitted(clouds: tuple[Array, Array], seed: int = 0, **settings: object) -> tuple[Model, float]:
+def fitted(
+    clouds: tuple[Array, Array], seed: int = 0, ot_workers: int = AUTO, **settings: object
+) -> tuple[Model, float]:
     """A model of two clouds, and the seconds from tables to it, plans and all."""
     recipe = Recipe(transform="none", seed=seed, **settings)  # type: ignore[arg-type]
     tables = [table(cloud) for cloud in clouds]
     start = time.perf_counter()
-    model = learn(recipe, tables, Runtime(seed=seed))
+    model = learn(recipe, tables, Runtime(seed=seed, ot_workers=ot_workers))
     return model, time.perf_counter() - start
 
 
