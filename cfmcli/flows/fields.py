@@ -28,6 +28,9 @@ LENGTHS = {"velocity": 1, "mean_velocity": 1, "denoiser": 0, "score": -1, "growt
 SCALARS = ("growth",)
 """The heads whose output is one number; that of the others is a vector of the D dimensions."""
 
+TANGENTS = 2**11
+"""Tangents that go through a network at once."""
+
 
 class Head(nn.Module):
     """A multilayer perceptron (s, x, c) -> R^D that sees time and place in its own units.
@@ -65,25 +68,42 @@ class Head(nn.Module):
         return out * self.scale if self.power == 1 else out * self.scale**self.power
 
     def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The output and, as one more column, the trace of its derivative in x, (B, D + 1).
-
-        Each layer is evaluated once, and the slope of each activation serves all D directions:
-        tr(W_L S_L ... W_2 S_1 W_1), multiplied from the right, only its trace at the left end.
-        """
-        h, dim = self.inputs(s, x, c), x.shape[1]
+        """The output and, as one more column, the trace of its derivative in x, (B, D + 1)."""
+        h, slopes = self.inputs(s, x, c), []
         *inner, last = self.layers.children()
-        tangents: Tensor | None = None
         for layer in inner:
             if isinstance(layer, nn.Linear):
                 h = layer(h)
-                first = layer.weight[:, 1 : 1 + dim].T
-                tangents = first[None] if tangents is None else tangents @ layer.weight.T
-            elif tangents is not None:
+            else:
                 h, slope, *_ = jvp(layer, (h,), (torch.ones_like(h),))
-                tangents = tangents * slope[:, None]
-        assert tangents is not None
-        trace = (tangents.flatten(1) @ cast(nn.Linear, last).weight.flatten())[:, None] / self.scale
+                slopes.append(slope)
+        trace = self._trace(slopes, x.shape[1])[:, None] / self.scale
         return torch.cat([last(h), trace], dim=1) * self.scale**self.power
+
+    @torch.no_grad()
+    def _trace(self, slopes: list[Tensor], dim: int) -> Tensor:
+        """tr(W_L S_L ... W_2 S_1 W_1) from the slopes S of the activations, shape (B,).
+
+        The tangents of all D directions go through the layers as one matrix: the first ones are
+        the first layer's weights themselves, and of the last product only the trace is made. Few
+        points go at once, in memory that is used again, so that tangents stay in the cache.
+        """
+        first, *hidden, last = (m.weight for m in self.layers if isinstance(m, nn.Linear))
+        first, found = first[:, 1 : 1 + dim].T.contiguous(), torch.empty_like(slopes[0][:, 0])
+        count = max(1, TANGENTS // dim)
+        pair = first.new_empty(2, count * dim, first.shape[1])
+        for start in range(0, len(found), count):
+            rows = slice(start, start + count)
+            slope, *rest = (part[rows, None] for part in slopes)
+            shape = (len(slope), dim, -1)
+            here, there = pair[:, : len(slope) * dim]
+            torch.mul(first, slope, out=here.view(shape))
+            for weight, slope in zip(hidden, rest, strict=True):
+                torch.mm(here, weight.T, out=there)
+                there.view(shape).mul_(slope)
+                here, there = there, here
+            torch.mv(here.view(len(slope), -1), last.flatten(), out=found[rows])
+        return found
 
 
 class Field(nn.Module):

@@ -1,7 +1,8 @@
 """Likelihood: how a flow's density changes along its paths.
 
 log p_s(x_s) = log p_0(x_0) - integral over [0, s] of div b(u, x_u) du (instantaneous change of
-variables). Only the divergence needs care: exact, or estimated with random probes.
+variables). Only the divergence needs care: exact, or estimated with random probes. It costs as much
+as many steps of a path, along which it is smooth, so it is integrated at few nodes.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics.solvers import Solver, State
+from cfmcli.flows.dynamics.quadrature import integrate
+from cfmcli.flows.dynamics.solvers import Adaptive, Solver, State
 
 VectorField = Callable[[Tensor, Tensor], Tensor]
 EXACT_UP_TO = 64
@@ -26,6 +28,9 @@ class Traced(Protocol):
 
     def traced(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """b(s, x), shape (B, D), and div b, shape (B,)."""
+
+    def of(self, rows: Tensor) -> VectorField:
+        """The field of some of its points, where each has a field of its own."""
 
 
 class Divergence(ABC):
@@ -142,7 +147,9 @@ def density_change(
 ) -> Change:
     """Carry points along a flow together with the integral of its divergence.
 
-    log p_end(x_end) = log p_start(x_start) - integral of div b.
+    log p_end(x_end) = log p_start(x_start) - integral of div b. With adaptive steps the divergence
+    is integrated at 17 to 65 nodes, as many as a point needs for 10 (atol + rtol int |div b|), and
+    by the steps of the solver itself where that is not enough, or their number is fixed.
 
     Reference: Chen et al. (2018), arXiv 1806.07366, eq. 8; Albergo et al. (2023),
         arXiv 2303.08797, sec. 2.6
@@ -158,27 +165,86 @@ def density_change(
     Raises:
         NumericsError: if the integration fails.
     """
-    directions = divergence.directions(x, generator)
     stochastic = divergence.stochastic(x.shape[1])
-    start = torch.zeros(
-        len(x), len(directions) if stochastic else 1, dtype=x.dtype, device=x.device
-    )
+    directions = divergence.directions(x, generator)
+    loss = _Loss(velocity, directions, stochastic, solver)
     if times[0] == times[1]:
-        return Change(x, start[:, 0], start[:, 0], 0)
-
-    def derivative(s: Tensor, state: State) -> State:
-        clock = s.to(x.dtype).expand(len(x), 1)
-        if isinstance(velocity, Traced) and not stochastic:
-            rate, trace = velocity.traced(clock, state[0])
-            return rate, trace[:, None]
-        rate, terms = traces(lambda y: velocity(clock, y), state[0], directions)
-        return rate, terms if stochastic else terms.sum(dim=1, keepdim=True)
-
-    states, nfe = solver.solve(derivative, (x, start), list(times), steer=2)
-    end, losses = states[-1]
+        nothing = torch.zeros_like(x[:, 0])
+        return Change(x, nothing, nothing, 0)
+    if isinstance(solver, Adaptive) and isinstance(velocity, Traced):
+        end, losses, done, nfe = integrate(loss, x, times, solver)
+        rough = (~done).nonzero()[:, 0]
+        if len(rough):
+            end[rough], losses[rough], more = loss.of(rough).stepped(x[rough], times)
+            nfe += more
+    else:
+        end, losses, nfe = loss.stepped(x, times)
     count = losses.shape[1]
     error = losses.std(dim=1) / count**0.5 if stochastic else torch.zeros_like(losses[:, 0])
     return Change(end, losses.mean(dim=1), error, nfe)
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """The divergence along paths: exact, or estimates of it.
+
+    Args:
+        velocity: b(s, x).
+        directions: of the derivatives, shape (P, B, D) or (P, 1, D).
+        stochastic: whether they are probes.
+        solver: of the paths.
+    """
+
+    velocity: VectorField
+    directions: Tensor
+    stochastic: bool
+    solver: Solver
+
+    def of(self, rows: Tensor) -> "_Loss":
+        """That of some points."""
+        assert isinstance(self.velocity, Traced)
+        own = self.velocity.of(rows)
+        probes = self.directions[:, rows] if self.stochastic else self.directions
+        return _Loss(own, probes, self.stochastic, self.solver)
+
+    def path(self, x: Tensor, times: list[float]) -> tuple[list[Tensor], int]:
+        """Points carried through times."""
+
+        def rate(s: Tensor, state: State) -> State:
+            return (self.velocity(_clock(s, x), state[0]),)
+
+        states, nfe = self.solver.solve(rate, (x,), times)
+        return [place for (place,) in states], nfe
+
+    def at(self, time: float, x: Tensor) -> Tensor:
+        """The divergence, shape (B, 1), or its estimates, shape (B, P)."""
+        return self._rates(torch.tensor(time, dtype=torch.float64), x)[1]
+
+    def stepped(self, x: Tensor, times: tuple[float, float]) -> tuple[Tensor, Tensor, int]:
+        """End points, integrals along the way by the solver's own steps, and evaluations."""
+        count = len(self.directions) if self.stochastic else 1
+        start = torch.zeros(len(x), count, dtype=x.dtype, device=x.device)
+
+        def rates(s: Tensor, state: State) -> State:
+            return self._rates(s, state[0])
+
+        states, nfe = self.solver.solve(rates, (x, start), list(times), steer=2)
+        end, losses = states[-1]
+        return end, losses, nfe
+
+    def _rates(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """b and its divergence or estimates of it."""
+        clock = _clock(s, x)
+        if isinstance(self.velocity, Traced) and not self.stochastic:
+            rate, trace = self.velocity.traced(clock, x)
+            return rate, trace[:, None]
+        rate, terms = traces(lambda y: self.velocity(clock, y), x, self.directions)
+        return rate, terms if self.stochastic else terms.sum(dim=1, keepdim=True)
+
+
+def _clock(s: Tensor, x: Tensor) -> Tensor:
+    """One time for all points, shape (B, 1)."""
+    return s.to(x).expand(len(x), 1)
 
 
 def traces(

@@ -14,6 +14,9 @@ Leg = tuple[Process, tuple[float, float]]
 Journey = Callable[[Tensor], Sequence[Leg]]
 LogDensity = Callable[[Tensor], Tensor]
 TANGENTS = 2**13
+"""Tangents of stochastic paths that are propagated at once."""
+COORDINATES = 2**16
+"""Coordinates of points carried at once along the flow itself."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def weigh(estimator: Estimator, journey: Journey, x: Tensor, means: Means) -> Ca
         ConfigError: if the estimator needs a score and there is none.
         NumericsError: if the paths leave the finite numbers.
     """
-    rows = max(1, TANGENTS // (estimator.paths * x.shape[1]))
+    rows = at_once(estimator, x.shape[1])
     points = torch.arange(len(x), device=x.device)
     chunks = [points[k : k + rows] for k in range(0, max(len(x), 1), rows)]
     parts = [_through(estimator, journey, x, chunk, means) for chunk in chunks]
@@ -67,6 +70,17 @@ def weigh(estimator: Estimator, journey: Journey, x: Tensor, means: Means) -> Ca
         torch.cat([part.error for part in parts], dim=1),
         max(part.nfe for part in parts),
     )
+
+
+def at_once(estimator: Estimator, dim: int) -> int:
+    """Points whose densities are obtained at once.
+
+    Args:
+        estimator: how densities are obtained.
+        dim: dimension of the points.
+    """
+    most = COORDINATES if estimator.paths == 1 else TANGENTS // estimator.paths
+    return max(1, most // dim)
 
 
 def average(log_weights: Tensor, errors: Tensor) -> Estimate:

@@ -16,10 +16,10 @@ from cfmcli.flows.coupling.plans import IntArray
 from cfmcli.flows.densities import Density
 from cfmcli.flows.dynamics.diffusions import Constant, Diffusion, diffusion
 from cfmcli.flows.dynamics.estimators import Estimator, Means
-from cfmcli.flows.dynamics.flow import CHUNK, TANGENTS, Flow, Leg, Paths, journey
+from cfmcli.flows.dynamics.flow import CHUNK, Flow, Leg, Paths, journey
 from cfmcli.flows.dynamics.sde import Process, StochasticSolver, denoise
 from cfmcli.flows.dynamics.sde_likelihood import Leg as Stretch
-from cfmcli.flows.dynamics.sde_likelihood import log_density
+from cfmcli.flows.dynamics.sde_likelihood import at_once, log_density
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.objective.reading import NO_SCORE, Drift, Guide, Local
 from cfmcli.flows.streams import Streams
@@ -213,7 +213,7 @@ def grain(estimator: Estimator, dim: int) -> int:
         estimator: how densities are obtained.
         dim: dimension of the points.
     """
-    most = min(CHUNK, max(1, TANGENTS // (estimator.paths * dim)))
+    most = min(CHUNK, at_once(estimator, dim))
     return 1 << (most.bit_length() - 1)
 
 

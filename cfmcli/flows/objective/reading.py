@@ -1,7 +1,7 @@
 """Reading: how a field's heads become the velocity and the score of a gap."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -203,3 +203,8 @@ class Local:
     def traced(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same and its exact divergence, shape (B,)."""
         return self.drift.traced(t + self.drift.segment, x)
+
+    def of(self, rows: Tensor) -> "Local":
+        """The velocity of some of the points that the condition belongs to."""
+        guide = self.drift.guide
+        return Local(replace(self.drift, guide=guide.of(rows))) if guide else self

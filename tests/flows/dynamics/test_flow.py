@@ -142,7 +142,7 @@ def test_chunks_do_not_change_densities(monkeypatch: pytest.MonkeyPatch) -> None
     flow, x = random_flow(), cloud(150)
     solver = FixedStep("rk4", 10)
     whole = change(flow, x, (4.0, 0.0), solver=solver)
-    monkeypatch.setattr(sde_likelihood, "TANGENTS", 128)
+    monkeypatch.setattr(sde_likelihood, "COORDINATES", 128)
     parts = change(flow, x, (4.0, 0.0), solver=solver)
     np.testing.assert_allclose(parts[0], whole[0], atol=2e-6)
     np.testing.assert_allclose(parts[1], whole[1], atol=2e-6)

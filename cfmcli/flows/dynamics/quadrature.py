@@ -1,0 +1,111 @@
+"""Quadrature: integrals along paths of what is dear to evaluate, at few nodes.
+
+A path takes many small steps, but what is integrated along it is smooth: nested rules with twice
+the nodes each time converge geometrically, and the difference of two bounds the error of the later.
+"""
+
+from functools import cache
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfmcli.data.table import Array
+from cfmcli.flows.dynamics.solvers import Adaptive
+
+INTERVALS = {False: (8, 16, 32, 64), True: (32, 64, 128)}
+"""Those of the rules, each of which has the nodes of the one before, in float32 and in float64."""
+STEPS = 10.0
+"""Tolerances of a step that an integral may be off, as the path is that took some ten of them."""
+
+
+class Integrand(Protocol):
+    """A function of points on their paths."""
+
+    def path(self, x: Tensor, times: list[float]) -> tuple[list[Tensor], int]:
+        """Points, shape (B, D), at each of the times, given those at the first; evaluations."""
+
+    def at(self, time: float, x: Tensor) -> Tensor:
+        """Its values at points of a time, shape (B, P)."""
+
+    def of(self, rows: Tensor) -> "Integrand":
+        """The same for some of the points."""
+
+
+def integrate(
+    integrand: Integrand, x: Tensor, times: tuple[float, float], solver: Adaptive
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Integrals over time along the paths of points, by Clenshaw-Curtis rules.
+
+    Points whose last two rules differ by at most 10 (atol + rtol int |f|) are done; the others go
+    on to the next rule. That difference is the error of the rule before, so what is returned is
+    better than the tolerance where convergence is geometric.
+
+    Reference: Clenshaw & Curtis (1960), doi 10.1007/BF01386223; Trefethen (2008),
+        doi 10.1137/060659831
+
+    Args:
+        integrand: paths, and the function f.
+        x: points at the first time, shape (B, D).
+        times: first and last time.
+        solver: whose tolerances hold.
+
+    Returns:
+        End points, shape (B, D); integrals, shape (B, P); which points are done, shape (B,); and
+        the evaluations of the points that took most.
+    """
+    start, span = times[0], times[1] - times[0]
+    left = torch.arange(len(x), device=x.device)
+    values = ends = found = x.new_empty(0)
+    done, nfe = torch.zeros(len(x), dtype=torch.bool, device=x.device), 0
+    for coarse, fine in pairwise(INTERVALS[solver.double]):
+        nodes, weights = rule(fine)
+        here = integrand.of(left)
+        stops = [*(start + span * nodes[:-1]).tolist(), times[1]]
+        places, calls = here.path(x[left], stops)
+        fresh = range(1, fine, 2) if len(values) else range(fine + 1)
+        added = torch.stack([here.at(stops[k], places[k]) for k in fresh])
+        values = _woven(values, added) if len(values) else added
+        nfe += calls + len(added)
+        better, size = (span * _sum(weights, part) for part in (values, values.abs()))
+        if not len(ends):
+            ends, found = places[-1], torch.empty_like(better)
+        off = (better - span * _sum(rule(coarse)[1], values[::2])).abs()
+        close = (off <= STEPS * (solver.atol + solver.rtol * size.abs())).all(dim=1)
+        found[left], done[left] = better, close
+        left, values = left[~close], values[:, ~close]
+        if not len(left):
+            break
+    return ends, found, done, nfe
+
+
+@cache
+def rule(intervals: int) -> tuple[Array, Array]:
+    """Nodes (1 - cos(k pi / n)) / 2 and weights of Clenshaw and Curtis's rule on [0, 1].
+
+    Args:
+        intervals: n, even.
+
+    Returns:
+        Ascending nodes and their weights, shape (n + 1,) each.
+    """
+    angle = np.pi * np.arange(intervals + 1) / intervals
+    order = 2 * np.arange(1, intervals // 2 + 1)
+    share = np.where(order == intervals, 1, 2) / (order**2 - 1)
+    weights = (1 - np.cos(np.outer(angle, order)) @ share) / intervals
+    weights[[0, -1]] /= 2
+    return (1 - np.cos(angle)) / 2, weights
+
+
+def _sum(weights: Array, values: Tensor) -> Tensor:
+    """Values at nodes, shape (N, B, P), added up by weights of shape (N,)."""
+    added: Tensor = torch.einsum("n,nbp->bp", torch.as_tensor(weights).to(values), values)
+    return added
+
+
+def _woven(old: Tensor, new: Tensor) -> Tensor:
+    """Values at the nodes of a rule: those of the rule before, and the new ones between them."""
+    pairs = torch.stack((old[:-1], new), dim=1).flatten(0, 1)
+    return torch.cat((pairs, old[-1:]))
