@@ -92,7 +92,6 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "--field": (FIT, "--field mlp:width=5,depth=1"),
         "--scope": (FIT, "--scope minibatch"),
         "--ot-batch": (f"{FIT} --scope minibatch", "--ot-batch 4"),
-        "--ot-workers": (f"{FIT} --scope minibatch", "--ot-workers 2"),
         "--steps": (FIT, "--steps 31"),
         "--batch-size": (FIT, "--batch-size 17"),
         "--lr": (FIT, "--lr 0.1"),
