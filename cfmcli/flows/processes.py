@@ -2,7 +2,6 @@
 
 import ctypes
 import multiprocessing
-import os
 import signal
 import sys
 import warnings
@@ -108,7 +107,7 @@ def _started(work: Callable[[int], object], count: int, workers: int) -> Any:
             batch_size=None,
             num_workers=workers,
             collate_fn=_as_it_is,
-            worker_init_fn=_Tied(os.getpid()),
+            worker_init_fn=_tied,
             prefetch_factor=AHEAD,
             multiprocessing_context="fork",
             generator=torch.Generator(),
@@ -141,22 +140,15 @@ def _as_it_is(item: object) -> object:
     return item
 
 
-@dataclass(frozen=True)
-class _Tied:
+def _tied(number: int) -> None:
     """Tie a worker's life to the process that started it.
 
     Signals are left to that process, which saves and then ends its workers. Where it is killed,
     the kernel kills them: the loader's own watch waits for what nobody reads any more.
-
-    Args:
-        parent: the process that started it.
     """
-
-    parent: int
-
-    def __call__(self, number: int) -> None:
-        for wish in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(wish, signal.SIG_IGN)
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != self.parent:
-            os._exit(1)
+    for wish in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wish, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():
+        raise SystemExit(1)
