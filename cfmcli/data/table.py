@@ -1,5 +1,6 @@
 """The one shape in which points travel between files and numerics."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -50,3 +51,37 @@ class Table:
     def rows(self, index: npt.NDArray[Any] | slice) -> "Table":
         """The rows of an integer or boolean index, in its order, or of a slice."""
         return replace(self, values=self.values[index], obs=self.obs.iloc[index])
+
+    def without_values(self) -> "Table":
+        """The same points and annotations without their numbers, values of shape (n, 0)."""
+        return replace(self, values=np.empty((len(self), 0)))
+
+
+@dataclass(frozen=True)
+class Backed:
+    """A table whose numbers stay in its file until rows of them are asked for.
+
+    Args:
+        head: the table without its numbers: all features and annotations, values of shape (n, 0).
+        read: a slice of rows -> their values, shape (rows, d).
+    """
+
+    head: Table
+    read: "Callable[[slice], Matrix]"
+
+    @classmethod
+    def of(cls, table: Table) -> "Backed":
+        """A table in memory as one."""
+        return cls(table.without_values(), table.values.__getitem__)
+
+    def __len__(self) -> int:
+        return len(self.head)
+
+    def rows(self, index: slice) -> Table:
+        """The table of some rows."""
+        return replace(self.head.rows(index), values=self.read(index))
+
+    def columns(self, order: list[int], features: tuple[str, ...]) -> "Backed":
+        """The same points with some of their columns, under these names."""
+        head = replace(self.head, features=features)
+        return Backed(head, lambda rows: self.read(rows)[:, order])

@@ -1,10 +1,12 @@
 """Data files in and out: the only room that touches them. Everything travels as a `Table`."""
 
-from cfmcli.io.anndata import anndata_writer, names_in_uns, write_anndata
+from cfmcli.io.anndata import names_in_uns
+from cfmcli.io.anndata_output import anndata_writer, creating, write_anndata
 from cfmcli.io.annotation import Annotation, Outline, annotate, outline, signed
 from cfmcli.io.checks import numbered
 from cfmcli.io.describe import describe
-from cfmcli.io.formats import FORMATS, read_table, suffix, write_table
+from cfmcli.io.extension import Extension, extending
+from cfmcli.io.formats import FORMATS, Append, open_table, read_table, suffix, write_table, writing
 from cfmcli.io.memory import from_object, is_anndata, is_named, like, outline_of
 from cfmcli.io.merging import merge, taken
 from cfmcli.io.output import as_json, atomic, blaming_disk, claim, sha256, write_files
@@ -14,6 +16,8 @@ from cfmcli.io.text import place
 __all__ = [
     "FORMATS",
     "Annotation",
+    "Append",
+    "Extension",
     "Outline",
     "Selection",
     "anndata_writer",
@@ -22,7 +26,9 @@ __all__ = [
     "atomic",
     "blaming_disk",
     "claim",
+    "creating",
     "describe",
+    "extending",
     "from_object",
     "is_anndata",
     "is_named",
@@ -30,6 +36,7 @@ __all__ = [
     "merge",
     "names_in_uns",
     "numbered",
+    "open_table",
     "outline",
     "outline_of",
     "place",
@@ -42,4 +49,5 @@ __all__ = [
     "write_anndata",
     "write_files",
     "write_table",
+    "writing",
 ]

@@ -1,9 +1,7 @@
 """AnnData files, .h5ad and .zarr: only what is asked for is read."""
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,25 +9,33 @@ import numpy.typing as npt
 
 from cfmcli.data.decoder import Decoder
 from cfmcli.data.maps import dense
-from cfmcli.data.table import Table
+from cfmcli.data.table import Backed, Table
 from cfmcli.errors import ConfigError, DataError
-from cfmcli.io.annotation import NOTHING, SLOTS, Annotation, check
-from cfmcli.io.checks import as_float, counted, distinct_ids, distinct_names, finite, some_points
-from cfmcli.io.formats import suffix
+from cfmcli.io.anndata_output import write_anndata
+from cfmcli.io.checks import (
+    Where,
+    as_float,
+    beyond,
+    counted,
+    distinct_ids,
+    distinct_names,
+    finite,
+    some_points,
+)
 from cfmcli.io.loadings import LOADINGS, REP, Blocks, blocks, decoder
-from cfmcli.io.output import atomic
 from cfmcli.io.selection import Selection, listed, pick, unknown
 from cfmcli.io.store import Node, encoding, names_of, opened, shape_of
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pandas.api.extensions import ExtensionDtype
 
     from cfmcli.data.table import Matrix
 
 Loaded = Any
 
 ROWS = 4096
+BY_ROWS = ("array", "string-array", "csr_matrix")
+"""Encodings of which rows can be read alone."""
 
 
 def read(path: str, selection: Selection) -> Table:
@@ -51,6 +57,46 @@ def read(path: str, selection: Selection) -> Table:
         back = _decoder(root, values, keep, path) if decodable(selection, root) else None
     found = table(values, [names[k] for k in keep], obs, selection, basis, path)
     return replace(found, decoder=back)
+
+
+def backed(path: str, selection: Selection) -> Backed:
+    """The same of a dense or CSR matrix, of which rows are read when they are asked for.
+
+    Raises:
+        DataError: as `read`; what is wrong with a number shows when its row is read.
+    """
+    from anndata.io import read_elem
+
+    with opened(path) as root:
+        basis, element = _element(root, selection, path)
+        if encoding(element) not in BY_ROWS or len(shape_of(element)) < 2:
+            return Backed.of(read(path, selection))
+        names, shape = _names(root, basis, element), shape_of(element)
+        obs = read_elem(root["obs"])
+        keep = chosen(names, selection, path)
+    kept, some = [names[k] for k in keep], keep if len(keep) < shape[1] else None
+    head = table(np.empty((shape[0], 0)), kept, obs, selection, basis, path)
+    where = _where(head.obs.index)
+
+    def rows(index: slice) -> "Matrix":
+        with opened(path) as root:
+            values = columns_of(_rows(_element(root, selection, path)[1], index), some, path)
+        finite(values, kept, path, beyond(where, index.start))
+        return values
+
+    return Backed(head, rows)
+
+
+def _rows(element: Node, index: slice) -> Loaded:
+    """Some rows of a matrix on disk."""
+    from anndata.io import sparse_dataset
+
+    return (sparse_dataset(element) if encoding(element) == "csr_matrix" else element)[index]
+
+
+def _where(ids: "pd.Index") -> Where:
+    """Says where a row is by its number and its id."""
+    return lambda row: f"{counted(row)}, id {ids[row]!r}"
 
 
 def decodable(selection: Selection, holder: Loaded) -> bool:
@@ -86,7 +132,7 @@ def table(
     if values.shape[0] != len(obs):
         raise DataError(f"{origin}: {basis} has {values.shape[0]} rows for {len(obs)} ids.")
     ids = distinct_ids(ids, origin, counted, asked=bool(selection.id_key))
-    finite(values, names, origin, lambda row: f"{counted(row)}, id {ids[row]!r}")
+    finite(values, names, origin, _where(ids))
     return Table(values, tuple(names), obs.set_axis(ids, axis=0), origin, basis)
 
 
@@ -133,89 +179,6 @@ def names_in_uns(path: str, key: str) -> list[str]:
 def write(path: str, table: Table) -> None:
     """Write a table as AnnData: X = values, obs = annotations, obs_names = ids."""
     write_anndata(path, table.values, table.obs, table.features)
-
-
-def write_anndata(
-    target: str,
-    X: "Matrix",
-    obs: "pd.DataFrame",
-    var_names: Sequence[str],
-    annotation: Annotation = NOTHING,
-) -> None:
-    """Write a new AnnData, all or nothing; the arguments are those of `anndata_writer`.
-
-    Raises:
-        DataError: a shape or a name that AnnData cannot store.
-    """
-    write = anndata_writer(target, X, obs, var_names, annotation)
-    with atomic(target) as part:
-        write(part)
-
-
-def anndata_writer(
-    target: str,
-    X: "Matrix",
-    obs: "pd.DataFrame",
-    var_names: Sequence[str],
-    annotation: Annotation = NOTHING,
-) -> Callable[[Path], None]:
-    """A new AnnData as a function that writes it to a path.
-
-    Args:
-        target: its name, .h5ad or .zarr.
-        X: values, shape (n, d), dense or CSR.
-        obs: annotations, indexed by id.
-        var_names: the d feature names.
-        annotation: what else it holds; its obs columns go beside those of `obs`.
-
-    Raises:
-        DataError: a shape or a name that AnnData cannot store.
-    """
-    import anndata as ad
-    import pandas as pd
-
-    check(annotation, (len(obs), len(var_names)), target)
-    frame = storable(obs.assign(**annotation.obs), target)
-    index = pd.Index(list(var_names), dtype=object)
-    var = pd.DataFrame(dict(annotation.var), index=index)
-    parts = {k: dict(getattr(annotation, k)) for k in SLOTS}
-    data = ad.AnnData(X=X, obs=frame, var=var, **parts)
-    writer = data.write_zarr if suffix(target) == ".zarr" else data.write_h5ad
-
-    def write(part: Path) -> None:
-        with warnings.catch_warnings():
-            # AnnData announces its next default for Zarr, which a user cannot act upon.
-            warnings.filterwarnings("ignore", "Writing zarr v2", UserWarning)
-            writer(part, convert_strings_to_categoricals=False)
-
-    return write
-
-
-def storable(obs: "pd.DataFrame", target: str) -> "pd.DataFrame":
-    """Annotations as AnnData can store them: text with gaps becomes categorical.
-
-    Raises:
-        DataError: a column name that HDF5 takes for a path.
-    """
-    frame = obs.copy()
-    frame.columns = frame.columns.map(str)
-    path_like = [name for name in frame.columns if "/" in name or name in {"", ".", "_index"}]
-    if path_like:
-        raise DataError(
-            f"{target}: AnnData cannot store a column called {path_like[0]!r}. Rename it."
-        )
-    for name in [str(n) for n, kind in frame.dtypes.items() if not _is_plain(kind)]:
-        text = frame[name].map(str, na_action="ignore")
-        frame[name] = text.astype("category") if text.isna().any() else text
-    label = str(frame.index.name or "")
-    usable = label and label not in frame.columns and "/" not in label
-    frame.index = frame.index.astype(str).rename(label if usable else None)
-    return frame
-
-
-def _is_plain(kind: "np.dtype[Any] | ExtensionDtype") -> bool:
-    """Whether AnnData stores a type of column as it is: numbers, booleans, categories."""
-    return kind.kind in "biuf" or kind.name == "category"
 
 
 def _element(root: Node, selection: Selection, origin: str) -> tuple[str, Node]:

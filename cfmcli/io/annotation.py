@@ -53,11 +53,13 @@ class Outline:
         genes: its var_names.
         keys: what stands in it, as "slot/key".
         ours: those of the keys that an earlier result of ours wrote, which may be replaced.
+        points: its rows.
     """
 
     genes: tuple[str, ...] = ()
     keys: frozenset[str] = frozenset()
     ours: frozenset[str] = frozenset()
+    points: int = 0
 
     def free(self, slot: str, key: str) -> str:
         """The key, or cfm_key where another's work has that name."""
@@ -70,13 +72,16 @@ def outline(source: str) -> Outline:
     with opened(source) as root:
         keys = {slot: list(root[slot]) for slot in ("obs", "var", *SLOTS) if slot in root}
         wrote = root["uns"].get("cfm", {}).get(WROTE) if "uns" in root else None
-        return outlined(names_of(root["var"]), keys, text_of(wrote) if wrote is not None else ())
+        ours = text_of(wrote) if wrote is not None else ()
+        return outlined(names_of(root["var"]), keys, ours, shape_of(root["obs"])[0])
 
 
-def outlined(genes: Iterable[str], keys: Mapping[str, Iterable[str]], ours: Any) -> Outline:
+def outlined(
+    genes: Iterable[str], keys: Mapping[str, Iterable[str]], ours: Any, points: int
+) -> Outline:
     """An outline of names as they are listed."""
     held = (f"{slot}/{key}" for slot, names in keys.items() for key in names)
-    return Outline(tuple(map(str, genes)), frozenset(held), frozenset(map(str, ours)))
+    return Outline(tuple(map(str, genes)), frozenset(held), frozenset(map(str, ours)), points)
 
 
 def signed(annotation: Annotation) -> Annotation:
@@ -101,9 +106,9 @@ def annotate(source: str, target: str, annotation: Annotation) -> None:
     with opened(source) as root:
         check(annotation, (shape_of(root["obs"])[0], shape_of(root["var"])[0]), target)
     with atomic(target) as part:
-        _copy(source, part)
+        copy(source, part)
         with editable(part) as root:
-            _add(root, annotation)
+            add(root, annotation)
 
 
 def check(annotation: Annotation, shape: tuple[int, int], target: str) -> None:
@@ -148,7 +153,7 @@ def _keys(mapping: Mapping[Any, Any], place: str, target: str) -> None:
             _keys(value, f"{place}[{key!r}]", target)
 
 
-def _copy(source: str, part: Path) -> None:
+def copy(source: str, part: Path) -> None:
     """Copy an AnnData file; from one format to the other element by element."""
     if suffix(source) != suffix(part.name):
         _convert(source, part)
@@ -194,7 +199,7 @@ def _zarr_format(part: Path) -> Literal[2, 3]:
     return 3 if (part / "zarr.json").exists() else 2
 
 
-def _add(root: Node, annotation: Annotation) -> None:
+def add(root: Node, annotation: Annotation) -> None:
     """Write additions into an open AnnData file."""
     from anndata.io import write_elem
 

@@ -2,17 +2,20 @@
 
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from cfmcli.data.table import Table
+from cfmcli.data.table import Backed, Table
 from cfmcli.errors import CfmWarning, DataError
 from cfmcli.io.checks import (
     as_float,
+    beyond,
     counted,
     dense,
     distinct_ids,
@@ -20,7 +23,7 @@ from cfmcli.io.checks import (
     finite,
     some_points,
 )
-from cfmcli.io.formats import suffix
+from cfmcli.io.formats import Append, suffix
 from cfmcli.io.output import atomic
 from cfmcli.io.selection import Selection, listed, pick, plain_only, unknown
 
@@ -51,6 +54,34 @@ def read(path: str, selection: Selection) -> Table:
     return _named(arrays, key, selection, path)
 
 
+def backed(path: str, selection: Selection) -> Backed:
+    """The same of a .npy file, of which rows are read when they are asked for.
+
+    Raises:
+        DataError: as `read`; what is wrong with a number shows when its row is read.
+    """
+    if suffix(path) == ".npz":
+        return Backed.of(read(path, selection))
+    plain_only(selection, path)
+    whole = _mapped(path)
+    names = default_features(matrix(whole[:0], path))
+    some_points(len(whole), path)
+    chosen = pick(names, selection, path)
+    if not chosen:
+        raise DataError(f"{path}: --drop leaves no feature of {listed(names)}.")
+    places = [names.index(name) for name in chosen]
+
+    def rows(index: slice) -> npt.NDArray[Any]:
+        # A map that stayed open would keep in memory whatever was read of it.
+        block = matrix(np.array(_mapped(path)[index]), path)
+        block = block if chosen == names else block[:, places]
+        finite(block, chosen, path, beyond(counted, index.start))
+        return block
+
+    head = Table(np.empty((len(whole), 0)), chosen, _frame(len(whole)), path)
+    return Backed(head, rows)
+
+
 def from_array(array: npt.NDArray[Any], selection: Selection, origin: str) -> Table:
     """An array of points, (n,) or (n, d), as a table with features x0, x1, ..."""
     values = matrix(array, origin)
@@ -78,25 +109,79 @@ def default_features(values: npt.NDArray[Any]) -> tuple[str, ...]:
 
 def write(path: str, table: Table) -> None:
     """Write values alone (.npy, with a warning for what is left out) or all of it (.npz)."""
+    with writing(path, table) as append:
+        append(table)
+
+
+@contextmanager
+def writing(path: str, head: Table) -> Iterator[Append]:
+    """A file of arrays that is written table after table; an .npz when all are there."""
     if suffix(path) == ".npz":
-        write_archive(path, _members(table, path))
+        parts: list[Table] = []
+        yield parts.append
+        write_archive(path, _members(_joined(parts), path))
         return
+    with atomic(path) as part, part.open("wb") as stream:
+
+        def append(table: Table) -> None:
+            values = dense(table.values)
+            if not stream.tell():
+                _warn_of_losses(path, table)
+                _write_header(stream, values, len(head))
+            stream.write(values.tobytes())
+
+        yield append
+
+
+def _warn_of_losses(path: str, table: Table) -> None:
+    """Say so where a .npy leaves something out."""
     if table.obs.index.name is not None or len(table.obs.columns):
         text = f"{path}: .npy holds numbers only; ids and annotations were left out. Use .npz."
         warnings.warn(text, CfmWarning, stacklevel=2)
-    with atomic(path) as part, part.open("wb") as stream:
-        np.lib.format.write_array(stream, dense(table.values), allow_pickle=False)
+
+
+def _write_header(stream: BinaryIO, block: npt.NDArray[Any], rows: int) -> None:
+    """The header of a .npy file of so many rows, of which this is a block."""
+    about = np.lib.format.header_data_from_array_1_0(np.empty((0, *block.shape[1:]), block.dtype))
+    np.lib.format.write_array_header_1_0(stream, {**about, "shape": (rows, *block.shape[1:])})
+
+
+def _joined(tables: Sequence[Table]) -> Table:
+    """The rows of tables with the same columns, one below the other."""
+    import pandas as pd
+
+    if len(tables) == 1:
+        return tables[0]
+    values = np.concatenate([dense(table.values) for table in tables])
+    return replace(tables[0], values=values, obs=pd.concat([table.obs for table in tables]))
 
 
 def loaded(path: str) -> Loaded:
     """What a file holds: an array, or arrays by name; never objects."""
+    with _understood(path), Path(path).open("rb") as stream:
+        content = np.load(stream, allow_pickle=False)
+        packed = isinstance(content, np.lib.npyio.NpzFile)
+        if packed != (suffix(path) == ".npz"):
+            raise ValueError("the suffix does not fit the content")
+        return dict(content.items()) if packed else content
+
+
+def _mapped(path: str) -> npt.NDArray[Any]:
+    """The array of a .npy file, on disk."""
+    with _understood(path):
+        content = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(content, np.ndarray):
+            raise ValueError("the suffix does not fit the content")
+        return content
+
+
+@contextmanager
+def _understood(path: str) -> Iterator[None]:
+    """Tell of a file that is not what its suffix says."""
     try:
-        with Path(path).open("rb") as stream:
-            content = np.load(stream, allow_pickle=False)
-            packed = isinstance(content, np.lib.npyio.NpzFile)
-            if packed != (suffix(path) == ".npz"):
-                raise ValueError("the suffix does not fit the content")
-            return dict(content.items()) if packed else content
+        yield
+    except PermissionError:
+        raise
     except (ValueError, EOFError, zipfile.BadZipFile, OSError, KeyError) as error:
         pickled = "pickle" in str(error)  # NumPy would have it loaded, and run what it holds
         objects = "it holds objects, which allow_pickle alone would load, or is none"

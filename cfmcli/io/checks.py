@@ -24,6 +24,11 @@ def counted(row: int) -> str:
     return f"row {row + 1}"
 
 
+def beyond(where: Where, start: int) -> Where:
+    """Says where the user finds a row of a block that begins at a row."""
+    return lambda row: where(start + row)
+
+
 def distinct_names(names: Sequence[str], what: str, origin: str, remedy: str) -> None:
     """Raise DataError when a column or feature name occurs twice."""
     if len(set(names)) == len(names):

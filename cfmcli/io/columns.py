@@ -1,6 +1,7 @@
 """Arrow columns into a table: the meeting point of delimited and Parquet files."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
 
 def is_number(column: "pa.ChunkedArray") -> bool:
     """Whether a column holds integers, floats or decimals, and not gaps alone."""
+    return is_numeric(column.type) and column.null_count < max(len(column), 1)
+
+
+def is_numeric(kind: "pa.DataType") -> bool:
+    """Whether a type is that of integers, floats or decimals."""
     from pyarrow import types
 
-    kind = column.type
-    number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
-    return bool(number and column.null_count < max(len(column), 1))
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
 
 
 def assemble(
@@ -42,15 +46,39 @@ def assemble(
     names = tuple(columns)
     numeric = {name for name in names if is_number(columns[name])}
     features = numeric_features(numeric, names, selection, origin)
-    values = _matrix([columns[name] for name in features])
+    values = matrix([columns[name] for name in features])
     some_points(len(values), origin)
     finite(values, features, origin, where)
+    head = without_values(columns, (names, features, len(values)), selection, origin, where)
+    return replace(head, values=values)
+
+
+def without_values(
+    columns: "Mapping[str, pa.ChunkedArray]",
+    shape: tuple[tuple[str, ...], tuple[str, ...], int],
+    selection: Selection,
+    origin: str,
+    where: Where,
+) -> Table:
+    """The ids and annotations of a table whose numbers stay where they are, (n, 0).
+
+    Args:
+        columns: name -> column, of those that are no features at least.
+        shape: the names of all columns, those of the features, and the number of points.
+        selection: the user's choice.
+        origin: the file, for messages.
+        where: says where the user finds a row, counted from 0.
+
+    Raises:
+        DataError: an id that is empty or repeated.
+    """
+    names, features, count = shape
     key = identifier(names, selection, origin)
-    obs = _frame({n: columns[n] for n in others(names, key, features)}, len(values))
+    obs = _frame({n: columns[n] for n in others(names, key, features)}, count)
     if key is not None:
         asked = bool(selection.id_key)
         obs.index = distinct_ids(_ids(columns[key], key), origin, where, asked=asked)
-    return Table(values, features, obs, origin, columns=names)
+    return Table(np.empty((count, 0)), features, obs, origin, columns=names)
 
 
 def order(table: Table) -> tuple[str, ...]:
@@ -72,7 +100,7 @@ def order(table: Table) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*kept, *everything)))
 
 
-def _matrix(columns: "list[pa.ChunkedArray]") -> "npt.NDArray[np.float32 | np.float64]":
+def matrix(columns: "list[pa.ChunkedArray]") -> "npt.NDArray[np.float32 | np.float64]":
     """Numeric columns side by side, (n, d): float32 if all are, else float64; null is NaN."""
     import pyarrow as pa
 

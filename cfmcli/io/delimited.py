@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from cfmcli.data.table import Table
+from cfmcli.data.table import Backed, Table
 from cfmcli.errors import DataError
 from cfmcli.io.checks import dense
 from cfmcli.io.columns import assemble, order
-from cfmcli.io.formats import suffix
+from cfmcli.io.formats import Append, suffix
 from cfmcli.io.output import atomic
 from cfmcli.io.selection import Selection, candidates, identifier, plain_only
 from cfmcli.io.text import Text, parse
@@ -43,6 +43,11 @@ def read(path: str, selection: Selection) -> Table:
     return assemble(typed(text, selection), selection, text.origin, text.where)
 
 
+def backed(path: str, selection: Selection) -> Backed:
+    """The same, all of it in memory: lines have no fixed length."""
+    return Backed.of(read(path, selection))
+
+
 def typed(text: Text, selection: Selection) -> "dict[str, pa.ChunkedArray]":
     """The columns of a text with the types their cells show."""
     names = tuple(text.columns)
@@ -56,9 +61,25 @@ def typed(text: Text, selection: Selection) -> "dict[str, pa.ChunkedArray]":
 
 def write(path: str, table: Table) -> None:
     """Write a table with a header; floats are written so that they read back exactly."""
+    with writing(path, table) as append:
+        append(table)
+
+
+@contextmanager
+def writing(path: str, head: Table) -> Iterator[Append]:
+    """A delimited file that is written table after table, under one header."""
     delimiter = "," if path == "-" or suffix(path).startswith(".csv") else "\t"
     with sink(path) as stream:
-        _emit(stream, table, delimiter)
+        names: list[str] = []
+
+        def append(table: Table) -> None:
+            if not names:
+                names.extend(order(table))
+                line = delimiter.join(_quoted(name, delimiter) for name in names)
+                stream.write((line + "\n").encode())
+            _emit(stream, table, names, delimiter)
+
+        yield append
 
 
 @contextmanager
@@ -154,10 +175,10 @@ def _annotation(column: "pa.ChunkedArray", values: "pa.ChunkedArray") -> "pa.Chu
     return column.cast(pa.int64()) if whole else values
 
 
-def _emit(stream: BinaryIO | io.BufferedWriter, table: Table, delimiter: str) -> None:
-    """Write the header and the rows of a table."""
-    names = order(table)
-    stream.write((delimiter.join(_quoted(name, delimiter) for name in names) + "\n").encode())
+def _emit(
+    stream: BinaryIO | io.BufferedWriter, table: Table, names: list[str], delimiter: str
+) -> None:
+    """Write the rows of a table."""
     for start in range(0, len(table), ROWS):
         rows = np.arange(start, min(start + ROWS, len(table)))
         block = dict(_cells(table.rows(rows), delimiter))

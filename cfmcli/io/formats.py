@@ -3,12 +3,16 @@
 import difflib
 import importlib
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from cfmcli.data.table import Table
+from cfmcli.data.table import Backed, Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.io.selection import EVERYTHING, Selection, listed
+
+Append = Callable[[Table], None]
 
 FORMATS: dict[str, str] = {
     ".csv": "delimited",
@@ -60,16 +64,49 @@ def read_table(path: str, selection: Selection = EVERYTHING) -> Table:
         ConfigError: the suffix is not known.
         DataError: the file is missing, damaged, or not what the selection says.
     """
+    module = _reader(path)
+    with _readable(path):
+        table: Table = module.read(path, selection)
+    return table
+
+
+def open_table(path: str, selection: Selection = EVERYTHING) -> Backed:
+    """Open a point cloud whose numbers are read by rows: .npy, .parquet and dense or CSR AnnData.
+
+    Of other formats the whole is read at once. What is wrong with a number shows when its row is
+    read.
+
+    Args:
+        path: as for `read_table`.
+        selection: likewise.
+
+    Raises:
+        ConfigError: the suffix is not known.
+        DataError: the file is missing, damaged, or not what the selection says.
+    """
+    module = _reader(path)
+    with _readable(path):
+        table: Backed = module.backed(path, selection)
+    return table
+
+
+def _reader(path: str) -> ModuleType:
+    """The module that reads a path, which has to be there."""
     module = module_for(path)
     if path != "-":
         present(path)
+    return module
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Tell of missing rights as of other faults of the data."""
     try:
-        table: Table = module.read(path, selection)
+        yield
     except PermissionError as error:
         raise DataError(
             f"{path}: it cannot be read: {error.strerror}. Check its rights."
         ) from error
-    return table
 
 
 def write_table(path: str, table: Table) -> None:
@@ -80,6 +117,21 @@ def write_table(path: str, table: Table) -> None:
         ResourceError: the disk is full or the folder is not writable.
     """
     module_for(path).write(path, table)
+
+
+def writing(path: str, head: Table) -> AbstractContextManager[Append]:
+    """A file of rows, no AnnData, that is written table after table, all or nothing.
+
+    Args:
+        path: output file, or `-`.
+        head: its points without their numbers: how many there are, and the kinds of annotations.
+
+    Raises:
+        ConfigError: the suffix is not known.
+        ResourceError: the disk is full or the folder is not writable.
+    """
+    written: AbstractContextManager[Append] = module_for(path).writing(path, head)
+    return written
 
 
 def present(path: str) -> None:

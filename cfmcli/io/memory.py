@@ -87,7 +87,7 @@ def outline_of(data: Points) -> Outline:
     """What an AnnData holds already."""
     keys = {slot: list(getattr(data, slot)) for slot in ("obs", "var", *SLOTS)}
     earlier = data.uns.get("cfm", {})
-    return outlined(data.var_names, keys, earlier.get(WROTE, ()))
+    return outlined(data.var_names, keys, earlier.get(WROTE, ()), data.n_obs)
 
 
 def _from_array(data: Points, selection: Selection) -> Table:

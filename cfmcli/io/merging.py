@@ -15,11 +15,11 @@ from cfmcli.io.arrays import loaded, write_archive
 from cfmcli.io.delimited import sink
 from cfmcli.io.formats import FORMATS, suffix
 from cfmcli.io.output import atomic
+from cfmcli.io.parquet import Batches
 from cfmcli.io.store import opened
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 Pieces = Sequence[tuple[int, int]]
 """Which part the next rows come from, and how many: the whole output, in order."""
@@ -39,8 +39,8 @@ def merge(parts: Sequence[str], pieces: Pieces, target: str) -> None:
     _MERGERS[FORMATS[suffix(target)]](parts, pieces, target)
 
 
-def taken(parts: Sequence[str], added: Mapping[str, Sequence[str]]) -> Annotation:
-    """What the AnnData of shards add to that of all rows.
+def taken(parts: Sequence[str], added: Mapping[str, Sequence[str]]) -> Iterator[Annotation]:
+    """What the AnnData of shards add to that of all rows, one after the other.
 
     Args:
         parts: the files, in the order of their rows.
@@ -51,13 +51,10 @@ def taken(parts: Sequence[str], added: Mapping[str, Sequence[str]]) -> Annotatio
     """
     from anndata.io import read_elem
 
-    def stacked(slot: str, key: str) -> Any:
-        return _stacked(_elements(parts, slot, key))
-
-    with opened(parts[0]) as root:
-        same = {k: {n: read_elem(root[k][n]) for n in added[k]} for k in ("var", "varm", "uns")}
-    rows = {k: {n: stacked(k, n) for n in added[k]} for k in ("obs", "obsm", "layers")}
-    return Annotation(**rows, **same)
+    for path in parts:
+        with opened(path) as root:
+            held = {k: {n: read_elem(root[k][n]) for n in names} for k, names in added.items()}
+        yield Annotation(**held)
 
 
 def _text(parts: Sequence[str], pieces: Pieces, target: str) -> None:
@@ -105,37 +102,18 @@ def _parquet(parts: Sequence[str], pieces: Pieces, target: str) -> None:
             schema = pa.unify_schemas(schemas, promote_options="permissive")
         except pa.ArrowInvalid as error:
             raise _unfit(parts, f"have different columns ({error})") from error
-        streams = [_Batches(source.iter_batches()) for source in sources]
+        streams = [
+            Batches(source.iter_batches(), path)
+            for source, path in zip(sources, parts, strict=True)
+        ]
         writer = parquet.ParquetWriter(files.enter_context(atomic(target)), schema)
         with writer:
             for part, count in pieces:
-                for batch in streams[part].take(count, parts[part]):
+                for batch in streams[part].take(count):
                     writer.write_table(pa.Table.from_batches([batch]).cast(schema))
         for path, source in zip(parts, sources, strict=True):
             own = sum(count for part, count in pieces if parts[part] == path)
             _check(path, source.metadata.num_rows, own)
-
-
-class _Batches:
-    """Rows of a Parquet file, as many at a time as are asked for.
-
-    Args:
-        stream: its batches.
-    """
-
-    def __init__(self, stream: "Iterator[pa.RecordBatch]") -> None:
-        self._stream = stream
-        self._left: pa.RecordBatch | None = None
-
-    def take(self, count: int, path: str) -> "Iterator[pa.RecordBatch]":
-        """The next rows."""
-        while count:
-            batch = self._left or next(self._stream, None)
-            if not batch:
-                raise _unfit([path], f"has {count} rows too few")
-            yield batch.slice(0, count)
-            self._left = batch.slice(count) if batch.num_rows > count else None
-            count -= min(count, batch.num_rows)
 
 
 def _arrays(parts: Sequence[str], pieces: Pieces, target: str) -> None:
@@ -209,17 +187,6 @@ def _elements(parts: Sequence[str], slot: str, key: str = "") -> list[Any]:
         with opened(path) as root:
             found.append(read_elem(root[slot][key] if key else root[slot]))
     return found
-
-
-def _stacked(columns: Sequence[Any]) -> Any:
-    """Rows of elements, one part after the other; a category of one of them is one of the whole."""
-    import pandas as pd
-
-    values = np.concatenate([np.asarray(column) for column in columns])
-    if not isinstance(columns[0], pd.Categorical):
-        return values
-    known = sorted(set().union(*(column.categories for column in columns)))
-    return pd.Categorical(values, categories=known, ordered=columns[0].ordered)
 
 
 def _joined(frames: "Sequence[pd.DataFrame]") -> "pd.DataFrame":

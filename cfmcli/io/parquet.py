@@ -1,18 +1,26 @@
 """Parquet tables."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cfmcli.data.table import Table
+import numpy as np
+
+from cfmcli.data.table import Backed, Table
 from cfmcli.errors import DataError
-from cfmcli.io.checks import counted, dense, distinct_names
-from cfmcli.io.columns import assemble, order
+from cfmcli.io.checks import beyond, counted, dense, distinct_names, finite, some_points
+from cfmcli.io.columns import assemble, is_numeric, matrix, order, without_values
+from cfmcli.io.formats import Append
 from cfmcli.io.output import atomic
-from cfmcli.io.selection import Selection, plain_only
+from cfmcli.io.selection import Selection, numeric_features, plain_only
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from pyarrow.parquet import FileMetaData, ParquetFile
+
+BUFFER = 1 << 16
+"""Bytes of a column that are read at once, so that a row group need not be whole in memory."""
 
 
 def read(path: str, selection: Selection) -> Table:
@@ -25,39 +33,198 @@ def read(path: str, selection: Selection) -> Table:
     return assemble(columns(path), selection, path, counted)
 
 
+def backed(path: str, selection: Selection) -> Backed:
+    """The same, of which the numbers are read from their row groups when they are asked for.
+
+    Raises:
+        DataError: as `read`; what is wrong with a number shows when its row is read.
+    """
+    plain_only(selection, path)
+    with _opened(path) as file:
+        schema, count = file.schema_arrow, file.metadata.num_rows
+        names = _names(schema.names, path)
+        numbers = {k for k, kind in enumerate(schema.types) if is_numeric(kind)}
+        gaps = _gaps(file.metadata, numbers)
+        if file.metadata.num_columns != len(names) or None in gaps.values():
+            return Backed.of(read(path, selection))
+        numeric = {names[k] for k, gap in gaps.items() if gap < max(count, 1)}
+        features = numeric_features(numeric, names, selection, path)
+        some_points(count, path)
+        spelled = dict(zip(names, schema.names, strict=True))
+        rest = [name for name in names if name not in features]
+        table = file.read([spelled[name] for name in rest], use_threads=False)
+        held = {name: table[spelled[name]] for name in rest}
+    head = without_values(held, (names, features, count), selection, path, counted)
+    rows = _Rows(path, [spelled[name] for name in features], features)
+    return Backed(head, rows.read)
+
+
 def columns(path: str) -> "dict[str, pa.ChunkedArray]":
     """All columns by name; an unnamed pandas index counts as a column without a name."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            table = file.read(use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: this is no Parquet file, or a damaged one: {error}.") from error
-    names = ["" if name == "__index_level_0__" else name for name in table.column_names]
-    distinct_names(names, "column names", path, "Rename them so that each is its own.")
-    return dict(zip(names, table.columns, strict=True))
+    with _opened(path) as file:
+        table = file.read(use_threads=False)
+    return dict(zip(_names(table.column_names, path), table.columns, strict=True))
 
 
 def write(path: str, table: Table) -> None:
     """Write a table to Parquet, columns in the order of the delimited writer."""
+    with writing(path, table) as append:
+        append(table)
+
+
+@contextmanager
+def writing(path: str, head: Table) -> Iterator[Append]:
+    """A Parquet file that is written table after table, a row group each."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    fields = dict(_fields(table))
-    with atomic(path) as part:
-        parquet.write_table(pa.table({name: fields[name] for name in order(table)}), part)
+    # A part of a column of objects may look like one of another type.
+    mixed = [name for name in head.obs.columns if head.obs[name].dtype == object]
+    notes = {str(name): _annotation(head.obs[name]) for name in mixed}
+    with atomic(path) as part, ExitStack() as files:
+        writers: list[parquet.ParquetWriter] = []
+        done = 0
+
+        def append(table: Table) -> None:
+            nonlocal done
+            held = {name: note.slice(done, len(table)) for name, note in notes.items()}
+            fields = dict(_fields(table, held))
+            block = pa.table({name: fields[name] for name in order(table)})
+            if not writers:
+                writers.append(files.enter_context(parquet.ParquetWriter(part, block.schema)))
+            writers[0].write_table(block)
+            done += len(table)
+
+        yield append
 
 
-def _fields(table: Table) -> "Iterator[tuple[str, pa.Array]]":
+class Batches:
+    """Rows of a Parquet file, as many at a time as are asked for.
+
+    Args:
+        stream: its batches.
+        path: the file, for messages.
+    """
+
+    def __init__(self, stream: "Iterator[pa.RecordBatch]", path: str) -> None:
+        self._stream = stream
+        self._path = path
+        self._left: pa.RecordBatch | None = None
+
+    def take(self, count: int) -> "Iterator[pa.RecordBatch]":
+        """The next rows.
+
+        Raises:
+            DataError: there are not so many.
+        """
+        while count:
+            batch = next(self._stream, None) if self._left is None else self._left
+            if batch is None:
+                raise DataError(
+                    f"{self._path}: it has {count} rows too few: fetch or make it again."
+                )
+            yield batch.slice(0, count)
+            self._left = batch.slice(count) if batch.num_rows > count else None
+            count -= min(count, batch.num_rows)
+
+
+class _Rows:
+    """The numbers of a Parquet file, cheapest where rows are asked for in their order.
+
+    Args:
+        path: the file.
+        spelled: its columns of numbers.
+        features: what they are called.
+    """
+
+    def __init__(self, path: str, spelled: Sequence[str], features: Sequence[str]) -> None:
+        self._path, self._spelled, self._features = path, list(spelled), features
+        self._batches: Batches | None = None
+        self._next = 0
+
+    def read(self, rows: slice) -> "np.ndarray[Any, Any]":
+        """The values of some rows, shape (rows, d)."""
+        import pyarrow as pa
+
+        with _undamaged(self._path):
+            if self._batches is None or rows.start != self._next:
+                self._batches = self._from(rows.start)
+            found = list(self._batches.take(rows.stop - rows.start))
+            self._next = rows.stop
+            table = pa.Table.from_batches(found)
+        values = matrix([table[name] for name in self._spelled])
+        finite(values, self._features, self._path, beyond(counted, rows.start))
+        return values
+
+    def _from(self, start: int) -> Batches:
+        """The rows from one on; the row groups before it are passed over."""
+        from pyarrow import parquet
+
+        file = parquet.ParquetFile(self._path, buffer_size=BUFFER)
+        sizes = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
+        ends = np.cumsum(sizes)
+        first = int(np.searchsorted(ends, start, side="right"))
+        groups = list(range(first, len(sizes)))
+        stream = file.iter_batches(row_groups=groups, columns=self._spelled, use_threads=False)
+        batches = Batches(stream, self._path)
+        for _ in batches.take(start - int(ends[first] - sizes[first])):
+            pass
+        return batches
+
+
+@contextmanager
+def _opened(path: str) -> "Iterator[ParquetFile]":
+    """A Parquet file for reading."""
+    from pyarrow import parquet
+
+    with _undamaged(path), parquet.ParquetFile(path) as file:
+        yield file
+
+
+@contextmanager
+def _undamaged(path: str) -> Iterator[None]:
+    """Tell of a file that is none, or damaged."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except PermissionError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: this is no Parquet file, or a damaged one: {error}.") from error
+
+
+def _names(stored: Sequence[str], path: str) -> tuple[str, ...]:
+    """Names of columns; an unnamed pandas index counts as a column without a name."""
+    names = tuple("" if name == "__index_level_0__" else name for name in stored)
+    distinct_names(names, "column names", path, "Rename them so that each is its own.")
+    return names
+
+
+def _gaps(about: "FileMetaData", columns: Collection[int]) -> dict[int, Any]:
+    """How many cells of some columns are empty, None where the file does not tell."""
+    groups = [about.row_group(k) for k in range(about.num_row_groups)]
+    told = {k: [group.column(k).statistics for group in groups] for k in columns}
+    return {
+        k: sum(one.null_count for one in column) if all(map(_tells, column)) else None
+        for k, column in told.items()
+    }
+
+
+def _tells(statistics: Any) -> bool:
+    """Whether statistics tell of empty cells."""
+    return statistics is not None and statistics.has_null_count
+
+
+def _fields(table: Table, notes: "Mapping[str, pa.Array]") -> "Iterator[tuple[str, pa.Array]]":
     """Every column of a table as an Arrow array, by name."""
     import pyarrow as pa
 
     if table.obs.index.name is not None:
         yield str(table.obs.index.name), pa.array(map(str, table.obs.index), pa.string())
     for name in table.obs.columns:
-        yield str(name), _annotation(table.obs[name])
+        own = table.obs[name].dtype == object and str(name) in notes
+        yield str(name), notes[str(name)] if own else _annotation(table.obs[name])
     for name, column in zip(table.features, dense(table.values).T, strict=True):
         yield name, pa.array(column)
 

@@ -116,10 +116,14 @@ def _annotate(request: MergeRequest, parts: Sequence[Signed]) -> None:
         raise DataError(f"{source}: the AnnData is not where it was: say where with --data.")
     if io.sha256(source) != parts[0].asked["inputs"][0]:
         raise DataError(f"{source}: it is not the AnnData that the parts were made from.")
-    added = io.taken([part.path for part in parts], parts[0].added)
-    said = dict(added.uns.get("cfm", {}))
-    said |= {name: together(parts)[name] for name in MOST if name in said}
-    io.annotate(source, request.output, replace(added, uns={**added.uns, "cfm": said}))
+    whole = together(parts)
+    found = io.taken([part.path for part in parts], parts[0].added)
+    with io.extending(source, request.output) as rows:
+        for part, added in zip(parts, found, strict=True):
+            said = dict(added.uns.get("cfm", {}))
+            said |= {name: whole[name] for name in MOST if name in said}
+            count = sum(stop - start for start, stop, _ in part.frames)
+            rows.append(count, replace(added, uns={**added.uns, "cfm": said}))
 
 
 def together(parts: Sequence[Signed]) -> dict[str, Any]:

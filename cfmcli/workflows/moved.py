@@ -1,6 +1,7 @@
 """Moved: transported points, and what they add to the file they came from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from dataclasses import field as member
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from cfmcli.workflows.results import clocked, ends_in_pca, explained, is_anndata
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Append = Callable[[Table, "Moved", Mapping[str, Any]], io.Annotation | None]
 
 MOST_GENES = 5e8
 """Numbers in a layer of results, at most: 4 GB."""
@@ -34,6 +37,7 @@ class Moved:
             fit in memory.
         changes: what a change of their features did to where they end.
         growth: columns of growth by name, shape (n,) each; none where mass is constant.
+        before: where they were before the change, flow coordinates, shape (n, D), if there was one.
     """
 
     start: Array
@@ -44,6 +48,7 @@ class Moved:
     genes: tuple[Array, Array, Array] | None
     changes: io.Annotation = member(default_factory=io.Annotation)
     growth: Mapping[str, Array] = member(default_factory=dict)
+    before: Array | None = None
 
     def columns(self, obs: "pd.DataFrame") -> "pd.DataFrame":
         """Annotations with the growth of the points, under other names where these are taken."""
@@ -62,6 +67,7 @@ class Moved:
         places: tuple[Array, Array, Array],
         kept: slice,
         growth: Mapping[str, Array] | None = None,
+        total: int = 0,
     ) -> "Moved":
         """From start, end and velocity in flow coordinates; some of the rows.
 
@@ -70,12 +76,13 @@ class Moved:
             places: start, end and velocity, shape (n, D) each.
             kept: the rows that are written.
             growth: columns of growth by name, if there are any.
+            total: rows of the whole that these are a part of; 0 if they are the whole.
         """
         start, end, velocity = places
         chain = model.chain
         values, tangent = chain.inverse(end), chain.inverse_tangent(start, velocity)
         genes = None
-        if len(end) * len(chain.genes) <= MOST_GENES:
+        if _small(total or len(end), model):
             moved = chain.to_genes(end), chain.to_genes(start)
             genes = moved[0][kept], moved[1][kept], chain.to_genes_tangent(start, velocity)[kept]
         moves = start[kept], end[kept], velocity[kept], values[kept], tangent[kept]
@@ -83,44 +90,67 @@ class Moved:
         return cls(*moves, genes, growth=grown)
 
 
-def write_moved(
-    path: str, source: str, model: Model, table: Table, moved: Moved, facts: Mapping[str, Any]
-) -> io.Annotation | None:
-    """Write transported points: the same columns, or the same AnnData with the result added.
+def _small(rows: int, model: Model) -> bool:
+    """Whether a layer of all genes for so many rows is worth writing."""
+    return rows * len(model.chain.genes) <= MOST_GENES
+
+
+@contextmanager
+def writing_moved(path: str, source: str, model: Model, head: Table) -> Iterator[Append]:
+    """Write transported points piece after piece, all or nothing.
+
+    The same columns, or the same AnnData with the result added; of some of its points it holds
+    those alone. What is yielded takes points as read, the same before and after, and what
+    `uns["cfm"]` says; it gives what was added to an AnnData that was the input.
 
     Args:
         path: output file.
         source: input file.
         model: whose coordinates the points are in.
-        table: the points as read, or some of them.
-        moved: the points before and after.
-        facts: what `uns["cfm"]` says.
-
-    Returns:
-        What was added to an AnnData; of some of its points it holds those alone.
+        head: the points that are written, without their numbers.
     """
     if not is_anndata(path):
-        obs = moved.columns(table.obs)
-        more = [name for name in obs.columns if name not in table.obs.columns and table.columns]
-        columns = (*table.columns, *more)
-        told = replace(table, values=moved.values, obs=obs, columns=columns)
-        io.write_table(path, _beside(told, moved.changes.layers))
-        return None
+        with io.writing(path, head) as rows:
+            yield lambda table, moved, facts: rows(_row(table, moved))
+        return
     if not is_anndata(source):
-        added = additions(model, table, io.Outline(model.features), moved, facts)
-        layers = {key: layer for key, layer in added.layers.items() if key != "cfm"}
-        added = replace(added, layers=layers)
-        io.write_anndata(path, moved.values, table.obs, model.features, added)
-        return None
+        with io.creating(path, head.obs, model.features) as file:
+
+            def alone(table: Table, moved: Moved, facts: Mapping[str, Any]) -> None:
+                added = additions(model, table, io.Outline(model.features), moved, facts)
+                layers = {key: layer for key, layer in added.layers.items() if key != "cfm"}
+                file.append(len(table), replace(added, layers=layers), moved.values)
+
+            yield alone
+        return
     held = io.outline(source)
-    added = additions(model, table, held, moved, facts)
-    if len(table) == io.describe(source)["shape"][0]:
-        io.annotate(source, path, added)
-    else:
-        genes = held.genes if added.layers else model.features
-        values = added.layers.get("cfm", moved.values)
-        io.write_anndata(path, values, table.obs, genes, added)
-    return added
+    if len(head) == held.points:
+        with io.extending(source, path) as file:
+
+            def beside(table: Table, moved: Moved, facts: Mapping[str, Any]) -> io.Annotation:
+                added = additions(model, table, held, moved, facts)
+                file.append(len(table), added)
+                return added
+
+            yield beside
+        return
+    known = set(model.chain.genes) <= set(held.genes) and _small(held.points, model)
+    with io.creating(path, head.obs, held.genes if known else model.features) as file:
+
+        def some(table: Table, moved: Moved, facts: Mapping[str, Any]) -> io.Annotation:
+            added = additions(model, table, held, moved, facts)
+            file.append(len(table), added, added.layers.get("cfm", moved.values))
+            return added
+
+        yield some
+
+
+def _row(table: Table, moved: Moved) -> Table:
+    """Points as rows of a file: their own columns, moved, and what is new."""
+    obs = moved.columns(table.obs)
+    more = [name for name in obs.columns if name not in table.obs.columns and table.columns]
+    told = replace(table, values=moved.values, obs=obs, columns=(*table.columns, *more))
+    return _beside(told, moved.changes.layers)
 
 
 def _beside(table: Table, layers: Mapping[str, Array]) -> Table:

@@ -62,24 +62,40 @@ def differences(model: Model, moved: Moved, without: Array) -> io.Annotation:
     return io.Annotation(obsm={"X_cfm_delta": moved.end - without}, layers={"cfm_delta": layer})
 
 
-def shifts(model: Model, moved: Moved, before: Array) -> dict[str, Any]:
+class Shifts:
     """How far a change moved points, and the features that it moved most, by the mean.
 
     Args:
         model: which names the features.
-        moved: the points with the change.
-        before: where they began without it, flow coordinates, shape (n, D).
     """
-    mean = moved.changes.layers["cfm_delta"].mean(axis=0)
-    most = np.argsort(-np.abs(mean), kind="stable")[:SHOWN]
-    far = np.linalg.norm(moved.changes.obsm["X_cfm_delta"], axis=1)
-    return {
-        "mean_start_shift": float(np.linalg.norm(moved.start - before, axis=1).mean()),
-        "mean_shift": float(far.mean()),
-        "most_changed": [
-            {"feature": model.features[k], "mean_delta": float(mean[k])} for k in most
-        ],
-    }
+
+    def __init__(self, model: Model) -> None:
+        self._features = model.features
+        self._sums = np.zeros(len(model.features))
+        self._starts: list[Array] = []
+        self._ends: list[Array] = []
+
+    def add(self, moved: Moved) -> None:
+        """Count some points in, if they were changed."""
+        if moved.before is not None:
+            self._sums += moved.changes.layers["cfm_delta"].sum(axis=0)
+            self._starts.append(np.linalg.norm(moved.start - moved.before, axis=1))
+            self._ends.append(np.linalg.norm(moved.changes.obsm["X_cfm_delta"], axis=1))
+
+    def figures(self) -> dict[str, Any]:
+        """What it came to; nothing where nothing was changed."""
+        if not self._starts:
+            return {}
+        starts, ends = np.concatenate(self._starts), np.concatenate(self._ends)
+        mean = self._sums / len(ends)
+        most = np.argsort(-np.abs(mean), kind="stable")[:SHOWN]
+        return {
+            "mean_start_shift": float(starts.mean()),
+            "mean_shift": float(ends.mean()),
+            "most_changed": [
+                {"feature": self._features[k], "mean_delta": float(mean[k])} for k in most
+            ],
+        }
 
 
 def told(changes: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Points: which points a verb works on, of a file or of the run, and which of them are chosen."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 from cfmcli import catalog, io
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Array, Backed, Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.io.formats import standard_input
@@ -32,21 +33,47 @@ def read_points(model: Model, path: str) -> Table:
     Raises:
         DataError: if they are not there or not usable.
     """
+    table = io.read_table(path, _wanted(model, path))
+    if _nameless(path):
+        return table.with_values(table.values, counted(model, table))
+    return prepare.adopt(table, model.features, "the model")
+
+
+def open_points(model: Model, path: str) -> Backed:
+    """The same, of which the numbers are read when their rows are asked for.
+
+    Raises:
+        DataError: if they are not there or not usable.
+    """
+    found = io.open_table(path, _wanted(model, path))
+    if _nameless(path):
+        return replace(found, head=replace(found.head, features=counted(model, found.head)))
+    if found.head.features == model.features:
+        return found
+    if set(found.head.features) != set(model.features):
+        return Backed.of(read_points(model, path))
+    order = [found.head.features.index(name) for name in model.features]
+    return found.columns(order, model.features)
+
+
+def _nameless(path: str) -> bool:
+    """Whether a file has no names of features."""
+    return Path(path).suffix.lower() in NAMELESS
+
+
+def _wanted(model: Model, path: str) -> io.Selection:
+    """What of a file holds the points of a model."""
     recipe = model.recipe
-    nameless = Path(path).suffix.lower() in NAMELESS
+    nameless = _nameless(path)
     by_name = not nameless and not any("," in name for name in model.features)
     base = prepare.selection(recipe)
-    wanted = io.Selection(
+    return io.Selection(
         features=",".join(model.features) if by_name else "",
         annotations=base.annotations,
         id_key=recipe.id_key if not nameless else "",
         layer=recipe.layer if results.is_anndata(path) else "",
         use_rep=recipe.use_rep if results.is_anndata(path) else "",
     )
-    table = io.read_table(path, wanted)
-    if nameless:
-        return table.with_values(table.values, counted(model, table))
-    return prepare.adopt(table, model.features, "the model")
 
 
 def counted(model: Model, table: Table) -> tuple[str, ...]:

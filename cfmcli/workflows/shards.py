@@ -6,8 +6,9 @@ whole blocks that its rows lie in, and writes its rows.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from cfmcli.requests.verbs import (
 Request = SampleRequest | TransportRequest | LikelihoodRequest | InterpolateRequest
 
 SIDECAR = ".shard.json"
+NUMBERS = 2**22
+"""Numbers of a block that is read, carried and written at once: 32 MB."""
 _SAID = ("frames", "asked", "source", "added", "figures", "mass")
 # What two shards of one run may differ in, or what stands for itself as a digest.
 _OWN = ("output", "shard", "dry_run", "run", "data", "against", "cells")
@@ -66,6 +69,13 @@ class Part:
     def own(self) -> slice:
         """What is written, among all rows."""
         return slice(self.start, self.stop)
+
+    def pieces(self, width: int) -> "Iterator[Part]":
+        """Parts of it whose rows of a width take little memory, in their order."""
+        size = max(1, NUMBERS // (self.grain * width)) * self.grain
+        cuts = range(self.start - self.start % size + size, self.stop, size)
+        for start, stop in pairwise([self.start, *cuts, self.stop]):
+            yield Part(start, stop, self.total, self.grain)
 
     def blocks(self, size: int) -> int:
         """Blocks of a size that divides the grain, before those that are computed."""

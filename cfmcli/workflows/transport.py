@@ -1,15 +1,20 @@
 """Transport: given points carried from one time to another, from a file to a file."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from dataclasses import field as member
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Array, Backed, Table
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics.flow import CHUNK
+from cfmcli.flows.coupling.plans import IntArray
+from cfmcli.flows.dynamics.flow import CHUNK, Paths
 from cfmcli.flows.dynamics.mass import changes
+from cfmcli.flows.dynamics.motion import Motion
+from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import (
@@ -28,7 +33,7 @@ from cfmcli.workflows import (
     shards,
     verbs,
 )
-from cfmcli.workflows.moved import Moved, write_moved
+from cfmcli.workflows.moved import Moved, writing_moved
 
 
 def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -48,58 +53,137 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
         verbs.clock_time(model, request.start),
         verbs.clock_time(model, request.end, last=True),
     )
-    table = points.read_points(model, request.data)
-    guide = model.guide(table.obs, request.condition, table.origin)
-    given = perturb.changed(model, table, request.changes)
+    table = points.open_points(model, request.data)
+    guide = model.guide(table.head.obs, request.condition, table.head.origin)
+    perturb.changed(model, table.rows(slice(0, 1)), request.changes)
     part = shards.part(request.shard, len(table), shards.grain(model, len(table)))
     observed = None if request.shard else _observed(model, request, end)
-    _warn_of_other_times(model, table, start)
-    perturb.warn_of_losses(model, table, request.changes)
+    _warn_of_other_times(model, table.head, start)
+    perturb.warn_of_losses(model, table.rows(slice(0, 1)), request.changes)
     figures: dict[str, Any] = {"points": len(part), "from": start, "to": end}
     if request.dry_run:
         return Outcome({}, figures, (f"would carry {len(part)} points {start:g} -> {end:g}",))
-    x, own = model.encode(given.values[part.rows]), guide and guide.of(part.rows)
-    how = how.after(part.blocks(CHUNK))
-    paths = how.paths(model.flow, x, (start, end), own)
-    velocity = model.flow.velocity(x, start, forward=end >= start, guide=own)
-    grown = changes(model.flow, x, (start, end), paths, own)
-    moved = Moved.of(model, (x, paths.points[-1], velocity), part.kept, grown)
-    if request.changes:
-        before = model.encode(table.values[part.rows].astype(np.float64))
-        without = how.paths(model.flow, before, (start, end), own).points[-1][part.kept]
-        moved = replace(moved, changes=perturb.differences(model, moved, without))
-        figures |= perturb.shifts(model, moved, before[part.kept])
-    said = results.facts(
-        "transport",
-        request.run,
-        where,
-        start=start,
-        end=end,
-        nfe=paths.nfe,
-        **results.chosen(request.condition, request.integration),
-        **perturb.told(request.changes),
-    )
-    written = table.rows(part.own)
-    added = write_moved(request.output, request.data, model, written, moved, said)
-    rows, mass = _rows(model, table, start)[part.own], verbs.point_weights(model, table)[part.own]
-    figures |= {"nfe": paths.nfe, **_means(moved, paths.energy[part.kept], mass * rows)}
-    after = paths.rows(part.kept).masses(-1, mass)
-    if grown and not request.shard:
+    carrier = Carrier(model, how, (start, end), guide, request.changes)
+    there = _rows(model, table.head, start)
+    rng = Streams(where.seed).numpy("scores")
+    chosen = _some(np.flatnonzero(there), request.max_points, rng)
+    tally = Tally(chosen if observed else chosen[:0], perturb.Shifts(model))
+    head, width = table.head.rows(part.own), max(1, len(model.chain.genes))
+    with writing_moved(request.output, request.data, model, head) as append:
+        for piece in part.pieces(width):
+            moved = tally.heard(piece, *carrier.carry(table, piece))
+            said = results.facts(
+                "transport",
+                request.run,
+                where,
+                start=start,
+                end=end,
+                nfe=tally.nfe,
+                **results.chosen(request.condition, request.integration),
+                **perturb.told(request.changes),
+            )
+            added = append(table.head.rows(piece.own), moved, said)
+    rows, mass = there[part.own], verbs.point_weights(model, table.head)[part.own]
+    figures |= tally.figures(mass * rows)
+    after = tally.masses(mass)
+    if carrier.grows and not request.shard:
         ratio = after[rows].sum() / mass[rows].sum()
         figures |= growth.totals(model, (start, end), ratio)
     if observed is not None:
-        carried = Weighted(moved.end[rows], after[rows])
-        figures |= _scores(carried, observed, request.max_points, Streams(where.seed))
+        carried = Weighted(tally.ends, after[chosen])
+        figures |= _scores(carried, observed.some(request.max_points, rng))
     shards.sign(request, where, [part], figures, mass=float(mass[rows].sum()), added=added)
     return Outcome({"points": request.output}, figures)
 
 
-def _means(moved: Moved, energy: Array, mass: Array) -> dict[str, float]:
-    """Mean cost and energy, over the points with mass, where there are some."""
-    if not mass.any():
-        return {}
-    costs = ((moved.end - moved.start) ** 2).sum(axis=1)
-    return {"mean_cost": float(np.average(costs, weights=mass)), **verbs.energy(energy, mass)}
+@dataclass(frozen=True)
+class Carrier:
+    """What carries points.
+
+    Args:
+        model: the model.
+        how: the motion.
+        times: clock times, from where to where.
+        guide: the conditions of all points.
+        changes: what is set in them first.
+    """
+
+    model: Model
+    how: Motion
+    times: tuple[float, float]
+    guide: Guide | None
+    changes: Sequence[str]
+
+    @property
+    def grows(self) -> bool:
+        """Whether mass grows and shrinks on the way."""
+        return self.model.flow.grows
+
+    def carry(self, table: Backed, piece: shards.Part) -> tuple[Moved, Paths]:
+        """The points of a piece, and how they went."""
+        model, times = self.model, self.times
+        block = table.rows(piece.rows)
+        x = model.encode(perturb.changed(model, block, self.changes).values)
+        guide, how = self.guide and self.guide.of(piece.rows), self.how.after(piece.blocks(CHUNK))
+        paths = how.paths(model.flow, x, times, guide)
+        forward = times[1] >= times[0]
+        velocity = model.flow.velocity(x, times[0], forward=forward, guide=guide)
+        grown = changes(model.flow, x, times, paths, guide)
+        moved = Moved.of(model, (x, paths.points[-1], velocity), piece.kept, grown, len(table))
+        if self.changes:
+            before = model.encode(block.values.astype(np.float64))
+            without = how.paths(model.flow, before, times, guide).points[-1]
+            moved = replace(moved, changes=perturb.differences(model, moved, without[piece.kept]))
+            moved = replace(moved, before=before[piece.kept])
+        return moved, paths.rows(piece.kept)
+
+
+@dataclass
+class Tally:
+    """What transport came to, as far as pieces of the points are done.
+
+    Args:
+        chosen: points that are scored, in their order.
+        shifts: what changes of features did.
+    """
+
+    chosen: IntArray
+    shifts: perturb.Shifts
+    nfe: int = 0
+    _costs: list[Array] = member(default_factory=list)
+    _energies: list[Array] = member(default_factory=list)
+    _growths: list[Array] = member(default_factory=list)
+    _ends: list[Array] = member(default_factory=list)
+
+    def heard(self, piece: shards.Part, moved: Moved, paths: Paths) -> Moved:
+        """Count a piece in; the same points."""
+        self.nfe = max(self.nfe, paths.nfe)
+        self._costs.append(((moved.end - moved.start) ** 2).sum(axis=1))
+        self._energies.append(paths.energy)
+        if paths.log_mass is not None:
+            self._growths.append(paths.log_mass[-1])
+        first, last = np.searchsorted(self.chosen, (piece.start, piece.stop))
+        self._ends.append(moved.end[self.chosen[first:last] - piece.start])
+        self.shifts.add(moved)
+        return moved
+
+    def figures(self, mass: Array) -> dict[str, Any]:
+        """Mean cost and energy, over the points with mass, where there are some."""
+        means = {}
+        if mass.any():
+            costs, energies = np.concatenate(self._costs), np.concatenate(self._energies)
+            cost = float(np.average(costs, weights=mass))
+            means = {"mean_cost": cost, **verbs.energy(energies, mass)}
+        return {**self.shifts.figures(), "nfe": self.nfe, **means}
+
+    def masses(self, start: Array) -> Array:
+        """Masses of the points at the end, shape (n,), given those at the start."""
+        return start * np.exp(np.concatenate(self._growths)) if self._growths else start
+
+    @property
+    def ends(self) -> Array:
+        """Where the chosen points end."""
+        return np.concatenate(self._ends)
 
 
 def _warn_of_other_times(model: Model, table: Table, start: float) -> None:
@@ -121,8 +205,13 @@ class Weighted(NamedTuple):
 
     def some(self, most: int, rng: np.random.Generator) -> "Weighted":
         """At most so many of them, at random."""
-        rows = np.sort(rng.permutation(len(self.points))[:most])
+        rows = _some(np.arange(len(self.points)), most, rng)
         return Weighted(self.points[rows], self.weights[rows])
+
+
+def _some(rows: IntArray, most: int, rng: np.random.Generator) -> IntArray:
+    """At most so many of some rows, at random, in their order."""
+    return rows[np.sort(rng.permutation(len(rows))[:most])]
 
 
 def _observed(model: Model, request: TransportRequest, time: float) -> Weighted | None:
@@ -143,10 +232,8 @@ def _rows(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_]:
     return there if there is not None and there.any() else np.ones(len(table), dtype=np.bool_)
 
 
-def _scores(x: Weighted, y: Weighted, most: int, streams: Streams) -> dict[str, Any]:
-    """Distances between carried and observed points, on at most so many of each."""
-    rng = streams.numpy("scores")
-    ours, theirs = x.some(most, rng), y.some(most, rng)
+def _scores(ours: Weighted, theirs: Weighted) -> dict[str, Any]:
+    """Distances between carried and observed points."""
     return {
         **score.distances(ours.points, theirs.points, ours.weights, theirs.weights),
         "scored_points": [len(ours.points), len(theirs.points)],

@@ -1,0 +1,110 @@
+"""Additions to an AnnData on disk that come block after block."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cfmcli.io.annotation import NOTHING, Annotation, add, check, copy, editable
+from cfmcli.io.output import atomic
+from cfmcli.io.store import Node, opened, shape_of
+
+if TYPE_CHECKING:
+    from cfmcli.data.table import Array
+
+
+class Extension:
+    """An open AnnData file whose matrices are filled a block of rows at a time.
+
+    Args:
+        root: its root group.
+        shape: (n_obs, n_vars) when it is done.
+        target: its name, for messages.
+    """
+
+    def __init__(self, root: Node, shape: tuple[int, int], target: str) -> None:
+        self._root, self._shape, self._target = root, shape, target
+        self._done = 0
+        self._columns: dict[str, list[Any]] = {}
+        self._last = NOTHING
+
+    def append(self, count: int, added: Annotation, X: "Array | None" = None) -> None:
+        """Write what is added to the next rows.
+
+        Columns of `obs` are kept until the end; `var`, `varm` and `uns` are those of the last
+        block.
+
+        Args:
+            count: how many rows these are.
+            added: additions, with so many rows.
+            X: their values, shape (count, n_vars), of a new file.
+
+        Raises:
+            DataError: a shape that does not fit, or a key that cannot be stored.
+        """
+        check(added, (count, self._shape[1]), self._target)
+        rows = slice(self._done, self._done + count)
+        matrices = {("obsm", key): value for key, value in added.obsm.items()}
+        matrices |= {("layers", key): value for key, value in added.layers.items()}
+        matrices |= {} if X is None else {("", "X"): X}
+        for (slot, key), value in matrices.items():
+            group = self._root[slot] if slot else self._root
+            if not self._done:
+                _room(group, key, value, self._shape[0])
+            group[key][rows] = value
+        for key, column in added.obs.items():
+            self._columns.setdefault(key, []).append(column)
+        self._done, self._last = rows.stop, added
+
+    def finish(self) -> dict[str, Any]:
+        """Write what belongs to all rows, and give the new columns of `obs`."""
+        add(self._root, replace(self._last, obs={}, obsm={}, layers={}))
+        return {key: _stacked(parts) for key, parts in self._columns.items()}
+
+
+@contextmanager
+def extending(source: str, target: str) -> Iterator[Extension]:
+    """A copy of an AnnData file that gets additions block after block, all or nothing.
+
+    Args:
+        source: the input, .h5ad or .zarr.
+        target: the output, .h5ad or .zarr.
+
+    Raises:
+        DataError: a shape that does not fit the input, or a key that cannot be stored.
+        ResourceError: the disk is full or the folder is not writable.
+    """
+    with opened(source) as held:
+        shape = shape_of(held["obs"])[0], shape_of(held["var"])[0]
+    with atomic(target) as part:
+        copy(source, part)
+        with editable(part) as root:
+            rows = Extension(root, shape, target)
+            yield rows
+            add(root, Annotation(obs=rows.finish()))
+
+
+def _room(group: Node, key: str, block: "Array", rows: int) -> None:
+    """An array for all rows, of the width and type of a block, as AnnData writes one."""
+    if key in group:
+        del group[key]
+    make = getattr(group, "create_array", None) or group.create_dataset
+    array = make(key, shape=(rows, *block.shape[1:]), dtype=block.dtype)
+    array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+
+
+def _stacked(columns: Sequence[Any]) -> Any:
+    """Rows of columns, one part after the other; a category of one of them is one of the whole."""
+    import pandas as pd
+
+    parts: list[Any] = [
+        column.array if isinstance(column, pd.Series) else column for column in columns
+    ]
+    values, first = np.concatenate([np.asarray(part) for part in parts]), parts[0]
+    if not isinstance(first, pd.Categorical):
+        return values
+    alike = all(part.dtype == first.dtype for part in parts)
+    known = first.categories if alike else sorted({c for part in parts for c in part.categories})
+    return pd.Categorical(values, categories=known, ordered=first.ordered)
