@@ -89,6 +89,16 @@ From = Annotated[
         unset="the first",
     ),
 ]
+FromOwn = Annotated[
+    str,
+    option(
+        "--from",
+        meaning="Clock time or snapshot label of the given points; own for that of each of them.",
+        panel=POINTS,
+        metavar="TIME",
+        unset="the first",
+    ),
+]
 To = Annotated[
     str,
     option(

@@ -11,7 +11,7 @@ def transport(
     run: options.Run,
     data: options.Data,
     output: options.Output,
-    start: options.From = "",
+    start: options.FromOwn = "",
     end: options.To = "",
     against: options.Against = "",
     max_points: options.MaxPoints = TransportRequest.max_points,
@@ -32,11 +32,13 @@ def transport(
 
     Rows keep their order, ids and annotations. A conditional flow carries each
     row under the condition in its own columns, or under the one given here.
-    With --set, what that changes is written too.
+    With --set, what that changes is written too. With --from own each row starts at its
+    own time, and its velocity is that of its own time.
 
     Example:
     cfm transport run source.csv -o moved.csv
     cfm transport run late.csv --from 5 --to 0 -o ancestors.csv
+    cfm transport run cells.h5ad --from own -o velocities.h5ad
     cfm transport run cells.csv --set Gata1=0 -o knockout.csv
     """
     request = TransportRequest(

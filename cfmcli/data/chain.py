@@ -70,6 +70,16 @@ class Chain:
             y, v = item.inverse(y), item.inverse_tangent(y, v)
         return v
 
+    def restored(self, x: "Matrix") -> Array:
+        """Points as the inverse would give them back if no dimension were dropped, shape (n, d).
+
+        They differ from x where totals are normalised, which no inverse knows.
+        """
+        kinds = [item.kind for item in self.maps]
+        last = max((k for k, kind in enumerate(kinds) if kind == NormalizeMap.kind), default=-1)
+        part = Chain(self.maps[: last + 1], self.features)
+        return part.inverse(part.forward(x))
+
     @property
     def genes(self) -> tuple[str, ...]:
         """Names of the genes behind the features; of the features where nothing is behind them."""

@@ -59,7 +59,7 @@ class TransportRequest:
         run: run folder.
         data: file of points.
         output: file to write.
-        start: clock time or label of the points, empty for the first.
+        start: clock time or label of the points, own for that of each, empty for the first.
         end: where they go, empty for the last.
         against: file of observed points at the end, for scores.
         max_points: most points on a side when scores are computed.

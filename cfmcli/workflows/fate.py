@@ -172,26 +172,17 @@ def _starts(model: Model, table: Table, request: FateRequest) -> Array:
         ConfigError: if nothing tells it and the first is that of noise.
     """
     key = model.recipe.time_key
-    own = key and key in table.obs.columns
-    if model.gaussian_source and not (request.start or own):
+    own = request.start == points.OWN or (not request.start and key in table.obs.columns)
+    if model.gaussian_source and not request.start and not own:
         first, last = model.timeline.times
         raise ConfigError(
             f"{table.origin}: the run starts from noise at {first:g}, and its points are not said "
             f"to be that: give --from {first:g} for points of the noise, or --from {last:g} for "
             "points such as the run learnt."
         )
-    if request.start or not own:
+    if not own:
         return np.full(len(table), verbs.clock_time(model, request.start))
-    known = {cloud.label: cloud.time for cloud in model.clouds}
-    labels = targets.names(table.obs[key])
-    unknown = sorted(set(labels) - set(known))
-    if unknown:
-        raise DataError(
-            f"{table.origin}: '{key}' holds {unknown[0] or 'nothing'} for some points, a time "
-            f"that the run does not know. It knows {', '.join(known)}; say when all points were "
-            "observed with --from."
-        )
-    return np.array([known[label] for label in labels])
+    return points.own_times(model, table)
 
 
 def _facts(figures: dict[str, Any]) -> dict[str, Any]:

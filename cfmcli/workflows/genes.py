@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from cfmcli import io
-from cfmcli.data.maps import dense
 from cfmcli.data.neighbours import Rows
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
@@ -168,13 +167,15 @@ def _groups(request: GenesRequest, cloud: Cloud) -> Groups:
 def _fidelity(model: Model, data: str, shown: Rows) -> Array | None:
     """The correlation of genes with their own reconstruction, shape (len(shown),).
 
+    Of counts that the transform normalises, that is with the normalised ones.
+
     None where nothing is lost, or where there is no input to compare with.
     """
     if model.chain.invertible or not data:
         return None
     values = points.read_points(model, data).values
     decoded = model.chain.inverse(model.encode(values))[:, shown]
-    given = dense(values[:, shown])
+    given = model.chain.restored(values)[:, shown]
     apart = (part - part.mean(axis=0) for part in (given, decoded))
     first, second = (part / np.maximum(np.linalg.norm(part, axis=0), 1e-300) for part in apart)
     return np.asarray((first * second).sum(axis=0))

@@ -18,7 +18,7 @@ from cfmcli.requests import Condition, InterpolateRequest
 from cfmcli.workflows import prepare, results, runtime, verbs
 
 NAMELESS = (".npy", ".npz")
-STARTS = 1000
+STARTS, OWN = 1000, "own"
 # What a condition may call; anything else that pandas can call may write files.
 QUESTIONS = (
     *("str", "contains", "startswith", "endswith", "match", "fullmatch", "lower", "upper", "strip"),
@@ -92,6 +92,30 @@ def at_time(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | 
     if told is None or all(cloud.time != time for cloud in model.clouds):
         return None
     return np.asarray(told == time)
+
+
+def own_times(model: Model, table: Table) -> Array:
+    """The clock time at which each point of a table was observed, shape (n,).
+
+    Raises:
+        ConfigError: if the table does not tell.
+        DataError: if some are of a time that the run does not know.
+    """
+    told, key = prepare.times_of(model.recipe, model.clouds, table), model.recipe.time_key
+    if told is None:
+        raise ConfigError(
+            f"--from own: {table.origin} has no column of times as the run knows them"
+            f"{f' ({key})' if key else ''}: give the clock time of all points."
+        )
+    strange = np.flatnonzero(np.isnan(told))
+    if len(strange):
+        got = prepare.label(table.obs[key].iloc[strange[0]])
+        raise DataError(
+            f"{table.origin}: '{key}' holds {got} for some points, a time that the run does not "
+            f"know. It knows {', '.join(c.label for c in model.clouds)}; say when all points were "
+            "observed with --from."
+        )
+    return told
 
 
 def observed(model: Model, table: Table, time: float) -> Table:

@@ -11,9 +11,7 @@ import numpy.typing as npt
 from cfmcli.data.table import Array, Backed, Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.plans import IntArray
-from cfmcli.flows.dynamics.flow import CHUNK, Paths
-from cfmcli.flows.dynamics.mass import changes
-from cfmcli.flows.dynamics.motion import Motion
+from cfmcli.flows.dynamics.flow import Paths
 from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
@@ -33,6 +31,7 @@ from cfmcli.workflows import (
     shards,
     verbs,
 )
+from cfmcli.workflows.journeys import Journey
 from cfmcli.workflows.moved import Moved, writing_moved
 
 
@@ -45,26 +44,32 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     how = verbs.motion_of(request.integration, where)
     if request.max_points < 2:
         raise ConfigError(f"--max-points {request.max_points}: expected at least 2.")
-    if request.shard and request.against:
-        raise ConfigError("--against scores all points at once: leave it out of shards.")
+    if request.against and (request.shard or request.start == points.OWN):
+        raise ConfigError(
+            "--against scores all points of one time at once: leave it out of shards, and of "
+            "--from own."
+        )
     shards.claim(request, where, verbs.given(request.data, request.against))
     model = verbs.load(request.run, where)
-    start, end = (
-        verbs.clock_time(model, request.start),
-        verbs.clock_time(model, request.end, last=True),
-    )
+    own = request.start == points.OWN
+    end = verbs.clock_time(model, request.end, last=True)
     table = points.open_points(model, request.data)
+    starts = _starts(model, table.head, request)
+    times = sorted(set(starts.tolist()))
     guide = model.guide(table.head.obs, request.condition, table.head.origin)
     perturb.changed(model, table.rows(slice(0, 1)), request.changes)
     part = shards.part(request.shard, len(table), shards.grain(model, len(table)))
-    observed = None if request.shard else _observed(model, request, end)
-    _warn_of_other_times(model, table.head, start)
+    observed = None if request.shard or own else _observed(model, request, end)
+    if not own:
+        _warn_of_other_times(model, table.head, times[0])
     perturb.warn_of_losses(model, table.rows(slice(0, 1)), request.changes)
-    figures: dict[str, Any] = {"points": len(part), "from": start, "to": end}
+    about: dict[str, Any] = {"from": times if own else times[0], "to": end}
+    figures: dict[str, Any] = {"points": len(part), **about}
     if request.dry_run:
-        return Outcome({}, figures, (f"would carry {len(part)} points {start:g} -> {end:g}",))
-    carrier = Carrier(model, how, (start, end), guide, request.changes)
-    there = _rows(model, table.head, start)
+        line = f"would carry {len(part)} points from {request.start or times[0]} to {end:g}"
+        return Outcome({}, figures, (line,))
+    carrier = Carrier(Journey(model, how, starts, times, end), guide, request.changes)
+    there = starts != end if own else _rows(model, table.head, times[0])
     rng = Streams(where.seed).numpy("scores")
     chosen = _some(np.flatnonzero(there), request.max_points, rng)
     tally = Tally(chosen if observed else chosen[:0], perturb.Shifts(model))
@@ -76,7 +81,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
                 "transport",
                 request.run,
                 where,
-                start=start,
+                start=points.OWN if own else times[0],
                 end=end,
                 nfe=tally.nfe,
                 **results.chosen(request.condition, request.integration),
@@ -86,9 +91,9 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     rows, mass = there[part.own], verbs.point_weights(model, table.head)[part.own]
     figures |= tally.figures(mass * rows)
     after = tally.masses(mass)
-    if carrier.grows and not request.shard:
+    if model.flow.grows and not (request.shard or own):
         ratio = after[rows].sum() / mass[rows].sum()
-        figures |= growth.totals(model, (start, end), ratio)
+        figures |= growth.totals(model, (times[0], end), ratio)
     if observed is not None:
         carried = Weighted(tally.ends, after[chosen])
         figures |= _scores(carried, observed.some(request.max_points, rng))
@@ -96,44 +101,38 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     return Outcome({"points": request.output}, figures)
 
 
+def _starts(model: Model, table: Table, request: TransportRequest) -> Array:
+    """The clock time at which each point starts, shape (n,)."""
+    if request.start == points.OWN:
+        return points.own_times(model, table)
+    return np.full(len(table), verbs.clock_time(model, request.start))
+
+
 @dataclass(frozen=True)
 class Carrier:
-    """What carries points.
+    """What carries the points of a table.
 
     Args:
-        model: the model.
-        how: the motion.
-        times: clock times, from where to where.
+        journey: how they are carried, and from when to when.
         guide: the conditions of all points.
         changes: what is set in them first.
     """
 
-    model: Model
-    how: Motion
-    times: tuple[float, float]
+    journey: Journey
     guide: Guide | None
     changes: Sequence[str]
 
-    @property
-    def grows(self) -> bool:
-        """Whether mass grows and shrinks on the way."""
-        return self.model.flow.grows
-
     def carry(self, table: Backed, piece: shards.Part) -> tuple[Moved, Paths]:
         """The points of a piece, and how they went."""
-        model, times = self.model, self.times
-        block = table.rows(piece.rows)
+        model, block = self.journey.model, table.rows(piece.rows)
         x = model.encode(perturb.changed(model, block, self.changes).values)
-        guide, how = self.guide and self.guide.of(piece.rows), self.how.after(piece.blocks(CHUNK))
-        paths = how.paths(model.flow, x, times, guide)
-        forward = times[1] >= times[0]
-        velocity = model.flow.velocity(x, times[0], forward=forward, guide=guide)
-        grown = changes(model.flow, x, times, paths, guide)
+        guide = self.guide and self.guide.of(piece.rows)
+        paths, velocity, grown = self.journey.of(x, piece, guide)
         moved = Moved.of(model, (x, paths.points[-1], velocity), piece.kept, grown, len(table))
         if self.changes:
             before = model.encode(block.values.astype(np.float64))
-            without = how.paths(model.flow, before, times, guide).points[-1]
-            moved = replace(moved, changes=perturb.differences(model, moved, without[piece.kept]))
+            without = self.journey.of(before, piece, guide).paths.points[-1][piece.kept]
+            moved = replace(moved, changes=perturb.differences(model, moved, without))
             moved = replace(moved, before=before[piece.kept])
         return moved, paths.rows(piece.kept)
 

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         fit = f"fit {SAMPLES}/timecourse.h5ad --time-key day --preprocess scanpy:genes=25,pcs=8"
         assert carry_out(f"{fit} --steps 100 --write-couplings -o run") == 0
-        assert carry_out(f"transport run {SAMPLES}/timecourse.h5ad -o moved.h5ad") == 0
+        assert carry_out(f"transport run {SAMPLES}/timecourse.h5ad --from own -o moved.h5ad") == 0
     finally:
         os.chdir(before)
     return place
@@ -50,6 +50,17 @@ def test_velocity_kernel(cells: Any) -> None:
     """CellRank on obsm."""
     kernel = cr.kernels.VelocityKernel(cells, attr="obsm", xkey="X_pca", vkey="velocity_pca")
     assert row_stochastic(kernel.compute_transition_matrix(show_progress_bar=False))
+
+
+def test_velocity_kernel_over_all_days(cells: Any) -> None:
+    """Each cell has the velocity of its own day, so neighbours of later days come next."""
+    kernel = cr.kernels.VelocityKernel(cells, attr="obsm", xkey="X_pca", vkey="velocity_pca")
+    kernel.compute_transition_matrix(show_progress_bar=False)
+    times = cells.obs["cfm_time"].to_numpy()
+    near = (cells.obsp["connectivities"] > 0).astype(float)
+    onward = kernel.transition_matrix @ times - near @ times / np.asarray(near.sum(axis=1)).ravel()
+    between = (times > 0) & (times < 5)
+    assert (onward[between] > 0).mean() > 0.6
 
 
 def test_real_time_kernel(cells: Any, folder: Path) -> None:

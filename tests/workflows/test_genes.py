@@ -153,6 +153,26 @@ def test_reconstruction_is_checked_against_the_input(
     assert outcome.figures["median_reconstruction"] == pytest.approx(median)
 
 
+def test_counts_are_compared_once_they_are_normalised(
+    fit_run: Fit, samples: Path, tmp_path: Path
+) -> None:
+    """With all components kept every gene comes back, whatever the depth of the cells."""
+    cells = ad.read_h5ad(samples / "timecourse.h5ad")
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(0.1, 1, (cells.n_obs, 1))
+    cells.X = rng.binomial(cells.X.toarray().astype(int), depth).astype(float)
+    cells.write_h5ad(tmp_path / "counts.h5ad")
+    run, data = tmp_path / "run", tmp_path / "counts.h5ad"
+    fit_run(run, data, time_key="day", transform="normalize,log1p,hvg:n=20,pca:n=20", steps=5)
+    found, outcome = trends(run, tmp_path / "t.csv", data, top=10)
+    assert found["reconstruction"].min() > 1 - 1e-6
+    chain = load(run).chain
+    raw = cells.X[:, list(cells.var_names).index(found["gene"][0])]
+    back = chain.inverse(chain.forward(cells.X))[:, chain.features.index(found["gene"][0])]
+    assert np.corrcoef(raw, back)[0, 1] < 0.99
+    assert outcome.figures["median_reconstruction"] > 1 - 1e-6
+
+
 @pytest.mark.parametrize("stored", [True, False])
 def test_weights_count_in_trends(stored: bool, fit_run: Fit, samples: Path, tmp_path: Path) -> None:
     """Of stored points and of those of a file: the weighted mean, and whole points in groups."""

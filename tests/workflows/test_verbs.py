@@ -27,6 +27,7 @@ from cfmcli.requests import (
     Runtime,
     SampleRequest,
     Scoring,
+    Shard,
     TransportRequest,
 )
 from cfmcli.stored import load
@@ -628,6 +629,57 @@ def test_populations_of_weighted_snapshots(tmp_path: Path, fit_run: Fit) -> None
     assert outcome.figures["rows"] == len(found)
     dry = do(replace(request, output=f"{out}.csv", dry_run=True))
     assert dry.figures["points"] == outcome.figures["points"]
+
+
+@pytest.mark.parametrize("sde", ["", "0.1"])
+def test_points_start_at_their_own_times(
+    sde: str, samples: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """Each goes, and has the velocity and the growth, as if it were carried from its own day."""
+    data, run = samples / "timecourse.h5ad", str(tmp_path / "run")
+    how: dict[str, Any] = {"transform": "log1p,pca:n=3", "time_key": "day", "steps": 30}
+    fit_run(tmp_path / "run", data, method="sf2m" if sde else "wfrfm", **how)
+    moving = Integration("euler-maruyama:steps=2" if sde else "rk4:steps=4", sde=sde)
+    out = str(tmp_path / "own.h5ad")
+    outcome = do(TransportRequest(run, str(data), out, start="own", integration=moving))
+    assert outcome.figures["from"] == [0, 1, 2.5, 5]
+    assert "w1" not in outcome.figures
+    own = anndata.read_h5ad(out)
+    assert own.uns["cfm"]["start"] == "own"
+    half = str(tmp_path / "half.h5ad")
+    shard = Shard(2, 2)
+    do(TransportRequest(run, str(data), half, start="own", integration=moving, shard=shard))
+    part = anndata.read_h5ad(half)
+    np.testing.assert_array_equal(part.obsm["X_cfm"], own[part.obs_names].obsm["X_cfm"])
+    last = own[own.obs["day"] == 5]
+    np.testing.assert_array_equal(last.obsm["X_cfm"], last.obsm["X_pca"])
+    assert np.linalg.norm(last.obsm["velocity_pca"], axis=1).min() > 0
+    for day in ("0", "2.5", "5"):
+        at = str(tmp_path / f"{day}.h5ad")
+        with pytest.warns(CfmWarning, match="points of other times"):
+            do(TransportRequest(run, str(data), at, start=day, integration=moving))
+        one, there = anndata.read_h5ad(at), (own.obs["cfm_time"] == float(day)).to_numpy()
+        keys = ["velocity_pca", *([] if sde else ["X_cfm"])]
+        for key in keys:
+            np.testing.assert_allclose(own.obsm[key][there], one.obsm[key][there], atol=1e-4)
+        for name in () if sde else ("cfm_growth_rate", "cfm_log_mass"):
+            np.testing.assert_allclose(own.obs[name][there], one.obs[name][there], atol=1e-4)
+
+
+def test_what_own_times_cannot_mean_is_refused(
+    cells_run: Path, toy_run: Path, samples: Path, tmp_path: Path
+) -> None:
+    """No times, other times, and scores of several times at once."""
+    out, data = str(tmp_path / "o.csv"), samples / "timecourse.h5ad"
+    with pytest.raises(ConfigError, match=r"--from own: .* no column of times"):
+        do(TransportRequest(str(toy_run), str(samples / "source.csv"), out, start="own"))
+    with pytest.raises(ConfigError, match="leave it out of shards, and of --from own"):
+        do(TransportRequest(str(cells_run), str(data), out, start="own", against=str(data)))
+    cells = anndata.read_h5ad(data)[:3].copy()
+    cells.obs["day"] = [0, 1, 7]
+    cells.write_h5ad(tmp_path / "c.h5ad")
+    with pytest.raises(DataError, match="'day' holds 7"):
+        do(TransportRequest(str(cells_run), str(tmp_path / "c.h5ad"), out, start="own"))
 
 
 def test_starting_points_are_chosen(days_run: Path, tmp_path: Path) -> None:
