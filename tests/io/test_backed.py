@@ -134,7 +134,9 @@ def test_transport_in_pieces(
         tables.append(read_table(out, Selection(use_rep="X_cfm" if suffix == ".h5ad" else "")))
     np.testing.assert_allclose(tables[1].values, tables[0].values, rtol=1e-5)
     pd.testing.assert_frame_equal(tables[1].obs, tables[0].obs)
-    assert figures[1] == pytest.approx(figures[0], rel=1e-5)
+    assert figures[1].pop("scored_points") == figures[0].pop("scored_points")
+    told = [{k: v for k, v in f.items() if isinstance(v, float)} for f in figures]
+    assert told[1] == pytest.approx(told[0], rel=1e-5)
     if suffix == ".csv":
         return
     source = stored(tmp_path, suffix, bad=700)
@@ -143,10 +145,7 @@ def test_transport_in_pieces(
     with pytest.raises(DataError, match="row 701"):
         transport(request, HERE, ignore)
     assert set(tmp_path.iterdir()) == before
-    transport(
-        TransportRequest(
-            run, source, str(tmp_path / f"s{suffix}"), integration=QUICK, shard=Shard(1, 2)
-        ),
-        HERE,
-        ignore,
-    )
+    part = tmp_path / f"part{suffix}"
+    request = TransportRequest(run, source, str(part), integration=QUICK, shard=Shard(1, 2))
+    transport(request, HERE, ignore)
+    assert part.exists()
