@@ -17,7 +17,7 @@ from cfmcli.requests import AUTO, Runtime
 if TYPE_CHECKING:
     import torch
 
-MOST_THREADS = 4
+MOST_THREADS, MOST_WORKERS = 4, 32
 WORTH_SHARING = 2**20
 
 
@@ -33,7 +33,7 @@ def prepare(runtime: Runtime, width: int, rows: int) -> "torch.device":
         rows: points that pass through it at once.
 
     Raises:
-        ConfigError: if the device is no device's name.
+        ConfigError: if the device is no device's name, or there are too many workers.
         ResourceError: if the device is not there.
     """
     import torch
@@ -42,6 +42,11 @@ def prepare(runtime: Runtime, width: int, rows: int) -> "torch.device":
 
     most = runtime.threads or allowed_threads()
     usual = most if most > 1 else 0
+    if runtime.ot_workers > MOST_WORKERS:
+        raise ConfigError(
+            f"--ot-workers {runtime.ot_workers}: expected at most {MOST_WORKERS}: more than there "
+            "are processors only take memory."
+        )
     processes.allow(usual if runtime.ot_workers == AUTO else runtime.ot_workers)
     fitting = allowed_threads() if width * rows >= WORTH_SHARING else 1
     torch.set_num_threads(runtime.threads or fitting)

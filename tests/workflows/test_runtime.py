@@ -44,6 +44,12 @@ def test_names_of_no_device_are_refused(name: str) -> None:
         runtime.find_device(name)
 
 
+def test_workers_without_number_are_refused() -> None:
+    """Thousands of processes would take all memory of the machine."""
+    with pytest.raises(ConfigError, match="--ot-workers 400: expected at most 32"):
+        runtime.prepare(Runtime(device="cpu", ot_workers=400), 128, 256)
+
+
 def test_an_absent_device_does_not_fall_back() -> None:
     """An explicit choice never falls back in silence; auto does, aloud in the plan."""
     assert runtime.find_device("cpu") == torch.device("cpu")
