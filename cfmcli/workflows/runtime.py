@@ -119,11 +119,16 @@ class Stop:
 def stoppable() -> Iterator[Stop]:
     """Hear Ctrl-C and SIGTERM as a wish, so that a long job can save before it ends.
 
-    A wish that came too late to be met is passed on to whoever heard the signals before.
+    A wish that came too late to be met is passed on to whoever heard the signals before. A signal
+    that the caller ignores, as for a job in the background, stays ignored.
     """
     stop = Stop()
     try:
-        before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            number: signal.signal(number, stop)
+            for number in (signal.SIGINT, signal.SIGTERM)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
     except ValueError:  # not the main thread: the caller owns the signals
         yield stop
         return

@@ -104,6 +104,17 @@ def test_other_threads_leave_the_signals_alone() -> None:
     assert heard == [0]
 
 
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """A job in the background does not stop at the Ctrl-C of another."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with runtime.stoppable() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_warnings_point_at_the_caller() -> None:
     """They are of the class that the console shows."""
 
