@@ -1,6 +1,7 @@
 """Shared by all rooms: one thread, reproducible property tests, and a few tiny runs."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+# Where the suite runs in the background, Ctrl-C is ignored, and so it would be in what tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("cfm", database=None, deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("cfm")

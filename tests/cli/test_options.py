@@ -326,6 +326,8 @@ for _name, _line in BASES.items():
             "--dry-run": (_line, "--dry-run"),
             "--force": (_line.replace("out.csv", "b.csv"), "--force"),
         }
+# The nodes of a likelihood keep the steps of so smooth a flow small, however wide the tolerance.
+ROWS["likelihood"]["--atol"] = (ROWS["likelihood"]["--atol"][0], "--atol 1e-9")
 # Votes hear of a relative tolerance only where the absolute one is silent.
 ROWS["fate"]["--rtol"] = (f"{FATE} --atol 1e-9", "--rtol 1e-9")
 
