@@ -100,6 +100,7 @@ def _started(work: Callable[[int], object], count: int, workers: int) -> Any:
     import torch
     from torch.utils.data import DataLoader
 
+    before = signal.getsignal(signal.SIGCHLD)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that there are few cores, which is asked for
         loader: DataLoader[Any] = DataLoader(
@@ -112,7 +113,11 @@ def _started(work: Callable[[int], object], count: int, workers: int) -> Any:
             multiprocessing_context="fork",
             generator=torch.Generator(),
         )
-        return iter(loader)
+        items = iter(loader)
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        # Torch would tell of a lost worker in the midst of any work, not where its item is taken.
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+    return items
 
 
 def _taken(items: Iterator[_Heard]) -> Iterator[Any]:

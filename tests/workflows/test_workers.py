@@ -66,3 +66,16 @@ def test_nobody_is_left_behind(wish: signal.Signals, tmp_path: Path) -> None:
     wanted = -wish if wish == signal.SIGKILL else 128 + wish
     assert process.returncode == wanted, err
     assert alive(workers, 15) == []
+
+
+@pytest.mark.slow
+def test_a_lost_worker_leaves_what_was_saved(tmp_path: Path) -> None:
+    """The message says to go on with --resume, and so one can."""
+    run = tmp_path / "run"
+    process = started(f"{MINIBATCH} --steps 100000 -o {run} --ot-workers 1")
+    saved(run, process)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 7, told
+    assert "--resume" in told
+    assert (run / "training.safetensors").exists()
