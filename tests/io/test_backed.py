@@ -130,7 +130,7 @@ def test_transport_in_pieces(
         monkeypatch.setattr(shards, "NUMBERS", numbers)
         out = str(tmp_path / f"out{numbers}{suffix}")
         request = TransportRequest(run, source, out, integration=QUICK)
-        figures.append(transport(request, HERE, ignore).figures)
+        figures.append(dict(transport(request, HERE, ignore).figures))
         tables.append(read_table(out, Selection(use_rep="X_cfm" if suffix == ".h5ad" else "")))
     np.testing.assert_allclose(tables[1].values, tables[0].values, rtol=1e-5)
     pd.testing.assert_frame_equal(tables[1].obs, tables[0].obs)
