@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from cfmcli.errors import CfmError, CfmWarning, ResourceError
+from cfmcli.errors import CfmError, CfmWarning, RankError
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ def _taken(items: Iterator[_Heard]) -> Iterator[Any]:
             return
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
-            raise ResourceError(
+            raise RankError(
                 f"A worker process was lost ({reason}): it may have run out of memory. Use "
                 "--ot-workers 0, or go on from the last saved state with --resume."
             ) from error

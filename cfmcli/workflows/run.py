@@ -76,10 +76,8 @@ class Run:
         try:
             yield
         except BaseException as error:
-            # No fault of the fit: a signal, a lost worker, or want of memory or disk.
-            outside = isinstance(error, ResourceError) or not isinstance(error, Exception)
-            kept = outside and self.state.exists()
-            if created and not (kept or isinstance(error, Interrupted | RankError)):
+            stopped = not isinstance(error, Exception) and self.state.exists()
+            if created and not (stopped or isinstance(error, Interrupted | RankError)):
                 self._clear()
             raise
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cfmcli.errors import CfmWarning, NumericsError, ResourceError
+from cfmcli.errors import CfmWarning, NumericsError, RankError
 from cfmcli.flows import processes
 from cfmcli.flows.processes import in_order
 
@@ -68,7 +68,7 @@ def test_errors_and_warnings_come_up_where_the_item_is_taken(workers: int) -> No
 def test_a_lost_worker_is_told() -> None:
     with (
         in_order(lambda k: os._exit(9), 4, 1) as items,
-        pytest.raises(ResourceError, match=r"worker process was lost.*--ot-workers 0"),
+        pytest.raises(RankError, match=r"worker process was lost.*--ot-workers 0"),
     ):
         next(items)
 
