@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from cfmcli.signals import heard_by
+
 _TOLD = {signal.SIGINT: "stopped by Ctrl-C.", signal.SIGTERM: "stopped by SIGTERM."}
 
 
@@ -48,19 +50,7 @@ STOP = Stop()
 
 @contextmanager
 def hearing() -> Iterator[None]:
-    """Hear both signals; one that the caller ignores, as for a job in the background, stays so."""
+    """Hear both signals."""
     STOP.number = 0
-    try:
-        before = {
-            number: signal.signal(number, STOP)
-            for number in _TOLD
-            if signal.getsignal(number) is not signal.SIG_IGN
-        }
-    except ValueError:  # not the main thread: the caller owns the signals
+    with heard_by(STOP):
         yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

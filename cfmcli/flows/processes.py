@@ -55,6 +55,7 @@ def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[Ite
         count: number of items.
         workers: number of processes; with 0, each item is computed when it is taken.
     """
+    workers = min(workers, count)
     if not workers:
         yield map(work, range(count))
         return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cfmcli.catalog import did_you_mean
 from cfmcli.errors import CfmWarning, ConfigError, ResourceError
 from cfmcli.requests import AUTO, Runtime
+from cfmcli.signals import heard_by
 
 if TYPE_CHECKING:
     import torch
@@ -119,24 +120,11 @@ class Stop:
 def stoppable() -> Iterator[Stop]:
     """Hear Ctrl-C and SIGTERM as a wish, so that a long job can save before it ends.
 
-    A wish that came too late to be met is passed on to whoever heard the signals before. A signal
-    that the caller ignores, as for a job in the background, stays ignored.
+    A wish that came too late to be met is passed on to whoever heard the signals before.
     """
     stop = Stop()
-    try:
-        before = {
-            number: signal.signal(number, stop)
-            for number in (signal.SIGINT, signal.SIGTERM)
-            if signal.getsignal(number) is not signal.SIG_IGN
-        }
-    except ValueError:  # not the main thread: the caller owns the signals
+    with heard_by(stop):
         yield stop
-        return
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if stop.signal:
         os.kill(os.getpid(), stop.signal)
 

@@ -57,12 +57,13 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     starts = _starts(model, table.head, request)
     times = sorted(set(starts.tolist()))
     guide = model.guide(table.head.obs, request.condition, table.head.origin)
-    perturb.changed(model, table.rows(slice(0, 1)), request.changes)
+    first = table.rows(slice(0, 1))
+    perturb.changed(model, first, request.changes)
     part = shards.part(request.shard, len(table), shards.grain(model, len(table)))
     observed = None if request.shard or own else _observed(model, request, end)
     if not own:
         _warn_of_other_times(model, table.head, times[0])
-    perturb.warn_of_losses(model, table.rows(slice(0, 1)), request.changes)
+    perturb.warn_of_losses(model, first, request.changes)
     about: dict[str, Any] = {"from": times if own else times[0], "to": end}
     figures: dict[str, Any] = {"points": len(part), **about}
     if request.dry_run:

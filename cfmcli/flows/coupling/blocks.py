@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cfmcli.data.table import Array
 from cfmcli.flows import processes
 from cfmcli.flows.coupling.plans import (
+    ROWS,
     IntArray,
     PairPlan,
     merge_pairs,
@@ -33,9 +34,6 @@ BATCH = 16
 
 WORTH_SHARING = 2
 """Batches of blocks from which on workers pay for their start."""
-
-ROWS = 65_536
-"""Points that are gathered at once, so that memory stays that of the points themselves."""
 
 
 class Problem(NamedTuple):

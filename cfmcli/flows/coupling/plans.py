@@ -12,8 +12,8 @@ from cfmcli.errors import NumericsError
 
 IntArray = npt.NDArray[np.intp]
 
-_ROWS = 65_536
-"""Pairs whose points are gathered at once."""
+ROWS = 65_536
+"""Points that are gathered at once, so that memory stays that of the points themselves."""
 
 
 class Plan(ABC):
@@ -286,8 +286,8 @@ def merge_pairs(
 def pair_costs(x0: Array, x1: Array, i: IntArray, j: IntArray) -> Array:
     """Squared distances |x0_i - x1_j|² of pairs, shape (k,)."""
     found = np.empty(len(i))
-    for start in range(0, len(i), _ROWS):
-        rows = slice(start, start + _ROWS)
+    for start in range(0, len(i), ROWS):
+        rows = slice(start, start + ROWS)
         gap = x0[i[rows]] - x1[j[rows]]
         found[rows] = np.einsum("kd,kd->k", gap, gap)
     return found
