@@ -1,13 +1,27 @@
 """Descent: parameters in one piece of memory, so that every step is a handful of operations."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 CLIP = 1.0
 BETAS = (0.9, 0.999)
 EPS = 1e-8
+
+
+def _counted(*parts: list[Tensor], **how: Any) -> None:
+    """One step of AdamW by what torch's own fused one calls."""
+    parts[-1][0].add_(1)
+    torch._fused_adamw_(*parts, **how)
+
+
+# On one tensor the bookkeeping of the public function costs as much again, and that of the public
+# optimiser four times as much. Where torch has no such name any more, the public function serves.
+KERNEL: Any = _counted if hasattr(torch, "_fused_adamw_") else partial(adamw, fused=True)
 
 
 class Descent:
@@ -40,9 +54,7 @@ class Descent:
         """Go down along the gradient, at most 1 long, and forget it; its norm before clipping."""
         norm: Tensor = torch.linalg.vector_norm(self.gradient)
         self.gradient.mul_((CLIP / (norm + EPS)).clamp(max=1.0))
-        self.count.add_(1)
-        # What torch.optim.AdamW(fused=True) calls; on one tensor its bookkeeping would cost more.
-        torch._fused_adamw_(
+        KERNEL(
             [self.weights],
             [self.gradient],
             [self.mean],
