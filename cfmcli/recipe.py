@@ -12,6 +12,9 @@ from cfmcli.presets import BRIDGE_SHARES
 
 SECTIONS = ("data", "method", "training")
 STANDARD = "standardize"
+AUTO = "auto"
+MOST_STEPS, KEPT = 10_000, 0.1
+"""What `--steps auto` means: the most steps, and the points kept where nothing says how many."""
 BRINGS = {"method": ("coupling", "interpolant", "objective"), "preprocess": ("transform",)}
 """Settings that are names for others, and what they bring."""
 
@@ -88,7 +91,13 @@ class Recipe:
         "method", "share of draws that leave the condition out, for --guidance", 0.1, 0
     )
     from_run: str = _setting("method", "run whose flow makes the pairs, for --method rf", "")
-    steps: int = _setting("training", "optimiser steps", 3000, 1)
+    steps: int | str = _setting(
+        "training",
+        f"optimiser steps; auto goes on until the loss of points kept aside has converged, for at "
+        f"most {MOST_STEPS:,}",
+        3000,
+        1,
+    )
     batch_size: int = _setting("training", "pairs per step", 256, 1)
     lr: float = _setting("training", "peak learning rate", 1e-2)
     ema: float = _setting("training", "decay of the averaged weights; 0 turns it off", 0.99, 0)
@@ -102,9 +111,11 @@ class Recipe:
     seed: int = _setting("training", "seed of all randomness", 0, 0)
 
     def __post_init__(self) -> None:
+        if isinstance(self.steps, str) and self.steps != AUTO:
+            raise ConfigError(f"--steps {self.steps!r}: expected a whole number, or {AUTO}.")
         for item in dataclasses.fields(self):
             low, value = item.metadata["low"], getattr(self, item.name)
-            if low is not None and not value >= low:
+            if low is not None and value != AUTO and not value >= low:
                 raise ConfigError(f"{option(item.name)} {value}: expected at least {low}.")
         _one_of("source", self.source, ("data", "gaussian"))
         _one_of("scope", self.scope, ("auto", "dataset", "minibatch"))
@@ -121,13 +132,23 @@ class Recipe:
             raise ConfigError(f"--times {self.times}: expected finite numbers.")
         if not 0 < self.lr < math.inf:
             raise ConfigError(f"--lr {self.lr}: expected a positive, finite number.")
-        if self.patience and not self.validation:
+        if self.patience and not self.kept:
             raise ConfigError("--patience needs a validation loss: add --validation 0.1.")
         if self.time_map and self.time_order:
             raise ConfigError("--time-map and --time-order both set the times: give one of them.")
         catalog.preset(self.method)
         if self.method == "rf" and not self.from_run:
             raise ConfigError("--method rf straightens a trained run: name it with --from-run RUN.")
+
+    @property
+    def most_steps(self) -> int:
+        """The optimiser steps, or the most that `auto` may take."""
+        return MOST_STEPS if isinstance(self.steps, str) else self.steps
+
+    @property
+    def kept(self) -> float:
+        """The fraction of points kept for a validation loss."""
+        return self.validation or (KEPT if self.steps == AUTO else 0.0)
 
     def triple(self) -> tuple[str, str, str]:
         """The specs of coupling, interpolant and objective, the preset's where none is given.
@@ -271,6 +292,8 @@ def _typed(name: str, value: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind in (str, int, float) and type(value) is kind:
+        return value
+    if kind == int | str and type(value) in (int, str):
         return value
     if kind == tuple[float, ...] and _all(value, (int, float)):
         return tuple(float(v) for v in value)

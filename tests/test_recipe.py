@@ -27,7 +27,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "method": st.sampled_from(list(METHODS)),
     "times": st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=3).map(tuple),
     "ot_batch": st.integers(0, 10**6),
-    "steps": st.integers(1, 10**9),
+    "steps": st.integers(1, 10**9) | st.just(recipe.AUTO),
     "batch_size": st.integers(1, 10**6),
     "lr": st.floats(0, 1e3, exclude_min=True),
     "ema": SHARE,
@@ -114,6 +114,7 @@ def test_what_a_file_writes_out_for_another_method_is_no_statement() -> None:
     [
         {"steps": 0},
         {"steps": -5},
+        {"steps": "atuo"},
         {"batch_size": 0},
         {"ot_batch": -1},
         {"lr": 0.0},
@@ -190,3 +191,11 @@ def test_a_recipe_does_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe().steps = 3  # type: ignore[misc]
     assert hash(Recipe()) == hash(Recipe())
+
+
+def test_steps_that_are_found_on_the_way_bring_a_cap_and_points_to_judge_by() -> None:
+    """A validation that is asked for wins; patience needs no other."""
+    auto = Recipe(steps=recipe.AUTO, patience=3)
+    assert (auto.most_steps, auto.kept) == (recipe.MOST_STEPS, recipe.KEPT)
+    assert (auto.validation, Recipe(steps=recipe.AUTO, validation=0.3).kept) == (0.0, 0.3)
+    assert (Recipe(steps=7).most_steps, Recipe().kept) == (7, 0.0)

@@ -25,7 +25,7 @@ _FAMILIES = {
     "preprocess": "preparations",
     "transform": "transforms",
 }
-_NAMED = {"from_run": "RUN"}
+_NAMED = {"from_run": "RUN", "steps": "INT|auto"}
 _METAVARS = {str: "TEXT", int: "INT", float: "FLOAT"}
 _UNSET = {
     "id_key": "cell, barcode, id, obs_names, or a column without a name",
@@ -131,7 +131,7 @@ def _annotation(name: str, section: str, kind: Any) -> Any:
     if name in _REPEATABLE:
         return Annotated[list[str] | None, option(flag, metavar="TIME", **common)]
     if kind not in _METAVARS:
-        return Annotated[str | None, option(flag, metavar="LIST", **common)]
+        return Annotated[str | None, option(flag, metavar=_NAMED.get(name, "LIST"), **common)]
     shown = "COLUMN" if name.endswith("_key") else _NAMED.get(name, _METAVARS[kind])
     return Annotated[kind | None, option(flag, metavar=shown, **common)]
 
@@ -152,6 +152,13 @@ def _numbers(name: str, text: str) -> tuple[float, ...]:
         ) from None
 
 
+def _count(name: str, text: str) -> int | str:
+    """Read a number; the recipe knows which words stand for one."""
+    with suppress(ValueError):
+        return int(text)
+    return text
+
+
 def _words(name: str, text: str) -> tuple[str, ...]:
     """Read a list of words."""
     return words(text)
@@ -168,6 +175,7 @@ def _same(name: str, value: Any) -> Any:
 
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
+    "steps": _count,
     "times": _numbers,
     "time_order": _words,
     "time_map": _words,

@@ -15,28 +15,32 @@ import torch
 
 from cfmcli import catalog, io, provenance
 from cfmcli.data.maps import moments
-from cfmcli.data.snapshots import Cloud, Snapshots
+from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.table import Table
-from cfmcli.errors import CheckpointError, ConfigError, DataError, Interrupted
+from cfmcli.errors import CheckpointError, ConfigError, Interrupted
 from cfmcli.flows import processes
 from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.dynamics.displacement import check_pairs
 from cfmcli.flows.fields import Field, Shape
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.ranks import ALONE, Ranks
+from cfmcli.flows.training.schedule import Schedule, weight_decay
 from cfmcli.flows.training.tasks import Task
-from cfmcli.flows.training.trainer import Record, Schedule, Trainer, weight_decay
+from cfmcli.flows.training.trainer import Record, Trainer
 from cfmcli.flows.training.triple import Triple, settle_path
 from cfmcli.model import Model
-from cfmcli.recipe import Recipe
+from cfmcli.recipe import AUTO, Recipe
 from cfmcli.requests import FitRequest, Listener, Outcome, Progress, Runtime
 from cfmcli.workflows import assemble, couplings, prepare, rectify, runtime, summary, team
+from cfmcli.workflows.aside import kept_aside
 from cfmcli.workflows.bending import Bending, settled
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.run import Run
 from cfmcli.workflows.sides import PlanNote
 
 SAVE_EVERY = 5.0
+FEWEST = 2
+"""Points kept aside of each cloud where `--steps auto` keeps a share of its own."""
 
 
 def ignore(progress: Progress) -> None:
@@ -74,8 +78,9 @@ def trained(prepared: prepare.Prepared, device: torch.device, listen: Listener =
     """
     recipe = prepared.recipe
     job = _job(prepared, Streams(recipe.seed), device)
-    for record in job.trainer.run() if job.trainer else ():
-        listen(_progress(record, recipe.steps))
+    if job.trainer:
+        for record in job.trainer.run():
+            listen(_progress(record, job.trainer.end))
     return job.model()
 
 
@@ -175,9 +180,10 @@ def _train(
     saved = -math.inf  # the first block is saved, so that a kill loses no more than that
     with runtime.stoppable() as stop:
         for record in job.trainer.run() if job.trainer else ():
+            most = job.trainer.end if job.trainer else 0
             records.append(record)
             if ranks.leads:
-                listen(_progress(record, recipe.steps))
+                listen(_progress(record, most))
             signal = int(ranks.largest(stop.signal))
             if not ranks.leads:
                 if signal:
@@ -186,7 +192,7 @@ def _train(
             if signal:
                 _save(run, job.trainer, facts, records)
                 raise Interrupted(
-                    f"Stopped at step {record.step} of {recipe.steps}; the state is saved in "
+                    f"Stopped at step {record.step} of {most}; the state is saved in "
                     f"{run.path}: go on with the same command and --resume.",
                     signal,
                 )
@@ -200,6 +206,7 @@ def _train(
     metrics = {
         **summary.metrics_of(model, records, job.plans, streams),
         **job.bending.figures(),
+        "converged_at": job.turn,
         "ot_workers": workers,
     }
     heads = job.triple.objective.heads
@@ -234,6 +241,11 @@ class Job:
     bending: Bending
     seen: Snapshots
 
+    @property
+    def turn(self) -> int | None:
+        """The step at which validation had converged, None where the steps were given."""
+        return (self.trainer.turn or None) if self.trainer else None
+
     def model(self) -> Model:
         """The trained model, on the CPU."""
         if self.trainer:
@@ -259,7 +271,8 @@ def _job(
     parts = assemble.triple(prepared.recipe)
     recipe, conditions = prepared.recipe, prepared.conditions
     snapshots = prepared.snapshots
-    seen, aside = _split(snapshots, recipe.validation, streams)
+    least = 0 if recipe.validation else FEWEST
+    seen, aside = kept_aside(snapshots, recipe.kept, streams, least)
     shape = Shape(len(prepared.chain.outputs), snapshots.timeline.segments, conditions.width)
     triple = parts.bound(shape.dim, streams.torch("path"))
     assemble.check_data(triple, snapshots, conditions)
@@ -278,13 +291,14 @@ def _job(
     field.settle(*place)
     settle_path(triple.interpolant, *place, device)
     schedule = Schedule(
-        recipe.steps,
+        recipe.most_steps,
         recipe.batch_size,
         recipe.lr,
         recipe.ema,
         recipe.precision == "bf16",
         weight_decay([len(cloud) for cloud in seen.kept]),
         processes.allowed() if any(plan.coupled_in_batches for plan in plans) else 0,
+        open=recipe.steps == AUTO,
     )
     field = field.to(device)
     trainer = Trainer(field, task, schedule, streams, validation, recipe.patience, ranks)
@@ -308,28 +322,6 @@ def _whereabouts(snapshots: Snapshots) -> tuple[torch.Tensor, float]:
         variance = (variance + center**2 + 1) / 2 - (center / 2) ** 2
         center = center / 2
     return torch.as_tensor(center), float(np.sqrt(variance.mean())) or 1.0
-
-
-def _split(
-    snapshots: Snapshots, share: float, streams: Streams
-) -> tuple[Snapshots, Snapshots | None]:
-    """Points to train on, and points kept aside for validation."""
-    if not share:
-        return snapshots, None
-    train: list[Cloud] = []
-    aside: list[Cloud] = []
-    for k, cloud in enumerate(snapshots.kept):
-        count = round(share * len(cloud))
-        if count < 2 or len(cloud) - count < 2:
-            raise DataError(
-                f"Time {cloud.label} has {len(cloud)} points, too few to keep {share:g} of them "
-                "for validation: lower --validation."
-            )
-        order = streams.numpy("validation", k).permutation(len(cloud))
-        aside.append(cloud.rows(np.sort(order[:count])))
-        train.append(cloud.rows(np.sort(order[count:])))
-    gaussian = snapshots.gaussian_source
-    return Snapshots(tuple(train), gaussian), Snapshots(tuple(aside), gaussian)
 
 
 def _save(

@@ -22,6 +22,7 @@ from cfmcli.errors import (
     OutputExistsError,
 )
 from cfmcli.model import Model
+from cfmcli.recipe import MOST_STEPS
 from cfmcli.requests import FitRequest, Progress, Runtime
 from cfmcli.stored import load
 from cfmcli.workflows import fit as fitting
@@ -339,6 +340,39 @@ def test_validation_is_recorded_and_patience_stops(
     assert found["steps"] < 3000
     assert min(losses[-2:]) >= min(losses[:-2])
     assert found["validation"] == losses[-1]
+
+
+def test_steps_found_on_the_way_are_told_and_kept(
+    tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit
+) -> None:
+    """Stopped and resumed, the fit ends after as many steps, with the same bytes, below the cap."""
+    how = {"steps": "auto", "patience": 1, "lr": 1e-30}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    told = fit_run(whole, *toys, **how)
+    found = json.loads((whole / "metrics.json").read_text())
+    rows = list(csv.DictReader((whole / "losses.csv").open()))
+    assert found["steps"] == int(rows[-1]["step"]) < MOST_STEPS
+    assert 0 < found["converged_at"] < found["steps"]
+    assert any(f"steps: {found['steps']}" in note for note in told.notes)
+    assert 'steps = "auto"' in (whole / "recipe.toml").read_text()
+    with pytest.raises(Interrupted, match=f"of {MOST_STEPS}"):
+        fit_run(parts, *toys, listen=stop_at(25, signal.SIGINT), **how)
+    fit_run(parts, *toys, resume=True, **how)
+    assert model_bytes(parts) == model_bytes(whole)
+
+
+def test_few_points_are_kept_of_small_clouds(tmp_path: Path, fit_run: Fit) -> None:
+    """Two of nine, where a tenth would be one; none can be kept of three."""
+    rng = np.random.default_rng(0)
+    for name, n in (("few", 9), ("many", 40), ("three", 3)):
+        np.savetxt(
+            tmp_path / f"{name}.csv", rng.random((n, 2)), "%.6g", ",", header="a,b", comments=""
+        )
+    few, many, three = (tmp_path / f"{name}.csv" for name in ("few", "many", "three"))
+    how = {"steps": "auto", "patience": 1, "lr": 1e-30}
+    fit_run(tmp_path / "r", few, many, **how)
+    with pytest.raises(DataError, match="3 points"):
+        fit_run(tmp_path / "s", many, three, **how)
 
 
 def test_validation_needs_points(tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) -> None:

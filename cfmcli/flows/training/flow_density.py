@@ -20,8 +20,9 @@ from cfmcli.flows.fields import MLP, Shape
 from cfmcli.flows.objective.objectives import Velocity
 from cfmcli.flows.path.interpolants import Linear
 from cfmcli.flows.streams import Streams
+from cfmcli.flows.training.schedule import Schedule, weight_decay
 from cfmcli.flows.training.tasks import Task
-from cfmcli.flows.training.trainer import Schedule, Trainer, weight_decay
+from cfmcli.flows.training.trainer import Trainer
 
 POOL = 2_000
 BATCH, RATE, AVERAGE = 256, 1e-2, 0.99

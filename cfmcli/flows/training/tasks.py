@@ -119,7 +119,7 @@ class Task:
         count = len(segment)
         x0, x1 = _mixed(pairs or self.coupled(block, n, batch, streams), segment)
         per_batch = -(-count * batch // n)
-        strata = (np.arange(count) % per_batch + rng.random(count)) / per_batch
+        strata = stratified(count, per_batch, rng)
         margin = max(self._steep, self.objective.margin)
         device = next((p.device for p in self.interpolant.parameters()), None)
 
@@ -162,6 +162,11 @@ class Task:
     def _segments(self, n: int, which: np.ndarray | None) -> np.ndarray:
         """The segments of the pairs of n draws, in turn."""
         return np.arange(n if which is None else int(which.max()) + 1) % len(self.pairs)
+
+
+def stratified(count: int, per_batch: int, rng: np.random.Generator) -> Array:
+    """Numbers in [0, 1], one in each of equal parts of it for every batch, shape (count,)."""
+    return np.asarray((np.arange(count) % per_batch + rng.random(count)) / per_batch)
 
 
 def _mixed(pairs: Pairs, segment: np.ndarray) -> tuple[Points, Points]:

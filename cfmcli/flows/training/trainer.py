@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,53 +18,13 @@ from cfmcli.flows.processes import in_order
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.descent import Descent
 from cfmcli.flows.training.ranks import ALONE, Ranks
+from cfmcli.flows.training.schedule import BLOCK, Schedule
 from cfmcli.flows.training.tasks import Batch, Pairs, Task
 
-BLOCK = 25
-WARM_UP = 0.05
 KEPT = 2**31
 """The block that validation draws: one that no training reaches."""
-DECAY, MOST_DECAY = 100.0, 0.3
 PATH_RATE = 0.1
 """Learning rate of a path against that of the field, which has to keep up with it."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train.
-
-    Args:
-        steps: optimiser steps.
-        batch_size: pairs per step.
-        lr: peak learning rate, reached after a linear warm-up and left along a cosine.
-        ema: decay of the averaged weights, 0 for none.
-        bf16: run the network in bfloat16.
-        weight_decay: pull of the weights towards zero, in units of the learning rate.
-        workers: processes that prepare pairs ahead, so that no step waits while a core is idle.
-    """
-
-    steps: int
-    batch_size: int
-    lr: float
-    ema: float
-    bf16: bool = False
-    weight_decay: float = 1e-2
-    workers: int = 0
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step: linear warm-up, then cosine decay to zero."""
-        warm = max(1.0, WARM_UP * self.steps)
-        rest = max(0.0, step - warm) / max(1.0, self.steps - warm)
-        return self.lr * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * rest))
-
-
-def weight_decay(sizes: Sequence[int]) -> float:
-    """100 / n for clouds of n points: a prior whose pull fades as the data grow.
-
-    Args:
-        sizes: numbers of points.
-    """
-    return min(MOST_DECAY, DECAY * len(sizes) / sum(sizes))
 
 
 @dataclass(frozen=True)
@@ -97,7 +57,8 @@ class Trainer:
         schedule: how long and how fast.
         streams: the run's randomness.
         validation: a task over points kept aside, or None.
-        patience: validations without improvement before it stops, 0 for never.
+        patience: validations without improvement before it stops, 0 for never; where the horizon
+            is open, before the rate falls, 0 for a share of those there were.
         ranks: who else trains it.
     """
 
@@ -125,12 +86,18 @@ class Trainer:
         self.seconds = 0.0
         self.best = math.inf
         self.stale = 0
+        self.turn = 0
         self.descent = Descent(field.parameters(), schedule.weight_decay)
         self.average = self.descent.weights.clone()
         self.chosen = self.descent.weights.clone()
         path = list(task.interpolant.parameters())
         self.bender = Descent(path, 0.0) if path else None
         self.seeds = [torch.tensor(1 / unit) for unit in self.units.values()]
+
+    @property
+    def end(self) -> int:
+        """The steps there are to be; the most there may be while the horizon is open."""
+        return self.schedule.end(self.turn)
 
     def run(self) -> Iterator[Record]:
         """Train to the end, yielding after each block of steps.
@@ -139,16 +106,18 @@ class Trainer:
             NumericsError: if the loss is no longer finite.
         """
         first = self.step // BLOCK
-        left = math.ceil(self.schedule.steps / BLOCK) - first
+        left = math.ceil(self.end / BLOCK) - first
         with in_order(lambda k: self._pairs(first + k), left, self.schedule.workers) as pairs:
             yield from self._blocks(pairs)
 
     def _blocks(self, pairs: Iterator[Pairs]) -> Iterator[Record]:
         """A record for each block of steps."""
-        while self.step < self.schedule.steps and not self._stopped():
+        while self.step < self.end and not self._stopped():
             start = time.perf_counter()
             heads, norm = self._block(next(pairs))
             validation = self._validate()
+            if not self.turn and self.schedule.turns(self.step, self.stale, self.patience):
+                self.turn = self.step
             self.seconds += time.perf_counter() - start
             record = Record(self.step, sum(heads.values()), heads, norm, self.seconds, validation)
             if not math.isfinite(record.loss):
@@ -166,13 +135,13 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         """Everything that continuing needs, as tensors by name."""
-        counters = [float(self.step), self.seconds, self.best, float(self.stale)]
+        counters = [self.step, self.seconds, self.best, self.stale, self.turn]
         return {"counters": torch.tensor(counters, dtype=torch.float64)} | self._tensors()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `state` gave."""
-        step, self.seconds, self.best, stale = state["counters"].tolist()
-        self.step, self.stale = int(step), int(stale)
+        step, self.seconds, self.best, stale, turn = state["counters"].tolist()
+        self.step, self.stale, self.turn = int(step), int(stale), int(turn)
         with torch.no_grad():
             for name, value in self._tensors().items():
                 value.copy_(state[name])
@@ -206,7 +175,7 @@ class Trainer:
 
     def _update(self, batch: Batch, inputs: Tensor) -> list[Tensor]:
         """One optimiser step, of the path too where it learns: losses and norm of the gradient."""
-        rate = self.schedule.rate(self.step)
+        rate = self.schedule.rate(self.step, self.turn)
         if self.bender:
             with torch.no_grad():
                 batch = batch.along(self.task.interpolant)
@@ -220,8 +189,7 @@ class Trainer:
         if self.bender:
             self._bend(batch, self.bender, PATH_RATE * rate)
         self.step += 1
-        decay = min(self.schedule.ema, self.step / (self.step + 10))
-        self.average.lerp_(self.descent.weights, 1 - decay)
+        self.average.lerp_(self.descent.weights, 1 - self.schedule.keep(self.step))
         return [*(loss.detach() for loss in found), norm]
 
     def _bend(self, batch: Batch, bender: Descent, rate: float) -> None:
@@ -238,7 +206,8 @@ class Trainer:
             drift = drift + epsilon * score
         value = game(batch.draw, drift, epsilon) / self.unit
         slopes = torch.autograd.grad(value, bender.parameters)
-        torch._foreach_sub_(list(bender.views(bender.gradient)), slopes)
+        for view, slope in zip(bender.views(bender.gradient), slopes, strict=True):
+            view.sub_(slope)
         self.ranks.average(bender.gradient)
         bender.step(rate)
 
@@ -285,5 +254,5 @@ class Trainer:
         return drawn.each(lambda value: value.to(device))
 
     def _stopped(self) -> bool:
-        """Whether patience has run out."""
-        return bool(self.patience) and self.stale >= self.patience
+        """Whether patience has run out; an open horizon closes instead."""
+        return 0 < self.patience <= self.stale and not self.schedule.open

@@ -12,7 +12,8 @@ import torch
 
 from cfmcli.errors import RankError
 from cfmcli.flows.training.ranks import ALONE, Ranks, joined
-from tests.flows.training.test_trainer import STREAMS, task, trainer
+from cfmcli.flows.training.trainer import Trainer
+from tests.flows.training.test_trainer import STREAMS, judged, task, trainer
 
 STEPS = 60
 ROOT = Path(__file__).parents[3]
@@ -35,6 +36,14 @@ def test_alone_nothing_is_asked_of_others() -> None:
     assert ALONE.average(torch.ones(2)).tolist() == [1, 1]
 
 
+def found(ranks: Ranks = ALONE) -> Trainer:
+    """A fit that finds its number of steps, done."""
+    fit = judged(500, patience=2, points=10, open=True)
+    fit.ranks = ranks
+    list(fit.run())
+    return fit
+
+
 def train(folder: str) -> None:
     """What each rank of the test does: train, and write what came of it."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -44,7 +53,9 @@ def train(folder: str) -> None:
         fit.ranks = ranks
         losses = [record.loss for record in fit.run()]
         told = [ranks.agreed(rank + 5.0), ranks.largest(rank + 5.0)]
+        auto = found(ranks)
     state = {name: value for name, value in fit.state().items() if name != "counters"}
+    state |= {"auto": auto.average, "turn": torch.tensor([auto.turn, auto.step])}
     torch.save({**state, "losses": losses, "told": told}, Path(folder) / f"{rank}.pt")
 
 
@@ -70,6 +81,10 @@ def test_two_ranks_train_as_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(one["losses"], losses, rtol=1e-5)
     np.testing.assert_allclose(one["weights"], alone.descent.weights, atol=1e-4)
     assert len(set(losses)) == len(losses)
+    auto = found()
+    assert one["turn"].tolist() == [auto.turn, auto.step]
+    assert 0 < auto.turn < auto.step < 500
+    np.testing.assert_allclose(one["auto"], auto.average, atol=1e-3)
 
 
 def test_a_rank_without_others_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

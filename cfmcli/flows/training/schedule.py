@@ -1,0 +1,91 @@
+"""Schedule: how long and how fast to train."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+BLOCK = 25
+"""Steps between two records, and between two validations."""
+WARM_UP, WARM_STEPS = 0.05, 100
+FALL = 0.3
+"""The share of all steps in which the rate falls where the horizon was open."""
+LEAST, WAIT = 10, 0.25
+"""Validations without improvement that close an open horizon: so many, and a share of them all."""
+DECAY, MOST_DECAY = 100.0, 0.3
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    The learning rate warms up and falls to zero along a cosine. With an open horizon it stays at
+    its peak until the validation loss has converged, at a step called the turn, and falls from
+    there along a line.
+
+    Reference: Hu et al. (2024), arXiv 2404.06395, sec. 4 (warm-up, stable, decay)
+
+    Args:
+        steps: optimiser steps; the most there may be where the horizon is open.
+        batch_size: pairs per step.
+        lr: peak learning rate, reached after a linear warm-up.
+        ema: decay of the averaged weights, 0 for none.
+        bf16: run the network in bfloat16.
+        weight_decay: pull of the weights towards zero, in units of the learning rate.
+        workers: processes that prepare pairs ahead, so that no step waits while a core is idle.
+        open: whether validation tells when to end.
+    """
+
+    steps: int
+    batch_size: int
+    lr: float
+    ema: float
+    bf16: bool = False
+    weight_decay: float = 1e-2
+    workers: int = 0
+    open: bool = False
+
+    def rate(self, step: int, turn: int = 0) -> float:
+        """The learning rate of a step.
+
+        Args:
+            step: steps done before.
+            turn: the step at which an open horizon closed, 0 while it has not.
+        """
+        if self.open:
+            left = (self.end(turn) - step) / self._fall(turn) if turn else 1.0
+            return self.lr * min(1.0, (step + 1) / WARM_STEPS) * min(1.0, left)
+        warm = max(1.0, WARM_UP * self.steps)
+        rest = max(0.0, step - warm) / max(1.0, self.steps - warm)
+        return self.lr * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * rest))
+
+    def end(self, turn: int = 0) -> int:
+        """How many steps there are, or may be while the horizon is open."""
+        return turn + self._fall(turn) if self.open and turn else self.steps
+
+    def _fall(self, turn: int) -> int:
+        """How many steps the rate falls from a turn: whole blocks."""
+        return BLOCK * math.ceil(FALL / (1 - FALL) * turn / BLOCK)
+
+    def turns(self, step: int, stale: int, patience: int) -> bool:
+        """Whether an open horizon closes at a step.
+
+        Args:
+            step: steps done.
+            stale: validations since the best one.
+            patience: how many it takes; 0 for a quarter of all so far, at least 10.
+        """
+        wait = patience or max(LEAST, WAIT * step / BLOCK)
+        return self.open and (stale >= wait or self.end(step + BLOCK) > self.steps)
+
+    def keep(self, step: int) -> float:
+        """What the averaged weights keep of themselves after so many steps: less at first."""
+        return min(self.ema, step / (step + 10))
+
+
+def weight_decay(sizes: Sequence[int]) -> float:
+    """100 / n for clouds of n points: a prior whose pull fades as the data grow.
+
+    Args:
+        sizes: numbers of points.
+    """
+    return min(MOST_DECAY, DECAY * len(sizes) / sum(sizes))

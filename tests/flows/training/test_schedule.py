@@ -1,0 +1,103 @@
+"""Laws of schedules: warm-up and fall, and a horizon that validation closes."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cfmcli.flows.training.schedule import BLOCK, FALL, LEAST, WARM_STEPS, Schedule
+from tests.flows.training.test_trainer import judged, untimed, weights
+
+
+def test_schedule_warms_up_and_fades_out() -> None:
+    """Linear to the peak in a twentieth of the steps, then down to nothing along a cosine."""
+    rates = [Schedule(1000, 1, 0.2, 0.0).rate(k) for k in range(1000)]
+    np.testing.assert_allclose(rates[:50], 0.2 * np.arange(1, 51) / 50)
+    assert max(rates) == pytest.approx(0.2)
+    assert (np.diff(rates[50:]) < 0).all()
+    assert rates[525] == pytest.approx(0.1)
+    assert 0 <= rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 25])
+def test_short_schedules_still_learn(steps: int) -> None:
+    rates = [Schedule(steps, 1, 0.2, 0.0).rate(k) for k in range(steps)]
+    assert rates[0] > 0
+    assert max(rates) <= 0.2
+
+
+OPEN = Schedule(5000, 1, 0.2, 0.0, open=True)
+
+
+def test_an_open_horizon_keeps_the_peak_until_it_closes() -> None:
+    """Linear to the peak, level however long it takes, then down along a line to nothing."""
+    turn = 1400
+    level = [OPEN.rate(k) for k in range(3000)]
+    np.testing.assert_allclose(level[:WARM_STEPS], 0.2 * np.arange(1, WARM_STEPS + 1) / WARM_STEPS)
+    assert set(level[WARM_STEPS:]) == {0.2}
+    end = OPEN.end(turn)
+    assert end - turn == pytest.approx(FALL * end)
+    fall = [OPEN.rate(k, turn) for k in range(turn, end)]
+    np.testing.assert_allclose(fall, 0.2 * np.arange(600, 0, -1) / 600)
+
+
+@pytest.mark.parametrize("turn", [BLOCK, 7 * BLOCK, 1000])
+def test_an_open_horizon_ends_with_a_block_and_below_its_cap(turn: int) -> None:
+    assert OPEN.end(turn) % BLOCK == 0
+    assert turn < OPEN.end(turn) <= OPEN.end() == OPEN.steps
+    assert Schedule(5000, 1, 0.2, 0.0).end(turn) == 5000
+
+
+def test_it_closes_after_a_share_of_the_validations_or_in_time_to_fall() -> None:
+    """However patient, the rate has the steps that its fall takes."""
+    assert not OPEN.turns(BLOCK * LEAST, LEAST - 1, 0)
+    assert OPEN.turns(BLOCK * LEAST, LEAST, 0)
+    assert not OPEN.turns(3000, 29, 0)
+    assert OPEN.turns(3000, 30, 0)
+    assert OPEN.turns(3000, 3, 3)
+    last = next(k for k in range(0, 5000, BLOCK) if OPEN.turns(k, 0, 0))
+    assert 0 <= OPEN.steps - OPEN.end(last) < 2 * BLOCK
+    assert not Schedule(5000, 1, 0.2, 0.0).turns(5000, 99, 1)
+
+
+def test_validation_closes_the_horizon_and_the_rate_falls_to_its_end() -> None:
+    """The best validation is a quarter of all before the turn; after it the steps that remain."""
+    run = judged(1500, points=10, open=True)
+    assert run.end == 1500
+    records = list(run.run())
+    losses = [r.validation for r in records[: run.turn // BLOCK]]
+    wait = len(losses) - 1 - losses.index(min(losses))
+    assert wait == math.ceil(max(LEAST, len(losses) / 4))
+    assert records[-1].step == run.step == run.end < 1500
+    assert run.turn < run.end == run.schedule.end(run.turn)
+
+
+def test_patience_says_when_the_horizon_closes() -> None:
+    run = judged(3000, patience=2, points=10, open=True)
+    records = list(run.run())
+    losses = [r.validation for r in records[: run.turn // BLOCK]]
+    assert losses.index(min(losses)) == len(losses) - 1 - 2
+
+
+def test_a_horizon_that_never_closes_ends_at_its_cap() -> None:
+    run = judged(10 * BLOCK, patience=1000, open=True)
+    assert list(run.run())[-1].step == run.end in (9 * BLOCK, 10 * BLOCK)
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_an_open_horizon_resumes_in_the_same_bytes(falling: bool) -> None:
+    """Stopped at the peak or in the fall, it turns where it would have, and ends as it would."""
+    whole, broken, resumed = (judged(2000, patience=2, points=10, open=True) for _ in range(3))
+    records = list(whole.run())
+    stop = whole.turn + BLOCK if falling else whole.turn - BLOCK
+    steps = broken.run()
+    while next(steps).step < stop:
+        pass
+    resumed.restore({name: value.clone() for name, value in broken.state().items()})
+    assert bool(resumed.turn) is falling
+    assert untimed(list(resumed.run())) == untimed(records[stop // BLOCK :])
+    assert (resumed.turn, resumed.step) == (whole.turn, whole.step)
+    for run in (whole, resumed):
+        run.finish()
+    assert torch.equal(weights(whole.field), weights(resumed.field))
