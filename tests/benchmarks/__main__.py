@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -32,7 +33,9 @@ def main() -> None:
         return
     print("| task | beside | ratio | spread | wanted | met | ours | theirs | MiB |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    results = {name: _run(name, ROWS[name], asked.runs) for name in names}
+    for name in (absent := [n for n in names if not os.environ.get(ROWS[n].needs or "PATH")]):
+        print(f"{name} is left out: {ROWS[name].needs} does not say where its data are.")
+    results = {n: _run(n, ROWS[n], asked.runs) for n in names if n not in absent}
     if asked.json:
         machine = {"date": str(date.today()), "machine": platform.machine()}
         asked.json.write_text(json.dumps({**machine, "rows": results}, indent=1) + "\n")

@@ -18,6 +18,7 @@ class Row:
         theirs: the same of the other side.
         goal: the ratio wanted: theirs / ours at least, or ours / theirs at most.
         floor: whether the other side is a floor, so that the goal is a ratio at most.
+        needs: variable of the environment that says where its data are, if any.
     """
 
     task: str
@@ -26,6 +27,7 @@ class Row:
     theirs: Side
     goal: float
     floor: bool = False
+    needs: str = ""
 
     def ratios(self, ours: Sequence[float], theirs: Sequence[float]) -> "Ratios":
         """The ratios of paired runs.

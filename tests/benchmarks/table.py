@@ -13,6 +13,7 @@ from cfmcli.flows.dynamics.solvers import Adaptive
 from cfmcli.flows.dynamics.stochastic import STILL, estimate
 from cfmcli.model import Model
 from tests.benchmarks import rivals
+from tests.benchmarks.quality import QUALITY
 from tests.benchmarks.rows import Row, Side
 from tests.benchmarks.start import START
 from tests.benchmarks.tasks import POINTS, fitted, layers, mixtures, moons_to_gaussians
@@ -136,5 +137,6 @@ ROWS: dict[str, Row] = {
     "likelihood": Row(
         "exact log-likelihood, 50-D, 3x256, 10^3 points", "flow_matching", *likelihood(), 5
     ),
+    **QUALITY,
     **START,
 }

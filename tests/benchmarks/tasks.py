@@ -1,6 +1,7 @@
 """Tasks: clouds and fits that several benchmarks share."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ def table(points: Array) -> Table:
 
 
 def fitted(
-    clouds: tuple[Array, Array], seed: int = 0, ot_workers: int = AUTO, **settings: object
+    clouds: Sequence[Array], seed: int = 0, ot_workers: int = AUTO, **settings: object
 ) -> tuple[Model, float]:
     """A model of two clouds, and the seconds from tables to it, plans and all."""
     recipe = Recipe(transform="none", seed=seed, **settings)  # type: ignore[arg-type]
