@@ -12,6 +12,7 @@ from torch.func import jvp
 
 from cfmcli.catalog import did_you_mean
 from cfmcli.errors import ConfigError
+from cfmcli.flows.frame import Frame, Seen
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
@@ -33,43 +34,41 @@ TANGENTS = 2**11
 
 
 class Head(nn.Module):
-    """A multilayer perceptron (s, x, c) -> R^D that sees time and place in its own units.
+    """A multilayer perceptron (s, x, c) -> R^D that sees points from a frame.
+
+    What is measured in lengths is a velocity, of which it gives what the frame's own drift leaves.
 
     Args:
         layers: the perceptron, from 1 + D + C inputs to D outputs.
-        span: the length K of the inner clock, which is scaled to [-1, 1].
-        dim: dimension D.
+        frame: where it sees points from; one for all heads of a field.
         power: power of length in which the output is measured.
     """
 
-    center: Tensor
-    scale: Tensor
-
-    def __init__(self, layers: nn.Sequential, span: float, dim: int, power: int = 1) -> None:
+    def __init__(self, layers: nn.Sequential, frame: Frame, power: int = 1) -> None:
         super().__init__()
         self.layers = layers
-        self.span = span
+        self.frame = frame
         self.power = power
-        self.register_buffer("center", torch.zeros(dim))
-        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The output at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
-        return self.at(self.inputs(s, x, c))
+        return self.at(self.frame.seen(s, x, c))
 
-    def inputs(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """Time, points and conditions in the network's own units, shape (B, 1 + D + C)."""
-        parts = [2 * s / self.span - 1, (x - self.center) / self.scale]
-        return torch.cat(parts if c is None else [*parts, c], dim=-1)
+    def at(self, seen: Seen) -> Tensor:
+        """The output at points that the frame has seen."""
+        return self._told(self.layers(seen.inputs), seen)
 
-    def at(self, inputs: Tensor) -> Tensor:
-        """The output at inputs in the network's own units."""
-        out: Tensor = self.layers(inputs)
-        return out * self.scale if self.power == 1 else out * self.scale**self.power
+    def _told(self, out: Tensor, seen: Seen) -> Tensor:
+        """What outputs of the perceptron stand for, in units of the data."""
+        scale = self.frame.scale
+        if self.power == 1:
+            return torch.addcmul(seen.drift, out, scale)
+        return out * scale**self.power
 
     def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The output and, as one more column, the trace of its derivative in x, (B, D + 1)."""
-        h, slopes = self.inputs(s, x, c), []
+        seen, slopes = self.frame.seen(s, x, c), []
+        h, (width, rate) = seen.inputs, self.frame.width(s)
         *inner, last = self.layers.children()
         for layer in inner:
             if isinstance(layer, nn.Linear):
@@ -77,8 +76,10 @@ class Head(nn.Module):
             else:
                 h, slope, *_ = jvp(layer, (h,), (torch.ones_like(h),))
                 slopes.append(slope)
-        trace = self._trace(slopes, x.shape[1])[:, None] / self.scale
-        return torch.cat([last(h), trace], dim=1) * self.scale**self.power
+        trace = self._trace(slopes, x.shape[1])[:, None] * self.frame.scale**self.power
+        if self.power == 1:
+            trace = trace + x.shape[1] * rate
+        return torch.cat([self._told(last(h), seen), trace / width], dim=1)
 
     @torch.no_grad()
     def _trace(self, slopes: list[Tensor], dim: int) -> Tensor:
@@ -117,35 +118,27 @@ class Field(nn.Module):
         super().__init__()
         self.heads = nn.ModuleDict(heads)
 
-    def settle(self, center: Tensor, scale: float) -> None:
-        """Say where the points are, so that a fit does not depend on their origin and unit.
-
-        Args:
-            center: mean of the points, shape (D,).
-            scale: root mean square of their deviations per dimension, above 0.
-        """
-        for name, buffer in self.named_buffers():
-            if name.endswith("center"):
-                buffer.copy_(center)
-            else:
-                buffer.fill_(scale)
+    @property
+    def frame(self) -> Frame:
+        """Where all heads see points from."""
+        return cast(Head, next(iter(self.heads.values()))).frame
 
     @property
     def scale(self) -> float:
         """The unit of length."""
-        return float(next(v for name, v in self.named_buffers() if name.endswith("scale")))
+        return float(self.frame.scale)
 
     def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         """Every head at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
         return {name: head(s, x, c) for name, head in self.heads.items()}
 
-    def inputs(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """What all heads see of it, shape (B, 1 + D + C); training prepares many steps at once."""
-        return cast(Head, next(iter(self.heads.values()))).inputs(s, x, c)
+    def seen(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Seen:
+        """Points as all heads see them; training prepares many steps at once."""
+        return self.frame.seen(s, x, c)
 
-    def at(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Every head at such inputs."""
-        return {name: cast(Head, head).at(inputs) for name, head in self.heads.items()}
+    def at(self, seen: Seen) -> dict[str, Tensor]:
+        """Every head at such points."""
+        return {name: cast(Head, head).at(seen) for name, head in self.heads.items()}
 
     def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         """Every head and, as one more column, the trace of its derivative in x."""
@@ -205,16 +198,17 @@ class MLP:
             shape: what goes in and out.
             generator: source of the initial weights.
         """
-        return Field({name: self._head(name, shape, generator) for name in heads})
+        frame = Frame(shape.segments, shape.dim)
+        return Field({name: self._head(name, shape, frame, generator) for name in heads})
 
-    def _head(self, name: str, shape: Shape, generator: torch.Generator) -> Head:
+    def _head(self, name: str, shape: Shape, frame: Frame, generator: torch.Generator) -> Head:
         """One perceptron."""
         outputs = 1 if name in SCALARS else shape.dim
         sizes = [1 + shape.dim + shape.conditions, *[self.width] * self.depth, outputs]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
             layers += [_linear(fan_in, fan_out, generator), _ACTIVATIONS[self.activation]()]
-        return Head(nn.Sequential(*layers[:-1]), float(shape.segments), shape.dim, LENGTHS[name])
+        return Head(nn.Sequential(*layers[:-1]), frame, LENGTHS[name])
 
 
 def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:

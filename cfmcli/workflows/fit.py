@@ -10,11 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from cfmcli import catalog, io, provenance
-from cfmcli.data.maps import moments
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.table import Table
 from cfmcli.errors import CheckpointError, ConfigError, Interrupted
@@ -35,6 +33,7 @@ from cfmcli.workflows import assemble, couplings, prepare, rectify, runtime, sum
 from cfmcli.workflows.aside import kept_aside
 from cfmcli.workflows.bending import Bending, settled
 from cfmcli.workflows.binding import Binder
+from cfmcli.workflows.course import Course
 from cfmcli.workflows.run import Run
 from cfmcli.workflows.sides import PlanNote
 
@@ -287,9 +286,10 @@ def _job(
             if isinstance(part, PlannedPairs):
                 check_pairs(part.plan, shape.dim)
         return Job(prepared, triple, field, None, plans, bending, seen)
-    place = _whereabouts(snapshots)
-    field.settle(*place)
-    settle_path(triple.interpolant, *place, device)
+    course = Course.of(snapshots)
+    means, spreads, center = map(torch.as_tensor, (course.means, course.spreads, course.center))
+    field.frame.settle(means, spreads, course.scale)
+    settle_path(triple.interpolant, center, course.scale, device)
     schedule = Schedule(
         recipe.most_steps,
         recipe.batch_size,
@@ -313,15 +313,6 @@ def _task(
     pairs, layout, plans = binder.segments(snapshots, path)
     dropout = recipe.condition_dropout
     return Task(pairs, path, triple.objective, layout, dropout), plans
-
-
-def _whereabouts(snapshots: Snapshots) -> tuple[torch.Tensor, float]:
-    """Mean of all points, and root mean square deviation per dimension, by their weights."""
-    center, variance = moments(snapshots.stacked(), snapshots.stacked_weights)
-    if snapshots.gaussian_source:
-        variance = (variance + center**2 + 1) / 2 - (center / 2) ** 2
-        center = center / 2
-    return torch.as_tensor(center), float(np.sqrt(variance.mean())) or 1.0
 
 
 def _save(

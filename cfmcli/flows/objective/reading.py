@@ -173,8 +173,10 @@ class Drift:
         Reference: Ho & Salimans (2022), arXiv 2207.12598, eq. 6
         """
         heads, guide = heads or self.field, self.guide
-        if margin:
-            s = s.clamp(self.segment + margin, self.segment + 1 - margin)
+        start, end = self.segment, self.segment + 1
+        # At its very end the frame of the next gap begins.
+        last = end * (1 - torch.finfo(s.dtype).eps)
+        s = s.clamp(start + margin, min(end - margin, last))
         if guide is None or guide.guidance == 1:
             return heads(s, x, guide.values if guide else None)
         null = heads(s, x, guide.values * 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cfmcli.errors import NumericsError
 from cfmcli.flows.fields import Field
+from cfmcli.flows.frame import Seen
 from cfmcli.flows.objective.objectives import Place
 from cfmcli.flows.path.learned import game
 from cfmcli.flows.processes import in_order
@@ -167,21 +168,21 @@ class Trainer:
         count = self._count(block)
         drawn = self._draw(self.task, block, count * size, size, pairs)
         whole, size = self.ranks.share(drawn, size)
-        batches = zip(whole.parts(size), torch.split(self._inputs(whole), size), strict=True)
+        batches = zip(whole.parts(size), self._seen(whole).split(size), strict=True)
         # Numbers leave their device once a block, so that no step waits for the one before.
         found = torch.stack([value for batch in batches for value in self._update(*batch)])
         *losses, norm = self.ranks.average(found.view(count, -1).mean(dim=0)).tolist()
         return dict(zip(self.units, losses, strict=True)), norm
 
-    def _update(self, batch: Batch, inputs: Tensor) -> list[Tensor]:
+    def _update(self, batch: Batch, seen: Seen) -> list[Tensor]:
         """One optimiser step, of the path too where it learns: losses and norm of the gradient."""
         rate = self.schedule.rate(self.step, self.turn)
         if self.bender:
             with torch.no_grad():
                 batch = batch.along(self.task.interpolant)
-                inputs = self._inputs(batch)
+                seen = self._seen(batch)
         with self._precision():
-            losses = self.task.objective.losses(self.field.at(inputs), batch.draw)
+            losses = self.task.objective.losses(self.field.at(seen), batch.draw)
         found = [losses[name] for name in self.units]
         torch.autograd.backward(found, self.seeds)
         self.ranks.average(self.descent.gradient)
@@ -196,7 +197,7 @@ class Trainer:
         """One step of a learned path up the game that the field descends."""
         path, objective = self.task.interpolant, self.task.objective
         batch = batch.along(path)
-        outputs = self.field.at(self._inputs(batch))
+        outputs = self.field.at(self._seen(batch))
         place = Place(batch.draw.t, batch.draw.x_t, path)
         drift = objective.velocity(outputs, place)
         epsilon = path.epsilon
@@ -211,9 +212,9 @@ class Trainer:
         self.ranks.average(bender.gradient)
         bender.step(rate)
 
-    def _inputs(self, batch: Batch) -> Tensor:
-        """What the network sees of a batch."""
-        return self.field.inputs(batch.s, batch.draw.x_t, batch.condition)
+    def _seen(self, batch: Batch) -> Seen:
+        """A batch as the field sees it."""
+        return self.field.seen(batch.s, batch.draw.x_t, batch.condition)
 
     def _precision(self) -> AbstractContextManager[object]:
         """Arithmetic of the forward pass."""

@@ -1,0 +1,52 @@
+"""Course: where the snapshots are, one after the other, and how widely they spread."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cfmcli.data.maps import moments
+from cfmcli.data.snapshots import Snapshots
+from cfmcli.data.table import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """Moments of the snapshots that a flow passes, in flow coordinates.
+
+    Args:
+        means: mean of each, shape (K + 1, D).
+        variances: variance of each coordinate of each, shape (K + 1, D).
+        shares: how much each counts among all points, shape (K + 1,), sum 1.
+    """
+
+    means: Array
+    variances: Array
+    shares: Array
+
+    @classmethod
+    def of(cls, snapshots: Snapshots) -> "Course":
+        """Of the points to learn from, by their weights; a normal source counts as all of them."""
+        found = [moments(cloud.points, cloud.weights) for cloud in snapshots.kept]
+        counts = [float(len(cloud)) for cloud in snapshots.kept]
+        if snapshots.gaussian_source:
+            dim = len(found[0][0])
+            found, counts = [(np.zeros(dim), np.ones(dim)), *found], [sum(counts), *counts]
+        means, variances = (np.stack(part) for part in zip(*found, strict=True))
+        return cls(means, variances, np.array(counts) / sum(counts))
+
+    @property
+    def spreads(self) -> Array:
+        """Root mean square deviation per dimension of each snapshot, shape (K + 1,)."""
+        return np.asarray(np.sqrt(self.variances.mean(axis=1)))
+
+    @cached_property
+    def center(self) -> Array:
+        """Mean of all points, shape (D,)."""
+        return np.asarray(self.shares @ self.means)
+
+    @property
+    def scale(self) -> float:
+        """Root mean square deviation per dimension of all points; 1 where they are one point."""
+        variance = self.shares @ (self.variances + np.square(self.means - self.center))
+        return float(np.sqrt(variance.mean())) or 1.0
