@@ -9,7 +9,7 @@ BLOCK = 25
 WARM_UP, WARM_STEPS = 0.05, 100
 FALL = 0.3
 """The share of all steps in which the rate falls where the horizon was open."""
-LEAST, WAIT = 10, 0.25
+LEAST, WAIT = 10, 0.15
 """Validations without improvement that close an open horizon: so many, and a share of them all."""
 DECAY, MOST_DECAY = 100.0, 0.3
 
@@ -72,7 +72,7 @@ class Schedule:
         Args:
             step: steps done.
             stale: validations since the best one.
-            patience: how many it takes; 0 for a quarter of all so far, at least 10.
+            patience: how many it takes; 0 for 15 % of all so far, at least 10.
         """
         wait = patience or max(LEAST, WAIT * step / BLOCK)
         return self.open and (stale >= wait or self.end(step + BLOCK) > self.steps)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cfmcli.flows.training.schedule import BLOCK, FALL, LEAST, WARM_STEPS, Schedule
+from cfmcli.flows.training.schedule import BLOCK, FALL, LEAST, WAIT, WARM_STEPS, Schedule
 from tests.flows.training.test_trainer import judged, untimed, weights
 
 
@@ -53,8 +53,8 @@ def test_it_closes_after_a_share_of_the_validations_or_in_time_to_fall() -> None
     """However patient, the rate has the steps that its fall takes."""
     assert not OPEN.turns(BLOCK * LEAST, LEAST - 1, 0)
     assert OPEN.turns(BLOCK * LEAST, LEAST, 0)
-    assert not OPEN.turns(3000, 29, 0)
-    assert OPEN.turns(3000, 30, 0)
+    assert not OPEN.turns(3000, 17, 0)
+    assert OPEN.turns(3000, 18, 0)
     assert OPEN.turns(3000, 3, 3)
     last = next(k for k in range(0, 5000, BLOCK) if OPEN.turns(k, 0, 0))
     assert 0 <= OPEN.steps - OPEN.end(last) < 2 * BLOCK
@@ -62,13 +62,13 @@ def test_it_closes_after_a_share_of_the_validations_or_in_time_to_fall() -> None
 
 
 def test_validation_closes_the_horizon_and_the_rate_falls_to_its_end() -> None:
-    """The best validation is a quarter of all before the turn; after it the steps that remain."""
+    """The best validation is as far before the turn as it waits; after it the rate falls."""
     run = judged(1500, points=10, open=True)
     assert run.end == 1500
     records = list(run.run())
     losses = [r.validation for r in records[: run.turn // BLOCK]]
     wait = len(losses) - 1 - losses.index(min(losses))
-    assert wait == math.ceil(max(LEAST, len(losses) / 4))
+    assert wait == math.ceil(max(LEAST, WAIT * len(losses)))
     assert records[-1].step == run.step == run.end < 1500
     assert run.turn < run.end == run.schedule.end(run.turn)
 
