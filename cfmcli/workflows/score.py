@@ -10,7 +10,7 @@ from cfmcli import catalog, metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.couplings import Exact, Independent
-from cfmcli.flows.coupling.plans import systematic
+from cfmcli.flows.coupling.plans import IntArray, systematic
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
@@ -77,20 +77,20 @@ def predicted(model: Model, time: float, solver: Solver, streams: Streams, most:
 
     The cells of the nearest earlier snapshot, carried there; where the method says so, those of
     the next one too, carried back, with shares 1 - s and s at the share s of the gap. A method
-    that learns nothing places the pairs of its plan.
+    that learns nothing places the pairs of its plan. There are as many as `comparable` tells.
 
     Args:
         model: a model that has not seen the time.
         time: clock time between two kept snapshots.
         solver: integrator.
         streams: seeded subsamples.
-        most: most points of a snapshot, and of what is said.
+        most: most points of a snapshot.
     """
     before, after = neighbours(model.kept, time)
-    flow = model.flow
+    flow, count = model.flow, comparable(before, most)
     if isinstance(flow, Displacement):
         gap = flow.gaps[model.timeline.times.index(before.time)]
-        return subsample(_placed(gap, before, model.timeline.inner(time) % 1, time), streams, most)
+        return _thinned(gap, before, model.timeline.inner(time) % 1, time, count, streams)
     sides = [before, after] if catalog.preset(model.recipe.method).both_sides else [before]
     found = []
     for side in sides:
@@ -102,7 +102,20 @@ def predicted(model: Model, time: float, solver: Solver, streams: Streams, most:
         total = float(mass.sum())
         there = Cloud(paths.points[-1], mass / total, start.obs, f"{time:g}", time)
         found.append(replace(there, mass=side.mass * total))
-    return subsample(mixed(found, share_of(time, before, after)), streams, most)
+    return subsample(mixed(found, share_of(time, before, after)), streams, count)
+
+
+def comparable(before: Cloud, most: int) -> int:
+    """Of how many points every prediction is: of as many as the snapshot before the time has.
+
+    A distance between samples is the larger the fewer they are. A flow forward carries no more
+    than that snapshot; both sides, or the pairs of a plan, would be up to twice as many.
+
+    Args:
+        before: the snapshot before the time predicted.
+        most: most points of a snapshot.
+    """
+    return min(len(before), most)
 
 
 def mixed(sides: Sequence[Cloud], share: float) -> Cloud:
@@ -122,22 +135,26 @@ def references(
 ) -> dict[str, Cloud]:
     """What needs no model: the snapshots beside a time, and points between them.
 
-    These are displacement interpolation of the optimal plan and of random pairs.
+    These are displacement interpolation of the optimal plan and of random pairs; each has as many
+    points as `comparable` tells, or fewer.
 
     Args:
         kept: the snapshots that may be used.
         time: clock time between two of them.
         streams: seeded subsamples and pairs.
-        most: most points of a snapshot, and of what is between them.
+        most: most points of a snapshot.
     """
     before, after = neighbours(kept, time)
     first, last = (subsample(side, streams, most) for side in (before, after))
-    share = share_of(time, before, after)
+    share, count = share_of(time, before, after), comparable(before, most)
+    rng = streams.numpy("random pairs")
+    x0, x1 = _ends(first, last)
+    crossed = Independent().plan(x0, x1, first.weights, last.weights, rng).draw(count, rng)
     return {
         "previous": first,
-        "next": last,
-        "static_ot": subsample(displacement(first, last, share), streams, most),
-        "random_pairs": _crossed(first, last, share, streams.numpy("random pairs")),
+        "next": subsample(last, streams, count),
+        "static_ot": _thinned(_gap(first, last), first, share, time, count, streams),
+        "random_pairs": _at((x0, x1), crossed, first, share, time),
     }
 
 
@@ -151,9 +168,8 @@ def displacement(first: Cloud, last: Cloud, share: float) -> Cloud:
         last: cloud at share 1.
         share: how far along, in [0, 1].
     """
-    x0, x1 = _ends(first, last)
-    plan = Exact().plan(x0, x1, first.weights, last.weights, np.random.default_rng(0))
-    return _placed(Gap(x0, x1, plan), first, share, _between(first, last, share))
+    time = (1 - share) * first.time + share * last.time
+    return _placed(_gap(first, last), first, share, time)
 
 
 def neighbours(kept: Sequence[Cloud], time: float) -> tuple[Cloud, Cloud]:
@@ -168,15 +184,34 @@ def share_of(time: float, before: Cloud, after: Cloud) -> float:
     return (time - before.time) / (after.time - before.time)
 
 
-def _crossed(first: Cloud, last: Cloud, share: float, rng: np.random.Generator) -> Cloud:
-    """Displacement interpolation of random pairs, as many as the larger cloud has points."""
+def _gap(first: Cloud, last: Cloud) -> Gap:
+    """Two clouds with their exact plan."""
     x0, x1 = _ends(first, last)
-    count = max(len(x0), len(x1))
-    plan = Independent().plan(x0, x1, first.weights, last.weights, rng)
-    i, j = plan.draw(count, rng)
-    points = (1 - share) * x0[i] + share * x1[j]
-    time = _between(first, last, share)
-    return Cloud(points, np.full(count, 1 / count), first.obs.iloc[i], f"{time:g}", time)
+    plan = Exact().plan(x0, x1, first.weights, last.weights, np.random.default_rng(0))
+    return Gap(x0, x1, plan)
+
+
+def _thinned(
+    gap: Gap, first: Cloud, share: float, time: float, count: int, streams: Streams
+) -> Cloud:
+    """The pairs of a gap at a share of it, of more than so many a draw: each source alike."""
+    if gap.plan.count <= count:
+        return _placed(gap, first, share, time)
+    drawn = gap.plan.draw(count, streams.numpy(f"pairs of {first.label}"))
+    return _at((gap.x0, gap.x1), drawn, first, share, time)
+
+
+def _at(
+    ends: tuple[Array, Array],
+    pairs: tuple[IntArray, IntArray],
+    first: Cloud,
+    share: float,
+    time: float,
+) -> Cloud:
+    """Pairs of points at a share of their way, annotated as their sources are."""
+    i, j = pairs
+    points = (1 - share) * ends[0][i] + share * ends[1][j]
+    return Cloud(points, np.full(len(i), 1 / len(i)), first.obs.iloc[i], f"{time:g}", time)
 
 
 def _placed(gap: Gap, first: Cloud, share: float, time: float) -> Cloud:
@@ -189,8 +224,3 @@ def _ends(first: Cloud, last: Cloud) -> tuple[Array, Array]:
     """The points of two clouds."""
     x0, x1 = (np.asarray(cloud.points, dtype=np.float64) for cloud in (first, last))
     return x0, x1
-
-
-def _between(first: Cloud, last: Cloud, share: float) -> float:
-    """The clock time at a share of a gap."""
-    return (1 - share) * first.time + share * last.time

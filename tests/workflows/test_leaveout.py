@@ -22,7 +22,8 @@ from cfmcli.workflows.measures import DISTANCES
 from tests.conftest import TINY, Fit
 
 TIMES = (0.0, 1.0, 2.0, 4.0)
-SIZES = (30, 35, 40, 35)
+SIZES = (40, 35, 40, 35)
+"""As many before a time as after it, so that the pairs of a plan are as many too."""
 XY = ["x", "y"]
 
 
@@ -112,7 +113,7 @@ def test_references_are_brute_force(
     draws = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        i, j = rng.integers(len(x[before]), size=40), rng.integers(len(x[after]), size=40)
+        i, j = rng.integers(len(x[before]), size=(2, len(x[before])))
         draws.append(brute_w1((1 - share) * x[before][i] + share * x[after][j], x[time]))
     random = values(scored, method="random_pairs")[time, "w1"]
     assert abs(random - np.mean(draws)) < 5 * np.std(draws)
@@ -275,16 +276,37 @@ def test_points_are_subsampled_on_every_side(data: Path) -> None:
     )
 
 
-def test_no_method_is_scored_on_more_points_than_another(data: Path) -> None:
-    """Those of both sides, and the pairs of a plan, are as few as those of one snapshot."""
-    found = do(data, methods=("auto", "otcfm", "static-ot"), max_points=20)
+def test_every_prediction_has_as_many_points(data: Path) -> None:
+    """Those of both sides, and the pairs of a plan, are as few as those of the snapshot before."""
+    methods = ("auto", "otcfm", "static-ot")
+    found = do(data, methods=methods, max_points=20)
     counts = {row["method"]: row["points"] for row in found.figures["scores"]}
     assert counts.pop("floor") == 10
     assert set(counts.values()) == {20}
-    every = do(data, methods=("auto", "static-ot"), settings={"holdout": ("1",)})
+    every = do(data, methods=methods, settings={"holdout": ("1",)})
     counts = {row["method"]: row["points"] for row in every.figures["scores"]}
-    assert counts["auto"] == SIZES[0] + SIZES[2]
-    assert max(SIZES[0], SIZES[2]) <= counts["static-ot"] == counts["static_ot"] < counts["auto"]
+    assert counts.pop("floor") == SIZES[1] // 2
+    assert set(counts.values()) == {SIZES[0]}
+
+
+@pytest.mark.parametrize("after", [12, 31, 50])
+def test_pairs_of_a_plan_are_thinned_by_their_sources(after: int) -> None:
+    """Of n0 + n1 - 1 pairs n0 are compared, one of each source, and of a larger day n0 points."""
+    rng = np.random.default_rng(after)
+    one, other = rng.normal(size=(20, 2)), rng.normal(size=(after, 2)) + 3
+    ends = [
+        Cloud(x, np.full(len(x), 1 / len(x)), pd.DataFrame(index=range(len(x))), f"{t:g}", t)
+        for x, t in ((one, 0.0), (other, 1.0))
+    ]
+    found = score.references(ends, 0.5, Streams(0), 100)
+    assert {len(cloud) for cloud in found.values()} <= {after, 20}
+    assert len(found["next"]) == min(after, 20)
+    static = found["static_ot"]
+    assert static.weights == pytest.approx(np.full(20, 1 / 20))
+    assert sorted(static.obs.index) == list(range(20))
+    pairs, _ = middle(one, other, 0.5)
+    gaps = np.linalg.norm(static.points[:, None] - pairs[None], axis=2).min(axis=1)
+    assert gaps == pytest.approx(np.zeros(20), abs=1e-9)
 
 
 def test_subsamples_keep_the_law() -> None:
