@@ -74,6 +74,7 @@ CATALOG: dict[str, dict[str, Entry]] = {
             "flows.path.curves",
             spline="Spline",
             bent="Bent",
+            density="Dense",
             encdec="EncoderDecoder",
             vp="VariancePreserving",
         ),

@@ -196,6 +196,7 @@ PUBLISHED: dict[str, Callable[[float], Path]] = {
     "brownian": brownian,
     "spline": linear,
     "bent": linear,
+    "density": linear,
     "wfr": linear,
     "encdec": lambda a: through_noise("sine", a),
     "vp": lambda a: preserving("sigmoid", a),
@@ -209,7 +210,8 @@ PUBLISHED: dict[str, Callable[[float], Path]] = {
 """The path of each interpolant's name, given its noise; a spline's with its chords as tangents."""
 
 _NOISE = dict.fromkeys(
-    ("linear", "trigonometric", "brownian", "spline", "bent", "wfr", "onesided-linear"), "sigma"
+    ("linear", "trigonometric", "brownian", "spline", "bent", "density", "wfr", "onesided-linear"),
+    "sigma",
 )
 _NOISE |= {"encdec": "a", "vp": "a", "mirror": "a", "learned-bridge": "epsilon"}
 

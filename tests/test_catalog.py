@@ -30,6 +30,7 @@ OTHER: dict[str, str] = {
     "tolerance": "0.2",
     "sigma": "0.37",
     "bend": "0.7",
+    "amplitude": "0.25",
     "width": "11",
     "depth": "5",
     "activation": "tanh",

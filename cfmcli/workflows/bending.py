@@ -2,7 +2,8 @@
 
 Both are chosen without a network. Each inner snapshot is predicted from the others by optimal
 pairs on bent paths, and scored; the mean log ratio of the scores to the straight paths', with a
-prior that expects a whole bend, decides.
+prior that expects a whole bend, decides. Where two snapshots are all there is, nothing can be
+scored, and the paths of `--method auto` follow the density of both.
 """
 
 import math
@@ -18,10 +19,12 @@ from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
 from cfmcli.data.trends import quantiles
 from cfmcli.flows.coupling.bends import bends
+from cfmcli.flows.path.curves import Dense
 from cfmcli.flows.streams import Streams
 from cfmcli.workflows import score
 from cfmcli.workflows.prepare import Prepared
 
+BENT, DENSITY, AUTO = "bent", "density", "auto"
 GRID = tuple(k / 4 for k in range(7))
 EXPECTED, PULL = 1.0, 0.36
 """The prior: a log ratio of -0.36 at the whole bend, and a parabola that is 0 without one. With a
@@ -56,25 +59,33 @@ class Bending:
     """What was chosen, and why.
 
     Args:
-        options: of the path bent, chosen here.
+        options: of the path, chosen here.
         inner: the scores that chose the bend.
+        path: its name.
     """
 
     options: Mapping[str, float] = field(default_factory=dict)
     inner: tuple[Inner, ...] = ()
+    path: str = BENT
 
     def figures(self) -> dict[str, Any]:
         """What was chosen as JSON; nothing where nothing was."""
         if not self.options:
             return {}
-        return {"bending": {**self.options, "inner": [fold.figures() for fold in self.inner]}}
+        return {
+            "bending": {
+                "path": self.path,
+                **self.options,
+                "inner": [fold.figures() for fold in self.inner],
+            }
+        }
 
     def told(self) -> tuple[str, ...]:
         """A line for what was chosen, and one for each inner snapshot."""
         chosen = ", ".join(f"{name} {value:.3g}" for name, value in self.options.items())
         bend = self.options.get("bend", 0.0)
         return (
-            *((f"path: {chosen}",) if chosen else ()),
+            *((f"path {self.path}: {chosen}",) if chosen else ()),
             *(
                 f"inner {fold.label} left out: W1 {fold.w1[bend]:.4f} with bend {bend:g} "
                 f"(static OT {fold.w1[0.0]:.4f})"
@@ -86,7 +97,7 @@ class Bending:
 def stated(interpolant: str) -> bool:
     """Whether nothing of a path is left to choose: it is not bent, or says how."""
     spec = catalog.parse_spec(interpolant)
-    return spec.name != "bent" or {"bend", "sigma"} <= dict(spec.options).keys()
+    return spec.name != BENT or {"bend", "sigma"} <= dict(spec.options).keys()
 
 
 def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
@@ -98,17 +109,29 @@ def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
     """
     if stated(prepared.recipe.interpolant):
         return prepared, Bending()
-    given = dict(catalog.parse_spec(prepared.recipe.interpolant).options)
+    name, given = BENT, dict(catalog.parse_spec(prepared.recipe.interpolant).options)
     chosen: dict[str, float] = {}
     inner: tuple[Inner, ...] = ()
-    if "bend" not in given:
+    if "bend" not in given and _is_alone(prepared):
+        name, chosen["amplitude"] = DENSITY, Dense.amplitude
+    elif "bend" not in given:
         chosen["bend"], inner = _bend(prepared.snapshots, streams)
     if "sigma" not in given:
         chosen["sigma"] = float(f"{blur(prepared.snapshots.kept, streams):.4g}")
     options = given | {name: f"{value:g}" for name, value in chosen.items()}
-    whole = str(catalog.Spec("bent", tuple(options.items())))
+    whole = str(catalog.Spec(name, tuple(options.items())))
     recipe = replace(prepared.recipe, interpolant=whole)
-    return replace(prepared, recipe=recipe), Bending(chosen, inner)
+    return replace(prepared, recipe=recipe), Bending(chosen, inner, name)
+
+
+def _is_alone(prepared: Prepared) -> bool:
+    """Whether a gap between two observed snapshots is all there is for the method auto.
+
+    No inner snapshot can tell then, and paths follow the density.
+    """
+    snapshots = prepared.snapshots
+    two = len(snapshots.kept) == 2 and not snapshots.gaussian_source
+    return two and prepared.recipe.method == AUTO
 
 
 def _bend(snapshots: Snapshots, streams: Streams) -> tuple[float, tuple[Inner, ...]]:

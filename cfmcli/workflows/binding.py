@@ -21,6 +21,7 @@ from cfmcli.flows.coupling.chains import ChainedPairs, Chains
 from cfmcli.flows.coupling.couplings import Blocks, Coupling, Independent, Paired
 from cfmcli.flows.coupling.excess import Excess, cheapest
 from cfmcli.flows.coupling.excess import excess as excess_of
+from cfmcli.flows.coupling.following import following
 from cfmcli.flows.coupling.pairing import (
     STRIDE,
     BatchedPairs,
@@ -35,7 +36,7 @@ from cfmcli.flows.coupling.pairing import (
 )
 from cfmcli.flows.coupling.plans import ProductPlan
 from cfmcli.flows.coupling.semidiscrete import SemiDiscrete, fit_potential
-from cfmcli.flows.path.curves import Bent
+from cfmcli.flows.path.curves import Bent, Dense
 from cfmcli.flows.path.interpolants import Interpolant, Linear
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
@@ -66,6 +67,7 @@ class Bound(NamedTuple):
         left_out: share of the mass of either end that its plan leaves out, NaN likewise.
         pieces: its plans over whole clouds of points; none where there are none.
         excess: what its plan costs beyond the exact one, where that is not 0 and can be told.
+        lengths: δ of each axis, where pairs grow and it plays a role.
     """
 
     pairs: PairSource
@@ -75,6 +77,7 @@ class Bound(NamedTuple):
     left_out: tuple[float, float] = (math.nan, math.nan)
     pieces: tuple[Piece, ...] = ()
     excess: Excess | None = None
+    lengths: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Binder:
                 PlanNote(
                     (labels[k], labels[k + 1]),
                     bound.scope,
-                    growth.spoken(bound.coupling),
+                    growth.spoken(bound.coupling, bound.lengths),
                     bound.cost,
                     independent_cost(source, target),
                     time.perf_counter() - start,
@@ -143,6 +146,8 @@ class Binder:
         layout = Layout(dim, self.conditions.width, path.needs_tangents, path.needs_masses)
         if isinstance(path, Bent):
             pairs = bent(pairs, snapshots.means, np.array(snapshots.timeline.times))
+        elif isinstance(path, Dense):
+            pairs = [following(own, dim, k, self.streams) for k, own in enumerate(pairs)]
         elif path.needs_tangents:
             pairs = _chained(pairs, snapshots, dim)
         return pairs, layout, notes
@@ -185,7 +190,9 @@ class Binder:
         )
         first = bounds[0]
         worst = max((b.excess for b in bounds if b.excess), key=lambda e: e.share, default=None)
-        return Bound(pairs, first.scope, first.coupling, cost, (before, after), pieces, worst)
+        left_out = (before, after)
+        said = (first.scope, first.coupling, cost, left_out, pieces, worst, first.lengths)
+        return Bound(pairs, *said)
 
     def _say_what_ends(self, before: Codes, after: Codes) -> None:
         """Warn of classes that a gap leaves behind."""
@@ -232,8 +239,9 @@ class Binder:
         whole = whole_cloud(self.recipe, self.coupling, len(x0), len(x1))
         if source.masses is not None:
             size = 0 if whole else self.recipe.ot_batch or self.recipe.batch_size
-            found = growth.paired(source, target, whole or self.coupling, size, ruler, rng)
-            return Bound(found[0], "dataset" if whole else "minibatch", *found[1:])
+            own, scope = whole or self.coupling, "dataset" if whole else "minibatch"
+            pairs, lengths, cost = growth.paired(source, target, own, size, ruler, rng)
+            return Bound(pairs, scope, own, cost, lengths=lengths)
         if whole is None:
             ends = CloudSource(x0, source.weights), CloudSource(x1, target.weights)
             size = self.recipe.ot_batch or self.recipe.batch_size

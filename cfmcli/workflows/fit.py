@@ -357,7 +357,8 @@ def _difference(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 def _says(found: Any, wanted: Any) -> bool:
     """Whether a run's setting is the one wanted; of a bent path it may say what a fit chose."""
-    settled = str(wanted).startswith("bent") and str(found).startswith((f"{wanted}:", f"{wanted},"))
+    chosen = (f"{wanted}:", f"{wanted},", *(("density:",) if wanted == "bent" else ()))
+    settled = str(wanted).startswith("bent") and str(found).startswith(chosen)
     return settled or bool(found == wanted)
 
 

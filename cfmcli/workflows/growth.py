@@ -13,7 +13,7 @@ from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.growing import GrowingBatches, Masses, alone, growing
 from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs, measured
-from cfmcli.flows.coupling.wfr import FisherRao
+from cfmcli.flows.coupling.wfr import FisherRao, told
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import runtime
@@ -115,8 +115,8 @@ def paired(
     size: int,
     ruler: Array | None,
     rng: np.random.Generator,
-) -> tuple[PairSource, Coupling, float]:
-    """Pairs that take along their masses, the coupling settled, and its mean cost.
+) -> tuple[PairSource, Array | None, float]:
+    """Pairs that take along their masses, the length δ of each axis, and their mean cost.
 
     Args:
         source: points with masses.
@@ -132,18 +132,22 @@ def paired(
     assert after is not None
     x0, x1 = source.rows, target.rows
     seen = measured(x0, ruler), measured(x1, ruler)
-    delta = math.inf
+    lengths: Array | None = None
     if isinstance(coupling, FisherRao):
-        coupling = coupling.settled(*seen, expected, after, rng)
-        delta = coupling.delta
-    masses = Masses(before, after, delta)
+        lengths = coupling.lengths(*seen, expected, after, rng)
+        coupling = replace(coupling, delta=1.0)
+        ruler = np.ones(x0.shape[1]) if ruler is None else ruler.copy()
+        ruler[ruler > 0] /= lengths
+        seen = measured(x0, ruler), measured(x1, ruler)
+        lengths = lengths[: source.points.shape[1]]
+    masses = Masses(before, after, math.inf if lengths is None else lengths)
     if size:
         batches = GrowingBatches(x0, x1, masses, expected, coupling, size, ruler)
-        return batches, coupling, math.nan
+        return batches, lengths, math.nan
     plan = coupling.plan(*seen, expected, after, rng)
     _say_what_is_left(*alone(plan, masses))
     cost = plan.mean_cost(source.points, target.points)
-    return PlannedPairs(*growing(x0, x1, plan, masses)), coupling, cost
+    return PlannedPairs(*growing(x0, x1, plan, masses)), lengths, cost
 
 
 def totals(model: Model, times: tuple[float, float], ratio: float) -> dict[str, float]:
@@ -163,10 +167,10 @@ def totals(model: Model, times: tuple[float, float], ratio: float) -> dict[str, 
     return figures | {"observed_relative_mass": observed, "mass_error": float(error)}
 
 
-def spoken(coupling: Coupling) -> str:
-    """A coupling by name, with the length that it found."""
+def spoken(coupling: Coupling, lengths: Array | None) -> str:
+    """A coupling by name, with the lengths that it found."""
     name = catalog.name_of("couplings", coupling)
-    return f"{name}:delta={coupling.delta:.4g}" if isinstance(coupling, FisherRao) else name
+    return name if lengths is None else f"{name}, {told(lengths)}"
 
 
 def _say_what_is_left(dying: float, born: float) -> None:

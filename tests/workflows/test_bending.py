@@ -14,7 +14,7 @@ import cfmcli
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.errors import CheckpointError
-from cfmcli.flows.path.curves import Bent
+from cfmcli.flows.path.curves import Bent, Dense
 from cfmcli.flows.streams import Streams
 from cfmcli.stored import load
 from cfmcli.workflows import bending
@@ -147,20 +147,42 @@ def test_what_is_given_stays(given: str, samples: Path) -> None:
     assert (path.sigma == 0.25) == ("sigma" in given)
 
 
-def test_two_clouds_and_a_gaussian_source_are_joined_straight(samples: Path) -> None:
-    """Without a course there is nothing to bend, and every verb works as with otcfm."""
+def test_without_a_course_there_is_nothing_to_bend(samples: Path) -> None:
+    """Two clouds are joined along their density, noise straight, and all verbs work as always."""
     source, target = (pd.read_csv(samples / f"{n}.csv") for n in ("source", "target"))
-    for model in (
-        cfmcli.fit(source, target, method="auto", **TINY),
-        cfmcli.fit(target, source="gaussian", method="auto", **TINY),
+    for model, kind, far in (
+        (cfmcli.fit(source, target, method="auto", **TINY), Dense, Dense.amplitude),
+        (cfmcli.fit(target, source="gaussian", method="auto", **TINY), Bent, 0.0),
     ):
         path = model.core.reading.interpolant
-        assert isinstance(path, Bent)
-        assert path.bend == 0
+        assert isinstance(path, kind)
+        assert (path.amplitude if isinstance(path, Dense) else path.bend) == far
         assert model.sample(4).shape == (4, 2)
         back = model.transport(model.transport(target[["x", "y"]][:5]), 1.0, 0.0)
         assert np.isfinite(back).all(axis=None)
         assert np.isfinite(model.log_prob(target[["x", "y"]][:5]).values).all()
+
+
+def test_only_the_method_auto_follows_the_density(samples: Path) -> None:
+    """A path that is asked for by name stays what it is."""
+    clouds = [pd.read_csv(samples / f"{n}.csv") for n in ("source", "target")]
+    for more in ({"method": "otcfm", "interpolant": "bent"}, {"interpolant": "bent:bend=0.5"}):
+        path = cfmcli.fit(*clouds, **{"method": "auto", **TINY, **more}).core.reading.interpolant
+        assert isinstance(path, Bent)
+
+
+def test_a_fit_of_two_clouds_tells_its_path_and_goes_on(
+    samples: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """Named in the notes, the figures and the recipe; --resume knows it."""
+    ends = samples / "source.csv", samples / "target.csv"
+    outcome = fit_run(tmp_path / "r", *ends, method="auto")
+    told = outcome.figures["bending"]
+    assert (told["path"], told["amplitude"], told["inner"]) == ("density", Dense.amplitude, [])
+    assert any(note.startswith("path density: amplitude 0.5, sigma ") for note in outcome.notes)
+    assert load(tmp_path / "r").recipe.interpolant.startswith("density:amplitude=0.5,sigma=")
+    done = fit_run(tmp_path / "r", *ends, method="auto", resume=True)
+    assert done.notes[0].endswith("nothing to do.")
 
 
 def test_paths_of_a_circle_are_predicted_better_than_by_straight_lines(

@@ -25,7 +25,7 @@ from tests import oracles
 TINY = {"steps": 3, "batch_size": 16, "field": "mlp:width=8,depth=1"}
 COUPLINGS, PATHS, OBJECTIVES = map(catalog.names, ("couplings", "interpolants", "objectives"))
 ONE_SIDED = {name for name in PATHS if name.startswith("onesided")}
-QUIET = {"linear", "trigonometric", "spline", "learned"}
+QUIET = {"linear", "trigonometric", "spline", "density", "learned"}
 LEAVES_OUT = {"partial"}
 WITH_LATENT = {"velocity+score", "velocity+denoiser", "v+score", "v+denoiser", "sf2m"}
 X, Y, Z = (

@@ -22,12 +22,13 @@ class Masses:
     Args:
         before: mass of each source point, shape (n0,), > 0.
         after: mass of each target point, shape (n1,), > 0.
-        delta: length δ of the paths between them, above 0, infinite where moving costs nothing.
+        delta: length δ of the paths between them, above 0, infinite where moving costs nothing: a
+            number, or one for each axis, shape (D,).
     """
 
     before: Array
     after: Array
-    delta: float
+    delta: float | Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +93,8 @@ def growing(x0: Array, x1: Array, plan: Plan, masses: Masses) -> tuple[Array, Ar
         masses: of the points.
 
     Returns:
-        Rows of shape (n0 + births, C + 2) and (n1 + deaths, C + 2), the last two columns mass and
-        δ, and the plan between them.
+        Rows of shape (n0 + births, C + 1 + k) and (n1 + deaths, C + 1 + k), with columns more of
+        the mass and of δ, k = 1 or D, and the plan between them.
     """
     i, j, mass = plan.arrays()
     left, right = plan.marginals()
@@ -129,8 +130,9 @@ def _met(share: Array, mass: Array) -> npt.NDArray[np.bool_]:
     return np.asarray(share / share.sum() > _LEAST * mass / mass.sum())
 
 
-def _rows(own: tuple[Array, Array], more: tuple[Array, float], delta: float) -> Array:
+def _rows(own: tuple[Array, Array], more: tuple[Array, float], delta: float | Array) -> Array:
     """Rows and further ones, with columns of their mass and of δ."""
     points = np.concatenate([own[0], more[0]])
     mass = np.concatenate([own[1], np.full(len(more[0]), more[1])])
-    return np.column_stack([points, mass, np.full(len(points), delta)])
+    lengths = np.atleast_1d(delta)
+    return np.column_stack([points, mass, np.broadcast_to(lengths, (len(points), len(lengths)))])

@@ -38,7 +38,7 @@ class Layout:
         dim: dimension D.
         conditions: width C of a condition.
         tangents: whether D numbers dx/dt follow, in units of the gap.
-        masses: whether the last two columns are mass and the length delta of growing paths.
+        masses: whether mass and the length delta of growing paths follow, 1 or D numbers.
     """
 
     dim: int
@@ -55,10 +55,11 @@ class Layout:
         return *points, x0[:, start:], x1[:, start:]
 
     def growth(self, x0: Points, x1: Points) -> dict[str, Points]:
-        """By name, the masses m0, m1 of pairs, whose mean is 1, and delta, shape (n, 1) each."""
+        """By name, the masses m0, m1 of pairs, (n, 1), whose mean is 1; delta, (n, 1) or (n, D)."""
         if not self.masses:
             return {}
-        mass, length = slice(-2, -1), slice(-1, None)
+        start = self.dim + self.conditions
+        mass, length = slice(start, start + 1), slice(start + 1, None)
         mean = np.asarray((x0[:, mass] + x1[:, mass]) / 2, np.float32)
         return {"m0": x0[:, mass] / mean, "m1": x1[:, mass] / mean, "delta": x0[:, length]}
 

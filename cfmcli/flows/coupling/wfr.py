@@ -1,15 +1,16 @@
 """Wasserstein-Fisher-Rao: pairs between clouds of different mass that grow on the way."""
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from cfmcli.data.maps import moments
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 from cfmcli.flows.coupling import costs, simplex, sinkhorn
 from cfmcli.flows.coupling.couplings import Coupling, normalised
-from cfmcli.flows.coupling.plans import PairPlan, Plan, pair_costs, systematic
+from cfmcli.flows.coupling.plans import PairPlan, Plan, systematic
 from cfmcli.flows.coupling.relaxed import relaxed_pairs
 
 MOST_PAIRS = 25_000_000
@@ -17,6 +18,9 @@ MOST_PAIRS = 25_000_000
 
 TYPICAL = 2.5
 """The default delta in units of the typical displacement."""
+
+LEAST = 0.05
+"""The shortest typical displacement along an axis, in units of the deviation there."""
 
 _JUDGED = 1_000
 """Points of each cloud that tell the typical displacement."""
@@ -44,7 +48,7 @@ class FisherRao(Coupling):
 
     Args:
         delta: length δ in flow coordinates at which moving costs what growing does, >= 0; 0 takes
-            a multiple of the typical displacement, the median distance of optimal pairs.
+            one of each axis, a multiple of what optimal pairs typically move along it.
     """
 
     delta: float = 0.0
@@ -58,20 +62,20 @@ class FisherRao(Coupling):
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
         """A plan of sum 1 whose marginals lean toward points with a near counterpart."""
-        delta = self.settled(x0, x1, w0, w1, rng).delta
-        angles = costs.cost_matrix(x0, x1, "euclidean") / (2 * delta)
+        lengths = self.lengths(x0, x1, w0, w1, rng)
+        angles = costs.cost_matrix(x0 / lengths, x1 / lengths, "euclidean") / 2
         with np.errstate(divide="ignore"):
             cost = -2 * np.log(np.maximum(np.cos(np.minimum(angles, np.pi / 2)), 0.0))
         problem = sinkhorn.Entropic(np.minimum(cost, _FAR), normalised(w0), normalised(w1), 1.0)
         if cost.min() >= _FAR:
             raise NumericsError(
-                f"wfr: with delta = {delta:g} nothing is within reach, which ends at "
-                f"{np.pi * delta:g}; raise delta, or leave it at its default."
+                f"wfr: with {told(lengths)} nothing is within reach, which ends at pi times "
+                "delta; raise delta, or leave it at its default."
             )
         i, j, mass, value, gap = relaxed_pairs(problem, _GAP)
         if gap > _WORTH * max(value, _WORTH):
             warnings.warn(
-                f"wfr: the plan may miss the optimum by {gap / value:.1%} with delta = {delta:g}; "
+                f"wfr: the plan may miss the optimum by {gap / value:.1%} with {told(lengths)}; "
                 "a larger delta makes a smoother problem.",
                 CfmWarning,
                 stacklevel=2,
@@ -83,10 +87,14 @@ class FisherRao(Coupling):
         """Itself up to 5,000 x 5,000 points, minibatches beyond."""
         return self if n0 * n1 <= MOST_PAIRS else None
 
-    def settled(
+    def lengths(
         self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator
-    ) -> "FisherRao":
-        """The same with a δ above 0: where it is 0, a multiple of the typical displacement.
+    ) -> Array:
+        """δ of each axis, shape (D,): the one stated, or else that of the typical displacement.
+
+        Optimal pairs of the clouds, each axis in units of its deviation, move by Δ. An axis has
+        a = median |Δ_d|, and δ_d = 5/2 a median |Δ / a|: what the data are measured in does not
+        matter, and a difference along an axis on which nothing moves is told to be growth.
 
         Args:
             x0: source points, shape (n0, D).
@@ -96,16 +104,31 @@ class FisherRao(Coupling):
             rng: which points are asked, where there are many.
         """
         if self.delta:
-            return self
-        some, others = (
-            x if len(x) <= _JUDGED else x[systematic(w, _JUDGED, rng)]
-            for x, w in ((x0, w0), (x1, w1))
-        )
-        weights = (np.full(len(x), 1 / len(x)) for x in (some, others))
-        q0, q1 = simplex.quantised(*weights)
-        i, j, mass = simplex.solve(q0, q1, costs.cost_matrix(some, others, costs.SQUARED))
-        typical = _median(np.sqrt(pair_costs(some, others, i, j)), mass)
-        return replace(self, delta=TYPICAL * typical or 1.0)
+            return np.full(x0.shape[1], self.delta)
+        (some, own), (others, theirs) = (_some(x, w, rng) for x, w in ((x0, w0), (x1, w1)))
+        spread = np.sqrt((moments(some, own)[1] + moments(others, theirs)[1]) / 2)
+        spread = np.where(spread > 0, spread, 1.0)
+        q0, q1 = simplex.quantised(own, theirs)
+        cost = costs.cost_matrix(some / spread, others / spread, costs.SQUARED)
+        i, j, mass = simplex.solve(q0, q1, cost)
+        gaps = np.abs(some[i] - others[j])
+        axes = np.array([_median(gap, mass) for gap in gaps.T])
+        axes = np.maximum(axes, LEAST * spread)
+        typical = _median(np.sqrt(((gaps / axes) ** 2).sum(axis=1)), mass)
+        return TYPICAL * typical * axes if typical else spread
+
+
+def _some(x: Array, w: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Points that tell the typical displacement, and their weights, sum 1."""
+    if len(x) <= _JUDGED:
+        return x, normalised(w)
+    return x[systematic(w, _JUDGED, rng)], np.full(_JUDGED, 1 / _JUDGED)
+
+
+def told(lengths: Array) -> str:
+    """δ in words, where it is not the same for every axis from the least to the largest."""
+    low, high = float(lengths.min()), float(lengths.max())
+    return f"delta = {low:.4g}" if low == high else f"delta = {low:.4g} to {high:.4g} by axis"
 
 
 def _median(values: Array, mass: Array) -> float:

@@ -174,6 +174,51 @@ class Bent(Blurred):
         return _hermite(t, ends, self.bend)
 
 
+@dataclass(frozen=True)
+class Dense(Blurred):
+    """Paths that leave the straight line to keep to where points are, plus gamma_t z.
+
+    m_t = x0 + t c + amplitude t (1 - t) ((1 - t) u - t v) with the chord c = x1 - x0, where the
+    network (u, v) of both ends minimises E |dm_t/dt|^2 / (p(m_t) + 1/10) at full amplitude, p the
+    density of both snapshots over its mean at their points; gamma^2 = sigma^2 + a g(t)^2.
+
+    Reference: Kapuśniak et al. (2024), arXiv 2405.14780 (metric flow matching); Arvanitidis, Hansen
+        & Hauberg (2016), arXiv 1606.02518 (metrics of the density)
+
+    Use: two snapshots on a curved or branching sheet of points, and states wanted between them.
+        `--method auto` takes it where no more than two are kept.
+
+    Args:
+        amplitude: how much of the departure, 0 for straight lines, at least 0: what is best at
+            full amplitude for the two snapshots goes too far for those between them.
+        sigma: standard deviation of the blur in flow coordinates, at least 0.
+        gamma: latent g(t): none, sqrt of t (1 - t), quadratic t (1 - t), sine or sigmoid.
+        a: scale of the latent variance, above 0.
+
+    Raises:
+        ConfigError: if an option is out of its range.
+    """
+
+    amplitude: float = 0.5
+    needs_tangents: ClassVar[bool] = True
+    linear_mean: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.amplitude < math.inf:
+            raise ConfigError(
+                f"density:amplitude={self.amplitude}: expected a finite number, at least 0."
+            )
+
+    def mean(self, t: Tensor, ends: Ends) -> Tensor:
+        """The line that follows the density.
+
+        Raises:
+            ConfigError: if the ends have no tangents.
+        """
+        return _hermite(t, ends, self.amplitude)
+
+
 def _hermite(t: Tensor, ends: Ends, bend: float) -> Tensor:
     """The straight line, and of what the Hermite cubic has beyond it the share `bend`."""
     if ends.v0 is None or ends.v1 is None:

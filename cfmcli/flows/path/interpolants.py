@@ -37,7 +37,8 @@ class Ends:
         v1: the same at t = 1.
         m0: mass at t = 0, shape (B, 1), where (m0 + m1) / 2 = 1; None where mass is constant.
         m1: the same at t = 1.
-        delta: length at which moving costs what growing does, shape (B, 1), with the masses.
+        delta: length at which moving costs what growing does, with the masses: shape (B, 1), or
+            (B, D) where each axis has its own.
     """
 
     x0: Tensor
@@ -199,8 +200,9 @@ def cone(t: Tensor, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
     """Imaginary and real part of (1 - t) √m0 + t √m1 exp(iθ), and θ, shape (B, 1) each."""
     one = torch.ones_like(t)
     m0, m1 = (one if m is None else m for m in (ends.m0, ends.m1))
-    distance = (ends.x1 - ends.x0).norm(dim=1, keepdim=True)
-    angle = distance / (2 * ends.delta) if ends.delta is not None else 0 * distance
+    angle = torch.zeros_like(t)
+    if ends.delta is not None:
+        angle = ((ends.x1 - ends.x0) / (2 * ends.delta)).norm(dim=1, keepdim=True)
     angle = angle.clamp_min(_LEAST_ANGLE)
     r0, r1 = (1 - t) * m0.sqrt(), t * m1.sqrt()
     return r1 * angle.sin(), r0 + r1 * angle.cos(), angle

@@ -12,7 +12,7 @@ from cfmcli.flows.coupling.couplings import Exact
 from cfmcli.flows.coupling.growing import GrowingBatches, Masses, alone, growing
 from cfmcli.flows.coupling.pairing import Layout
 from cfmcli.flows.coupling.plans import Plan
-from cfmcli.flows.coupling.wfr import TYPICAL, FisherRao
+from cfmcli.flows.coupling.wfr import LEAST, TYPICAL, FisherRao
 from cfmcli.flows.streams import Streams
 from tests.flows.clouds import matrix, plain, solve, weighted
 
@@ -88,12 +88,36 @@ def test_nothing_moves_farther_than_pi_delta() -> None:
 def test_the_default_is_a_multiple_of_the_typical_displacement() -> None:
     """A cloud that moves as a whole by 3 has 3 for its typical displacement, in any unit."""
     x0 = np.random.default_rng(1).normal(size=(40, 2))
+    w = np.full(40, 1 / 40)
     for unit in (1.0, 100.0):
         shift = unit * np.array([3.0, 0.0])
-        w = np.full(40, 1 / 40)
-        found = FisherRao().settled(unit * x0, unit * x0 + shift, w, w, RNG)
-        assert found.delta == pytest.approx(TYPICAL * 3 * unit)
-    assert FisherRao(0.7).settled(x0, x0, w, w, RNG).delta == 0.7
+        found = FisherRao().lengths(unit * x0, unit * x0 + shift, w, w, RNG)
+        still = TYPICAL * LEAST * unit * x0[:, 1].std()
+        assert found == pytest.approx([TYPICAL * 3 * unit, still])
+    assert FisherRao(0.7).lengths(x0, x0, w, w, RNG).tolist() == [0.7, 0.7]
+    assert FisherRao().lengths(x0, x0, w, w, RNG) == pytest.approx(x0.std(axis=0))
+
+
+def test_what_axes_are_measured_in_does_not_matter() -> None:
+    """By default lengths go with the units of each axis, and the plan is the same."""
+    x0, x1, m0, m1 = weighted(40, 50, 3, seed=4)
+    unit = np.array([1.0, 30.0, 0.01])
+    lengths, scaled = (FisherRao().lengths(c * x0, c * x1, m0, m1, RNG) for c in (np.ones(3), unit))
+    assert scaled == pytest.approx(unit * lengths, rel=1e-9)
+    plan, other = (FisherRao().plan(c * x0, c * x1, m0, m1, RNG) for c in (np.ones(3), unit))
+    assert matrix(other) == pytest.approx(matrix(plan), abs=1e-9)
+
+
+def test_lengths_by_axis_are_one_length_in_scaled_coordinates() -> None:
+    """Both of the plan and of the rows that travel."""
+    x0, x1, before, after = weighted(20, 25, 2, seed=5)
+    lengths = np.array([0.5, 2.0])
+    plan = FisherRao(1.0).plan(x0 / lengths, x1 / lengths, before, after, RNG)
+    rows0, rows1, _ = growing(x0, x1, plan, Masses(before, after, lengths))
+    start, end = (rows[:20].astype(np.float32) for rows in (rows0, rows1))
+    told = Layout(2, masses=True).growth(start, end)
+    assert (told["delta"] == lengths).all()
+    assert told["m0"].shape == told["m1"].shape == (20, 1)
 
 
 def test_bad_lengths_are_refused() -> None:

@@ -27,6 +27,7 @@ SHAPED: dict[str, Callable[[str, float], Path]] = {
     "trigonometric": lambda gamma, a: oracles.with_latent(oracles.trigonometric(0.0), gamma, a),
     "spline": lambda gamma, a: oracles.with_latent(oracles.linear(0.0), gamma, a),
     "bent": lambda gamma, a: oracles.with_latent(oracles.linear(0.0), gamma, a),
+    "density": lambda gamma, a: oracles.with_latent(oracles.linear(0.0), gamma, a),
     "encdec": oracles.through_noise,
     "vp": oracles.preserving,
     "mirror": oracles.mirror,

@@ -1,6 +1,7 @@
 """Laws of the travelling Dirac: ends, continuity, least action, and its limit, a straight line."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +86,22 @@ def test_mass_is_the_quadratic_and_speed_what_it_leaves(
         here = draw(t, pair)
         assert float(here.mass) == pytest.approx((a + b - 2 * q) * t * t - 2 * (a - q) * t + a)
         assert float(here.mass * here.velocity.norm()) == pytest.approx(momentum, abs=1e-9)
+
+
+@each_case
+def test_a_length_of_each_axis_is_a_scale_of_it(
+    m0: float, m1: float, delta: float, d: float
+) -> None:
+    """The path with lengths by axis is that with one length, in units of them."""
+    unit = torch.tensor([[0.2, 5.0]], dtype=torch.float64)
+    pair = ends(m0, m1, delta, d)
+    scaled = replace(pair, x0=pair.x0 * unit, x1=pair.x1 * unit, delta=delta * unit)
+    for t in (0.2, 0.7):
+        one, other = draw(t, pair), draw(t, scaled)
+        torch.testing.assert_close(other.x_t, one.x_t * unit)
+        torch.testing.assert_close(other.velocity, one.velocity * unit)
+        torch.testing.assert_close(other.mass, one.mass)
+        torch.testing.assert_close(other.growth, one.growth)
 
 
 def test_large_delta_and_equal_masses_are_the_straight_line() -> None:

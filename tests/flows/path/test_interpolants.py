@@ -31,6 +31,7 @@ CHOSEN = {
     "trigonometric": lambda gamma, a: oracles.with_latent(oracles.trigonometric(0.3), gamma, a),
     "spline": lambda gamma, a: oracles.with_latent(oracles.linear(0.3), gamma, a),
     "bent": lambda gamma, a: oracles.with_latent(oracles.linear(0.3), gamma, a),
+    "density": lambda gamma, a: oracles.with_latent(oracles.linear(0.3), gamma, a),
     "encdec": oracles.through_noise,
     "vp": oracles.preserving,
     "mirror": oracles.mirror,
