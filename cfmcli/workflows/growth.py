@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -10,10 +11,11 @@ from cfmcli import catalog
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.coupling import wfr
 from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.growing import GrowingBatches, Masses, alone, growing
 from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs, measured
-from cfmcli.flows.coupling.wfr import FisherRao, told
+from cfmcli.flows.coupling.wfr import FisherRao
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import runtime
@@ -108,6 +110,24 @@ def expecting(recipe: Recipe, side: Side, ends: tuple[Cloud, Cloud], grows: bool
     return replace(side, weights=expected / expected.sum(), masses=own, expected=expected)
 
 
+def described(recipe: Recipe, kept: Sequence[Cloud]) -> tuple[str, ...]:
+    """A line for each gap on what a recipe's growth column makes of the points before it."""
+    if not recipe.growth_key:
+        return ()
+    lines = []
+    for before, after in pairwise(kept):
+        side = expecting(recipe, Side(before.points, before.weights), (before, after), True)
+        assert side.masses is not None
+        assert side.expected is not None
+        times, share = side.expected / side.masses, side.expected / side.expected.sum()
+        told = f"counts {times.min():.3g} to {times.max():.3g} times at {after.label}"
+        lines.append(
+            f"growth by '{recipe.growth_key}': a point of {before.label} {told}; {len(before)} "
+            f"weigh as many as {1 / (share @ share):.0f} equal ones"
+        )
+    return tuple(lines)
+
+
 def paired(
     source: Side,
     target: Side,
@@ -170,7 +190,7 @@ def totals(model: Model, times: tuple[float, float], ratio: float) -> dict[str, 
 def spoken(coupling: Coupling, lengths: Array | None) -> str:
     """A coupling by name, with the lengths that it found."""
     name = catalog.name_of("couplings", coupling)
-    return name if lengths is None else f"{name}, {told(lengths)}"
+    return name if lengths is None else f"{name}, {wfr.told(lengths)}"
 
 
 def _say_what_is_left(dying: float, born: float) -> None:

@@ -13,7 +13,7 @@ import torch
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.trainer import Record
 from cfmcli.model import Model
-from cfmcli.workflows import score
+from cfmcli.workflows import growth, score
 from cfmcli.workflows.prepare import Prepared
 from cfmcli.workflows.sides import PlanNote
 
@@ -63,6 +63,7 @@ def described(prepared: Prepared) -> tuple[str, ...]:
         f"features: {len(prepared.chain.features)}, flow in {len(prepared.chain.outputs)} "
         f"dimensions after {prepared.recipe.transform}",
         *((f"conditional on {prepared.conditions}",) if prepared.conditions.width else ()),
+        *growth.described(prepared.recipe, prepared.snapshots.kept),
         *prepared.notes,
     )
 

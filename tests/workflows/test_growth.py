@@ -22,7 +22,7 @@ from cfmcli.recipe import Recipe
 from cfmcli.requests import Scoring
 from cfmcli.stored import load, pack
 from cfmcli.workflows.binding import Binder
-from cfmcli.workflows.growth import massive
+from cfmcli.workflows.growth import described, massive
 from sample_data.simulate import Expansion
 from tests.conftest import SAMPLES
 
@@ -99,6 +99,21 @@ def test_true_trajectories_are_recovered_better_than_by_static_transport(
         x = np.stack([model.chain.inverse(points) for points in paths])
         errors.append(np.sqrt(((x - truth) ** 2).sum(axis=2).mean()))
     assert errors[0] < 0.4 * errors[1]
+
+
+def test_a_fit_says_what_the_growth_column_makes_of_points(cells: pd.DataFrame) -> None:
+    """The least and the largest factor over each gap, and how many equal points that leaves."""
+    days = [cells[cells["day"] == day] for day in (0.0, 1.0)]
+    kept = [
+        Cloud(f[["x", "y"]].to_numpy(), np.full(len(f), 1 / len(f)), f, f"{t:g}", t, mass=len(f))
+        for t, f in zip((0.0, 1.0), days, strict=True)
+    ]
+    factor = np.exp(days[0]["true_growth"].to_numpy())
+    (line,) = described(Recipe(growth_key="true_growth"), kept)
+    few = factor.sum() ** 2 / (factor**2).sum()
+    assert f"counts {factor.min():.3g} to {factor.max():.3g} times at 1" in line
+    assert line.endswith(f"400 weigh as many as {few:.0f} equal ones")
+    assert described(Recipe(), kept) == ()
 
 
 # Closed forms
