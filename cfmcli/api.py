@@ -17,8 +17,9 @@ from cfmcli.flows.dynamics.mass import changes
 from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
-from cfmcli.model import AnySolver, LogProb
+from cfmcli.model import AnySolver
 from cfmcli.requests import Condition, Runtime, Scoring
+from cfmcli.scorer import LogProb
 from cfmcli.workflows import fit as fitting
 from cfmcli.workflows import points, prepare, results
 from cfmcli.workflows.moved import Moved, additions

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli.data.snapshots import Cloud
-from cfmcli.headers import FORMAT, MODEL, TRAINING, damaged, read_facts
+from cfmcli.headers import FORMAT, MODEL, TRAINING, damaged, offset, read_facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,19 +44,33 @@ def pack(arrays: Arrays, facts: Mapping[str, Any]) -> bytes:
 
 
 def unpack(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """The arrays and facts of a checkpoint.
+    """The arrays and facts of a checkpoint; the points of clouds stay on disk until they are used.
 
     Raises:
         CheckpointError: if it is missing, damaged, or of another format.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors import SafetensorError, safe_open
 
     facts = read_facts(path)
     try:
-        return load(path.read_bytes()), facts
+        with safe_open(path, "numpy") as file:
+            names = list(file.keys())
+            found = {name: file.get_tensor(name) for name in names if not _stays(name)}
+            shapes = {name: file.get_slice(name).get_shape() for name in names if _stays(name)}
+        return found | {name: _mapped(path, name, shape) for name, shape in shapes.items()}, facts
     except (SafetensorError, ValueError, KeyError) as error:
         raise damaged(path, str(error)) from None
+
+
+def _stays(name: str) -> bool:
+    """Whether a tensor is one of points, which may be many."""
+    return name.startswith("cloud.") and name.endswith(".points")
+
+
+def _mapped(path: Path, name: str, shape: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Points of a checkpoint on disk, in float32."""
+    place, kind = offset(path, name), np.dtype("<f4")
+    return np.asarray(np.memmap(path, kind, "c", place, tuple(shape)))
 
 
 def pack_clouds(clouds: Sequence[Cloud]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -79,10 +93,10 @@ def pack_clouds(clouds: Sequence[Cloud]) -> tuple[dict[str, Any], list[dict[str,
 
 
 def unpack_clouds(arrays: Arrays, stored: Sequence[Mapping[str, Any]]) -> tuple[Cloud, ...]:
-    """The clouds that `pack_clouds` packed."""
+    """The clouds that `pack_clouds` packed, their points in float32."""
     return tuple(
         Cloud(
-            arrays[f"cloud.{k}.points"].astype(np.float64),
+            arrays[f"cloud.{k}.points"],
             arrays[f"cloud.{k}.weights"],
             unpack_frame(arrays, facts, f"cloud.{k}"),
             facts["label"],

@@ -19,11 +19,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         CheckpointError: if it is missing, damaged, or of another format.
     """
     try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            facts = json.loads(json.loads(file.read(length))["__metadata__"]["cfm"])
+        facts = json.loads(_header(path)[0]["__metadata__"]["cfm"])
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise _absent(path) from None
     except (struct.error, ValueError, KeyError, TypeError) as error:
@@ -36,6 +32,21 @@ def read_facts(path: Path) -> dict[str, Any]:
             "fit again, or use the version of cfm that wrote it (see provenance.json)."
         )
     return facts
+
+
+def offset(path: Path, name: str) -> int:
+    """Where the numbers of a tensor begin in a checkpoint, in bytes."""
+    header, start = _header(path)
+    return start + int(header[name]["data_offsets"][0])
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a checkpoint, and where it ends."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > path.stat().st_size:
+            raise ValueError("its header is longer than the file")
+        return json.loads(file.read(length)), 8 + length
 
 
 def _absent(path: Path) -> CheckpointError:

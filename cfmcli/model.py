@@ -15,64 +15,27 @@ from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
-from cfmcli.errors import ConfigError, DataError
+from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.flow import Flow, Paths
-from cfmcli.flows.dynamics.mass import Guided, log_gain
+from cfmcli.flows.dynamics.mass import Guided, total
 from cfmcli.flows.dynamics.motion import Motion, motion
 from cfmcli.flows.dynamics.sde import StochasticSolver, deterministic
 from cfmcli.flows.dynamics.solvers import Adaptive, Solver
-from cfmcli.flows.dynamics.stochastic import Grouped, LogDensity, dynamics, estimates
+from cfmcli.flows.dynamics.stochastic import dynamics
 from cfmcli.flows.fields import Field
 from cfmcli.flows.objective.reading import Guide, Reading
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.triple import Triple
 from cfmcli.recipe import Recipe
 from cfmcli.requests import OWN, PLAIN, Condition, Scoring
+from cfmcli.scorer import LogProb, Scorer
 from cfmcli.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cfmcli.data.table import Matrix
-
-
-@dataclass(frozen=True)
-class LogProb:
-    """Log densities of points.
-
-    Args:
-        found: log p in nats, in the stated coordinates, with errors and bounds.
-        stochastic: whether they were estimated.
-        paths: paths of each point.
-        base: name of the density that was known.
-        coordinates: what the density is a density of.
-    """
-
-    found: LogDensity
-    stochastic: bool
-    base: str
-    coordinates: str
-    paths: int = 1
-
-    @property
-    def values(self) -> Array:
-        """log p of each point, shape (n,)."""
-        return self.found.values
-
-    @property
-    def error(self) -> Array:
-        """Standard error of each, shape (n,); zero where exact."""
-        return self.found.error
-
-    @property
-    def nfe(self) -> int:
-        """Evaluations of the field, at most for a chunk."""
-        return self.found.nfe
-
-    def rows(self, index: slice) -> "LogProb":
-        """Those of some of the points."""
-        return replace(self, found=self.found.rows(index))
 
 
 AnySolver = Solver | StochasticSolver | str
@@ -198,11 +161,6 @@ class Model:
         Raises:
             DataError: if the number of features differs from the model's.
         """
-        if points.shape[1] != len(self.features):
-            raise DataError(
-                f"The points have {points.shape[1]} features, the model expects "
-                f"{len(self.features)}: {', '.join(self.features[:5])}..."
-            )
         return self.chain.forward(points)
 
     def cloud(self, time: float, *, held_out: bool = False) -> Cloud | None:
@@ -343,27 +301,36 @@ class Model:
         """
         import pandas as pd
 
-        flow, streams = self.learnt, streams or Streams(0)
-        x, told = self.encode(points), pd.DataFrame(index=range(points.shape[0]))
-        told = self.conditions.told(told if obs is None else obs)
-        times = self.timeline.times
-        known, end = self.source, times[0]
+        streams, count = streams or Streams(0), points.shape[0]
+        told = self.conditions.told(pd.DataFrame(index=range(count)) if obs is None else obs)
+        when = self.timeline.times[-1] if time is None else time
+        scorer = self.scorer(when, told, scoring, as_solver(solver), streams)
+        return scorer.of(points, slice(0, count), streams)
+
+    def scorer(
+        self, time: float, told: "pd.DataFrame", scoring: Scoring, solver: Solver, streams: Streams
+    ) -> Scorer:
+        """What gives log densities of points at a clock time.
+
+        Args:
+            time: clock time.
+            told: the conditions of all points that it is asked about.
+            scoring: where a density is known, and how it is carried from there.
+            solver: integrator of the flow.
+            streams: where the fit of the base comes from.
+
+        Raises:
+            ConfigError: for a spec that does not fit, or a time outside the snapshots.
+            DataError: if a condition is missing or unknown.
+        """
+        flow, known, end = self.learnt, self.source, self.timeline.times[0]
         if scoring.known == "target":
-            known, end = replace(known, cloud=self.kept[-1]), times[-1]
-        how = dynamics(scoring, as_solver(solver), streams.torch("probes"))
-        span = times[-1] if time is None else time, end
-        groups = known.densities(scoring.base, told, streams)
-        found = estimates(flow, x, span, how, groups, self.guide(told), streams)
-        stochastic = how[0].paths > 1 or how[2].divergence.stochastic(self.dim)
-        jacobian = self.chain.log_abs_det(points)
+            known, end = replace(known, cloud=self.kept[-1]), self.timeline.times[-1]
+        how, span = dynamics(scoring, solver, streams.torch("probes")), (time, end)
+        groups, mass = known.densities(scoring.base, told, streams), None
         if flow.grows:
-            asked, population = (x, self.guide(told)), self._placed(span[1])
-            jacobian = jacobian + log_gain(flow, asked, population, span, how[2].solver)
-        values, bound = (v + jacobian for v in (found.values, found.bound))
-        told_of = Grouped(groups, slice(0, len(x))).name
-        whole = replace(found, values=values, bound=bound)
-        paths = how[0].paths
-        return LogProb(whole, stochastic, told_of, self.chain.coordinates, paths)
+            mass = total(flow, self._placed(end), (end, time), solver)
+        return Scorer(flow, self.chain, span, how, groups, self.guide(told), mass)
 
     def on(self, device: torch.device) -> "Model":
         """The same model with its field on a device."""

@@ -1,5 +1,6 @@
 """The source: where the points at t = 0 come from, under what conditions, and with what density."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from warnings import warn
@@ -7,8 +8,10 @@ from warnings import warn
 import numpy as np
 
 from cfmcli import catalog
+from cfmcli.data.blocks import READ, blocks
 from cfmcli.data.conditions import Conditions
-from cfmcli.data.snapshots import Cloud
+from cfmcli.data.snapshots import BackedCloud, Cloud
+from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError
 from cfmcli.flows.coupling.plans import IntArray, systematic
 from cfmcli.flows.densities import Base, Density, standard_normal
@@ -41,6 +44,10 @@ class Source:
     dim: int
 
     def draw(self, n: int, streams: Streams, given: Condition = OWN) -> Cloud:
+        """The same as `drawn`, all of it in memory."""
+        return self.drawn(n, streams, given).whole()
+
+    def drawn(self, n: int, streams: Streams, given: Condition = OWN) -> BackedCloud:
         """n points, normal or resampled from the cloud, annotated with their conditions.
 
         A class that is given is what all of them are, and are drawn from, where the cloud has it.
@@ -56,18 +63,20 @@ class Source:
         import pandas as pd
 
         self.conditions.checked(given)
-        rng = streams.numpy("source")
-        if self.cloud is None:
-            points, obs = rng.standard_normal((n, self.dim)), pd.DataFrame(index=range(n))
-        else:
+        read: Callable[[slice], Array] = Normals(streams, self.dim).rows
+        obs = pd.DataFrame(index=range(n))
+        if self.cloud is not None:
             own = self.of_class(self.cloud, given.label)
-            rows = systematic(own.weights, n, rng)
-            points = np.asarray(own.points[rows], dtype=np.float64)
-            obs = own.obs.iloc[rows]
+            places = systematic(own.weights, n, streams.numpy("source"))
+            obs = own.obs.iloc[places]
+
+            def read(rows: slice) -> Array:
+                return np.asarray(own.points[places[rows]], dtype=np.float64)
+
         obs = obs.set_axis(pd.Index([str(k) for k in range(n)], name="id"), axis=0)
-        drawn = Cloud(points, np.full(n, 1 / n), obs, f"{self.time:g}", self.time)
-        whole = self.conditioned(drawn, streams, given)
-        return replace(whole, obs=self.conditions.told(whole.obs, given))
+        bare = Cloud(np.empty((n, 0)), np.full(n, 1 / n), obs, f"{self.time:g}", self.time)
+        head = self.conditioned(bare, streams, given)
+        return BackedCloud(replace(head, obs=self.conditions.told(head.obs, given)), read)
 
     def conditioned(self, cloud: Cloud, streams: Streams, given: Condition = OWN) -> Cloud:
         """A stored or drawn cloud whose points all have conditions: their own, or drawn ones.
@@ -142,6 +151,28 @@ class Source:
                 CfmWarning,
                 stacklevel=4,
             )
+
+
+class Normals:
+    """Rows of standard normal numbers, cheapest where they are asked for in their order.
+
+    Args:
+        streams: the run's randomness.
+        dim: numbers of a row.
+    """
+
+    def __init__(self, streams: Streams, dim: int) -> None:
+        self._streams, self._dim = streams, dim
+        self._rng, self._next = streams.numpy("source"), 0
+
+    def rows(self, index: slice) -> Array:
+        """The numbers of some rows, shape (rows, dim), whatever was asked for before."""
+        if index.start < self._next:
+            self._rng, self._next = self._streams.numpy("source"), 0
+        for skipped in blocks(index.start - self._next, READ):
+            self._rng.standard_normal((skipped.stop - skipped.start, self._dim))
+        self._next = index.stop
+        return self._rng.standard_normal((index.stop - index.start, self._dim))
 
 
 def _fitted(base: Base, cloud: Cloud, streams: Streams) -> Density:

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
-from cfmcli import checkpoint
-from cfmcli.checkpoint import pack, pack_frame, unpack, unpack_frame
+from cfmcli import checkpoint, stored
+from cfmcli.checkpoint import MODEL, pack, pack_frame, unpack, unpack_frame
 from cfmcli.errors import CheckpointError
 
 WORD = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
@@ -218,3 +219,14 @@ def test_arrays_keep_their_shape_and_kind(shape: tuple[int, ...], kind: str) -> 
     assert found["a"].dtype == array.dtype
     assert np.array_equal(found["a"], array)
     assert np.array_equal(found["b"], array.T)
+
+
+def test_points_of_clouds_stay_on_disk(toy_run: Path) -> None:
+    """In float32, as they are stored, until they are used."""
+    model = stored.load(toy_run)
+    for cloud in model.clouds:
+        points = np.asarray(cloud.points)
+        assert points.dtype == np.float32
+        assert isinstance(points.base, np.memmap)
+    arrays = load_file(toy_run / MODEL)
+    np.testing.assert_array_equal(np.asarray(model.clouds[1].points), arrays["cloud.1.points"])

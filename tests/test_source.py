@@ -117,3 +117,14 @@ def test_other_sources_have_one_density(first: Cloud | None) -> None:
     assert [rows.tolist() for rows, _ in found] == [[0, 1]]
     with pytest.raises(ConfigError, match="leave --base out"):
         source(None).densities("kde", obs, Streams(0))
+
+
+@pytest.mark.parametrize("first", [PLAIN, None], ids=["cloud", "normal"])
+def test_points_drawn_in_pieces_are_those_drawn_at_once(first: Cloud | None) -> None:
+    """In their order, with gaps, and once more from an earlier one."""
+    whole, drawn = (
+        source(first).draw(9000, Streams(0)).points,
+        source(first).drawn(9000, Streams(0)),
+    )
+    for rows in (slice(0, 10), slice(10, 4200), slice(8000, 9000), slice(5, 7)):
+        np.testing.assert_array_equal(drawn.read(rows), np.asarray(whole)[rows])

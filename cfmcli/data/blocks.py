@@ -1,14 +1,19 @@
 """Blocks: rows worked on a fixed number at a time, so that no result depends on how many follow."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from cfmcli.data.table import Matrix
+
 GRAIN = 256
 """Rows of a block of a transform. Matrix products round differently for different numbers of rows,
 so points have the same bits in whatever company only where blocks begin at multiples of this."""
+READ = 16 * GRAIN
+"""Rows that are read at once where some of them are wanted."""
 
 
 def blocks(n: int, size: int) -> Iterator[slice]:
@@ -34,3 +39,31 @@ def by_blocks(function: Callable[..., npt.NDArray[Any]], *tables: Any) -> npt.ND
         place = slice(rows.start + GRAIN, rows.stop + GRAIN)
         found[place] = function(*(table[place] for table in tables))
     return found
+
+
+def stacked(parts: "Sequence[Matrix]") -> "Matrix":
+    """Matrices one below the other: an array of arrays, else CSR."""
+    if len(parts) == 1:
+        return parts[0]
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate(parts)
+    from scipy import sparse
+
+    return sparse.vstack(parts, format="csr")
+
+
+def gathered(read: "Callable[[slice], Matrix]", places: npt.NDArray[Any], total: int) -> "Matrix":
+    """The rows at some places, in their order, of a matrix that is read by blocks.
+
+    Args:
+        read: a slice of rows -> their values; asked for slices that begin at multiples of `READ`.
+        places: of the rows, at least one.
+        total: rows in all.
+    """
+    order = np.argsort(places, kind="stable")
+    ascending, parts = places[order], []
+    for start in np.unique(ascending // READ) * READ:
+        first, last = np.searchsorted(ascending, (start, start + READ))
+        block = read(slice(int(start), min(int(start) + READ, total)))
+        parts.append(block[ascending[first:last] - start])
+    return stacked(parts)[np.argsort(order)]

@@ -13,6 +13,7 @@ from cfmcli.data.counts import ChoiceMap, NormalizeMap
 from cfmcli.data.decoder import Decoder
 from cfmcli.data.maps import AffineMap, LogMap, Map, ProjectionMap, dense
 from cfmcli.data.table import Array
+from cfmcli.errors import DataError
 
 if TYPE_CHECKING:
     from cfmcli.data.table import Matrix
@@ -41,7 +42,16 @@ class Chain:
     decoder: Decoder | None = None
 
     def forward(self, x: "Matrix") -> Array:
-        """Data units -> flow coordinates, shape (n, d) -> (n, D)."""
+        """Data units -> flow coordinates, shape (n, d) -> (n, D).
+
+        Raises:
+            DataError: if d is not the number of features.
+        """
+        if x.shape[1] != len(self.features):
+            raise DataError(
+                f"The points have {x.shape[1]} features, the model expects {len(self.features)}: "
+                f"{', '.join(self.features[:5])}..."
+            )
         return by_blocks(self._forward, x)
 
     def _forward(self, x: "Matrix") -> Array:
@@ -171,9 +181,9 @@ def fit_chain(
     names = tuple(features)
     mass = np.ones(x.shape[0]) if weights is None else weights / weights.mean()
     for item in parse_chain(spec):
-        fitted = build("transforms", item).fit(x, names, mass)
-        maps.append(fitted)
-        x, names = fitted.forward(x), fitted.names(names)
+        if maps:
+            x, names = maps[-1].forward(x), maps[-1].names(names)
+        maps.append(build("transforms", item).fit(x, names, mass))
     return Chain(tuple(maps), tuple(features))
 
 

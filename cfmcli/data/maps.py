@@ -5,16 +5,22 @@ it changes densities: log p_X(x) = log p_Y(f(x)) + log |det df/dx|.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from cfmcli.data.blocks import blocks
 from cfmcli.data.table import Array
 from cfmcli.errors import DataError
 
 if TYPE_CHECKING:
     from cfmcli.data.table import Matrix
+
+
+NUMBERS = 2**22
+"""Numbers that are widened to float64 at once: 32 MB."""
 
 
 class Map(ABC):
@@ -104,13 +110,21 @@ class LogMap(Map):
 
     def forward(self, x: "Matrix") -> "Matrix":
         """log(1 + x); zeros of a sparse matrix stay zeros."""
+        self.check(x)
+        return np.log1p(x) if isinstance(x, np.ndarray) else x.log1p()
+
+    def check(self, x: "Matrix") -> None:
+        """Refuse points that have no logarithm.
+
+        Raises:
+            DataError: for a value of -1 or less.
+        """
         low = x.min() if x.shape[0] else 0.0
         if low <= -1:
             raise DataError(
                 f"log1p needs values above -1, got {low:g}: the data look logged or centred "
                 "already; use --transform standardize."
             )
-        return np.log1p(x) if isinstance(x, np.ndarray) else x.log1p()
 
     def inverse(self, y: Array) -> Array:
         """exp(y) - 1."""
@@ -197,11 +211,26 @@ def moments(x: "Matrix", weights: Array | None = None) -> tuple[Array, Array]:
     """
     w = np.ones(x.shape[0]) if weights is None else weights
     if isinstance(x, np.ndarray):
-        mean = w @ x / w.sum()
-        return mean, w @ np.square(x - mean) / w.sum()
+        parts = [(x[rows], w[rows]) for rows in blocks(len(x), max(1, NUMBERS // x.shape[1]))]
+        mean = sum(own @ part for part, own in parts) / w.sum()
+        return mean, sum(own @ np.square(part - mean) for part, own in parts) / w.sum()
     column, values, d = x.indices, x.data.astype(np.float64), x.shape[1]
     own = np.repeat(w, np.diff(x.indptr))
     mean = np.bincount(column, own * values, d) / w.sum()
     square = np.bincount(column, own * (values - mean[column]) ** 2, d)
     zeros = w.sum() - np.bincount(column, own, d)
     return mean, (square + zeros * mean**2) / w.sum()
+
+
+def covariance(parts: "Sequence[Matrix]") -> tuple[Array, Array]:
+    """Mean and covariance of all rows of some matrices, (d,) and (d, d), no part of them copied.
+
+    Args:
+        parts: points, shapes (n, d).
+    """
+    size = max(1, NUMBERS // parts[0].shape[1])
+    rows = [(part, own) for part in parts for own in blocks(part.shape[0], size)]
+    count = sum(part.shape[0] for part in parts)
+    mean = sum(dense(part[own]).sum(axis=0) for part, own in rows) / count
+    gaps = (dense(part[own]) - mean for part, own in rows)
+    return np.asarray(mean), np.asarray(sum(gap.T @ gap for gap in gaps) / (count - 1))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli.data.blocks import gathered, stacked
+from cfmcli.data.maps import dense
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, DataError
@@ -52,6 +54,40 @@ class Cloud:
             obs=self.obs.iloc[index],
             mass=self.mass * float(weights.sum()),
         )
+
+
+@dataclass(frozen=True)
+class BackedCloud:
+    """A cloud whose points are read, or drawn, when rows of them are asked for.
+
+    Args:
+        head: the cloud without its points, which have shape (n, 0).
+        read: a slice of rows -> their points in flow coordinates, shape (rows, D).
+    """
+
+    head: Cloud
+    read: Callable[[slice], Array]
+
+    @classmethod
+    def of(cls, cloud: Cloud) -> "BackedCloud":
+        """A cloud in memory as one."""
+        bare = replace(cloud, points=np.empty((len(cloud), 0)))
+        return cls(bare, lambda rows: dense(cloud.points[rows]))
+
+    def __len__(self) -> int:
+        return len(self.head)
+
+    def rows(self, index: npt.NDArray[Any]) -> "BackedCloud":
+        """The points of an integer index, in its order, with their share of mass."""
+
+        def read(rows: slice) -> Array:
+            return dense(gathered(self.read, index[rows], len(self)))
+
+        return BackedCloud(self.head.rows(index), read)
+
+    def whole(self) -> Cloud:
+        """All of it in memory."""
+        return replace(self.head, points=self.read(slice(0, len(self))))
 
 
 @dataclass(frozen=True)
@@ -116,12 +152,7 @@ class Snapshots:
 
     def stacked(self) -> "Matrix":
         """All points to learn from, shape (sum n, d), dense or sparse as they are."""
-        parts = [cloud.points for cloud in self.kept]
-        if all(isinstance(part, np.ndarray) for part in parts):
-            return np.concatenate(parts)
-        from scipy import sparse
-
-        return sparse.vstack(parts, format="csr")
+        return stacked([cloud.points for cloud in self.kept])
 
     @property
     def stacked_weights(self) -> Array:

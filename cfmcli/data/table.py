@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli.data.blocks import gathered
+
 if TYPE_CHECKING:
     import pandas as pd
     from scipy import sparse
@@ -80,6 +82,12 @@ class Backed:
     def rows(self, index: slice) -> Table:
         """The table of some rows."""
         return replace(self.head.rows(index), values=self.read(index))
+
+    def chosen(self, index: npt.NDArray[Any]) -> "Backed":
+        """The rows of an integer index, in its order."""
+        return Backed(
+            self.head.rows(index), lambda rows: gathered(self.read, index[rows], len(self))
+        )
 
     def columns(self, order: list[int], features: tuple[str, ...]) -> "Backed":
         """The same points with some of their columns, under these names."""

@@ -82,6 +82,7 @@ class Log1p(Transform):
 
     def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
         """Nothing to fit."""
+        LogMap().check(x)
         return LogMap()
 
 

@@ -12,7 +12,7 @@ from torch.func import jvp
 
 from cfmcli.catalog import did_you_mean
 from cfmcli.errors import ConfigError
-from cfmcli.flows.frame import Frame, Seen
+from cfmcli.flows.view import Seen, View
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
@@ -34,41 +34,41 @@ TANGENTS = 2**11
 
 
 class Head(nn.Module):
-    """A multilayer perceptron (s, x, c) -> R^D that sees points from a frame.
+    """A multilayer perceptron (s, x, c) -> R^D that sees points from a view.
 
-    What is measured in lengths is a velocity, of which it gives what the frame's own drift leaves.
+    What is measured in lengths is a velocity, of which it gives what the view's own drift leaves.
 
     Args:
         layers: the perceptron, from 1 + D + C inputs to D outputs.
-        frame: where it sees points from; one for all heads of a field.
+        view: where it sees points from; one for all heads of a field.
         power: power of length in which the output is measured.
     """
 
-    def __init__(self, layers: nn.Sequential, frame: Frame, power: int = 1) -> None:
+    def __init__(self, layers: nn.Sequential, view: View, power: int = 1) -> None:
         super().__init__()
         self.layers = layers
-        self.frame = frame
+        self.view = view
         self.power = power
 
     def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The output at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
-        return self.at(self.frame.seen(s, x, c))
+        return self.at(self.view.seen(s, x, c))
 
     def at(self, seen: Seen) -> Tensor:
-        """The output at points that the frame has seen."""
+        """The output at points that the view has seen."""
         return self._told(self.layers(seen.inputs), seen)
 
     def _told(self, out: Tensor, seen: Seen) -> Tensor:
         """What outputs of the perceptron stand for, in units of the data."""
-        scale = self.frame.scale
+        scale = self.view.scale
         if self.power == 1:
             return torch.addcmul(seen.drift, out, scale)
         return out * scale**self.power
 
     def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The output and, as one more column, the trace of its derivative in x, (B, D + 1)."""
-        seen, slopes = self.frame.seen(s, x, c), []
-        h, (width, rate) = seen.inputs, self.frame.width(s)
+        seen, slopes = self.view.seen(s, x, c), []
+        h, (width, rate) = seen.inputs, self.view.width(s)
         *inner, last = self.layers.children()
         for layer in inner:
             if isinstance(layer, nn.Linear):
@@ -76,7 +76,7 @@ class Head(nn.Module):
             else:
                 h, slope, *_ = jvp(layer, (h,), (torch.ones_like(h),))
                 slopes.append(slope)
-        trace = self._trace(slopes, x.shape[1])[:, None] * self.frame.scale**self.power
+        trace = self._trace(slopes, x.shape[1])[:, None] * self.view.scale**self.power
         if self.power == 1:
             trace = trace + x.shape[1] * rate
         return torch.cat([self._told(last(h), seen), trace / width], dim=1)
@@ -119,14 +119,14 @@ class Field(nn.Module):
         self.heads = nn.ModuleDict(heads)
 
     @property
-    def frame(self) -> Frame:
+    def view(self) -> View:
         """Where all heads see points from."""
-        return cast(Head, next(iter(self.heads.values()))).frame
+        return cast(Head, next(iter(self.heads.values()))).view
 
     @property
     def scale(self) -> float:
         """The unit of length."""
-        return float(self.frame.scale)
+        return float(self.view.scale)
 
     def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         """Every head at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
@@ -134,7 +134,7 @@ class Field(nn.Module):
 
     def seen(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Seen:
         """Points as all heads see them; training prepares many steps at once."""
-        return self.frame.seen(s, x, c)
+        return self.view.seen(s, x, c)
 
     def at(self, seen: Seen) -> dict[str, Tensor]:
         """Every head at such points."""
@@ -198,17 +198,17 @@ class MLP:
             shape: what goes in and out.
             generator: source of the initial weights.
         """
-        frame = Frame(shape.segments, shape.dim)
-        return Field({name: self._head(name, shape, frame, generator) for name in heads})
+        view = View(shape.segments, shape.dim)
+        return Field({name: self._head(name, shape, view, generator) for name in heads})
 
-    def _head(self, name: str, shape: Shape, frame: Frame, generator: torch.Generator) -> Head:
+    def _head(self, name: str, shape: Shape, view: View, generator: torch.Generator) -> Head:
         """One perceptron."""
         outputs = 1 if name in SCALARS else shape.dim
         sizes = [1 + shape.dim + shape.conditions, *[self.width] * self.depth, outputs]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
             layers += [_linear(fan_in, fan_out, generator), _ACTIVATIONS[self.activation]()]
-        return Head(nn.Sequential(*layers[:-1]), frame, LENGTHS[name])
+        return Head(nn.Sequential(*layers[:-1]), view, LENGTHS[name])
 
 
 def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:

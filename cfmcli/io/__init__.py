@@ -11,6 +11,7 @@ from cfmcli.io.memory import from_object, is_anndata, is_named, like, outline_of
 from cfmcli.io.merging import merge, taken
 from cfmcli.io.output import as_json, atomic, blaming_disk, claim, sha256, write_files
 from cfmcli.io.selection import Selection, require
+from cfmcli.io.spill import Spill, spilling
 from cfmcli.io.text import place
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Extension",
     "Outline",
     "Selection",
+    "Spill",
     "anndata_writer",
     "annotate",
     "as_json",
@@ -44,6 +46,7 @@ __all__ = [
     "require",
     "sha256",
     "signed",
+    "spilling",
     "suffix",
     "taken",
     "write_anndata",

@@ -1,6 +1,7 @@
 """AnnData files, .h5ad and .zarr: only what is asked for is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from cfmcli.data.decoder import Decoder
 from cfmcli.data.maps import dense
 from cfmcli.data.table import Backed, Table
 from cfmcli.errors import ConfigError, DataError
-from cfmcli.io.anndata_output import write_anndata
+from cfmcli.io.anndata_output import creating, write_anndata
+from cfmcli.io.annotation import NOTHING
 from cfmcli.io.checks import (
     Where,
     as_float,
@@ -22,6 +24,7 @@ from cfmcli.io.checks import (
     finite,
     some_points,
 )
+from cfmcli.io.formats import Append
 from cfmcli.io.loadings import LOADINGS, REP, Blocks, blocks, decoder
 from cfmcli.io.selection import Selection, listed, pick, unknown
 from cfmcli.io.store import Node, encoding, names_of, opened, shape_of
@@ -179,6 +182,13 @@ def names_in_uns(path: str, key: str) -> list[str]:
 def write(path: str, table: Table) -> None:
     """Write a table as AnnData: X = values, obs = annotations, obs_names = ids."""
     write_anndata(path, table.values, table.obs, table.features)
+
+
+@contextmanager
+def writing(path: str, head: Table) -> Iterator[Append]:
+    """A new AnnData that is written table after table."""
+    with creating(path, head.obs, head.features) as file:
+        yield lambda table: file.append(len(table), NOTHING, table.values)
 
 
 def _element(root: Node, selection: Selection, origin: str) -> tuple[str, Node]:

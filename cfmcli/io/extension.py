@@ -12,7 +12,7 @@ from cfmcli.io.output import atomic
 from cfmcli.io.store import Node, opened, shape_of
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Array
+    from cfmcli.data.table import Array, Matrix
 
 
 class Extension:
@@ -30,7 +30,7 @@ class Extension:
         self._columns: dict[str, list[Any]] = {}
         self._last = NOTHING
 
-    def append(self, count: int, added: Annotation, X: "Array | None" = None) -> None:
+    def append(self, count: int, added: Annotation, X: "Matrix | None" = None) -> None:
         """Write what is added to the next rows.
 
         Columns of `obs` are kept until the end; `var`, `varm` and `uns` are those of the last
@@ -51,9 +51,7 @@ class Extension:
         matrices |= {} if X is None else {("", "X"): X}
         for (slot, key), value in matrices.items():
             group = self._root[slot] if slot else self._root
-            if not self._done:
-                _room(group, key, value, self._shape[0])
-            group[key][rows] = value
+            _fill(group, key, rows, value, self._shape[0])
         for key, column in added.obs.items():
             self._columns.setdefault(key, []).append(column)
         self._done, self._last = rows.stop, added
@@ -84,6 +82,21 @@ def extending(source: str, target: str) -> Iterator[Extension]:
             rows = Extension(root, shape, target)
             yield rows
             add(root, Annotation(obs=rows.finish()))
+
+
+def _fill(group: Node, key: str, rows: slice, block: "Matrix", count: int) -> None:
+    """Write a block of rows of a matrix that will have so many."""
+    if isinstance(block, np.ndarray):
+        if not rows.start:
+            _room(group, key, block, count)
+        group[key][rows] = block
+        return
+    from anndata.io import sparse_dataset, write_elem
+
+    if rows.start:
+        sparse_dataset(group[key]).append(block)
+    else:
+        write_elem(group, key, block)
 
 
 def _room(group: Node, key: str, block: "Array", rows: int) -> None:

@@ -120,11 +120,11 @@ def write_table(path: str, table: Table) -> None:
 
 
 def writing(path: str, head: Table) -> AbstractContextManager[Append]:
-    """A file of rows, no AnnData, that is written table after table, all or nothing.
+    """A file that is written table after table, all or nothing.
 
     Args:
         path: output file, or `-`.
-        head: its points without their numbers: how many there are, and the kinds of annotations.
+        head: its points without their numbers: how many there are, their features and annotations.
 
     Raises:
         ConfigError: the suffix is not known.

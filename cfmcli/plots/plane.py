@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from cfmcli.data.chain import Chain
+from cfmcli.data.maps import covariance
 from cfmcli.data.table import Array
 from cfmcli.model import Model
 
@@ -132,9 +133,9 @@ def own_plane(model: Model) -> Plane:
         return LinePlane(model.chain.outputs[0])
     if len(model.features) == 2:
         return FeaturePlane(model.chain)
-    stacked = np.concatenate([np.asarray(cloud.points) for cloud in model.kept])
-    values, axes = np.linalg.eigh(np.cov(stacked.T))
+    center, spread = covariance([cloud.points for cloud in model.kept])
+    values, axes = np.linalg.eigh(spread)
     leading = axes[:, ::-1][:, :2]
     leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), [0, 1]])
     share = float(values[-2:].sum() / (values.sum() or 1.0))
-    return PrincipalPlane(stacked.mean(axis=0), leading, share)
+    return PrincipalPlane(center, leading, share)

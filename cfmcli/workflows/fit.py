@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from cfmcli import catalog, io, provenance
+from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.table import Table
 from cfmcli.errors import CheckpointError, ConfigError, Interrupted
@@ -33,7 +34,6 @@ from cfmcli.workflows import assemble, couplings, prepare, rectify, runtime, sum
 from cfmcli.workflows.aside import kept_aside
 from cfmcli.workflows.bending import Bending, settled
 from cfmcli.workflows.binding import Binder
-from cfmcli.workflows.course import Course
 from cfmcli.workflows.run import Run
 from cfmcli.workflows.sides import PlanNote
 
@@ -286,10 +286,10 @@ def _job(
             if isinstance(part, PlannedPairs):
                 check_pairs(part.plan, shape.dim)
         return Job(prepared, triple, field, None, plans, bending, seen)
-    course = Course.of(snapshots)
-    means, spreads, center = map(torch.as_tensor, (course.means, course.spreads, course.center))
-    field.frame.settle(means, spreads, course.scale)
-    settle_path(triple.interpolant, center, course.scale, device)
+    moments = Moments.of(snapshots)
+    means, spreads, center = map(torch.as_tensor, (moments.means, moments.spreads, moments.center))
+    field.view.settle(means, spreads, moments.scale)
+    settle_path(triple.interpolant, center, moments.scale, device)
     schedule = Schedule(
         recipe.most_steps,
         recipe.batch_size,

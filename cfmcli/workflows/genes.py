@@ -44,7 +44,8 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
     named = matched(request.genes, model.features, paths.run) if request.genes else set()
     times = interpolate.asked_times(model, paths)
     start = verbs.clock_time(model, paths.start)
-    (cloud,) = points.starts(model, paths, start, Streams(where.seed))
+    (backed,) = points.starts(model, paths, start, Streams(where.seed))
+    cloud = backed.whole()
     about: dict[str, Any] = {"times": times, "points": len(cloud)}
     if paths.dry_run:
         return Outcome({}, about, (f"would follow {len(cloud)} points at {len(times)} times",))
@@ -68,7 +69,10 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
     fidelity = _fidelity(model, paths.data, shown)
     _write(paths.output, frames, times, shown, fidelity)
     told = [
-        {"gene": model.features[k], **dict(zip(groups.names, changes[:, k].tolist(), strict=True))}
+        {
+            "gene": model.features[k],
+            "change": dict(zip(groups.names, changes[:, k].tolist(), strict=True)),
+        }
         for k in shown
     ]
     return Outcome({"trends": paths.output}, about | _judged(model, shown, fidelity, told))

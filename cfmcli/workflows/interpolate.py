@@ -1,24 +1,25 @@
 """Interpolate: states and trajectories at chosen times, to a file."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from cfmcli.catalog import did_you_mean, preset
 from cfmcli.data.neighbours import Rows
-from cfmcli.data.snapshots import Cloud
+from cfmcli.data.snapshots import BackedCloud
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics.flow import CHUNK, Paths
-from cfmcli.flows.dynamics.motion import Motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import InterpolateRequest, Listener, Outcome, Runtime
 from cfmcli.workflows import points, results, shards, verbs
+from cfmcli.workflows.courses import Course
+from cfmcli.workflows.frames import writing_frames
 from cfmcli.workflows.score import share_of
 
 SIDES = ("before", "both")
-Leg = tuple[Cloud, list[float]]
+Leg = tuple[BackedCloud, list[float]]
 """Points, and the times at which they are wanted."""
 
 
@@ -39,23 +40,30 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     streams = Streams(where.seed)
     legs = _legs(model, points.starts(model, request, start, streams), times, request, streams)
     parts = [shards.part(request.shard, len(c), shards.grain(model, len(c))) for c, _ in legs]
-    figures = {"times": times, "points": _started(legs, parts)}
+    figures: dict[str, Any] = {"times": times, "points": _started(legs, parts)}
     if request.dry_run:
         return Outcome({}, figures, (f"would write points at {len(times)} times",))
-    frames, nfe = [], 0
-    for (cloud, own), part in zip(legs, parts, strict=True):
-        if own:
-            found, spent = _carried(model, cloud.rows(part.rows), own, (how, part), request)
-            frames += [(part, frame) for frame in found]
-            nfe = max(nfe, spent)
+    courses = [
+        Course(model, how, cloud, own, part, request)
+        for (cloud, own), part in zip(legs, parts, strict=True)
+        if own
+    ]
+    frames = [frame for course in courses for frame in course.frames]
     told = results.chosen(request.condition, request.integration)
-    said = results.facts("interpolate", request.run, where, nfe=nfe, **told)
-    written = [frame for _, frame in frames]
-    results.write_frames(request.output, model, written, "trajectory", said)
-    figures |= {"rows": sum(len(part) for part, _ in frames), "nfe": nfe}
+    nfe, mass = 0, dict.fromkeys((f"{frame.time:g}" for frame in frames), 0.0)
+    with writing_frames(request.output, model, frames, "trajectory") as append:
+        for course in courses:
+            for time, piece, spent in course.pieces():
+                nfe = max(nfe, spent)
+                said = results.facts("interpolate", request.run, where, nfe=nfe, **told)
+                append(piece, said)
+                mass[f"{time:g}"] += sum(float(column.sum()) for column in piece.columns.values())
+    figures |= {"rows": sum(len(frame.obs) for frame in frames), "nfe": nfe}
     if model.flow.grows and not request.shard:
-        figures |= _masses(model, written)
-    shards.sign(request, where, [part for part, _ in frames], figures)
+        observed = {f"{cloud.time:g}": cloud.mass for cloud in model.clouds}
+        figures["mass"] = mass
+        figures["observed_mass"] = {t: m for t, m in observed.items() if t in mass}
+    shards.sign(request, where, [c.part for c in courses for _ in c.times], figures)
     return Outcome({"trajectories": request.output}, figures)
 
 
@@ -89,33 +97,9 @@ def asked_times(model: Model, request: InterpolateRequest) -> list[float]:
     return times
 
 
-def _carried(
-    model: Model,
-    cloud: Cloud,
-    times: list[float],
-    how: tuple[Motion, shards.Part],
-    request: InterpolateRequest,
-) -> tuple[list[results.Frame], int]:
-    """The points of a cloud at each time, and the evaluations that it took."""
-    motion, part = how
-    x = np.asarray(cloud.points, dtype=np.float64)
-    guide = model.guide(cloud.obs, request.condition)
-    moving = motion.after(part.blocks(CHUNK))
-    paths = model.trajectories(x, times, cloud.time, moving, guide)
-    frames = []
-    for k, (time, place) in enumerate(zip(times, paths.points, strict=True)):
-        told = cloud.obs.assign(trajectory=cloud.obs.index, **_weight(cloud, paths, k))
-        obs = verbs.apart(told)
-        names = results.unique_names(obs.index, np.full(len(obs), time))
-        velocity = model.flow.velocity(place, time, guide=guide)
-        obs = obs.set_axis(names, axis=0)
-        frames.append(results.Frame(place, time, obs, velocity, part.kept))
-    return frames, paths.nfe
-
-
 def _legs(
     model: Model,
-    clouds: list[Cloud],
+    clouds: list[BackedCloud],
     times: list[float],
     request: InterpolateRequest,
     streams: Streams,
@@ -126,8 +110,8 @@ def _legs(
     sides = request.sides or ("both" if preset(model.recipe.method).both_sides else "before")
     legs: list[Leg] = [(cloud, []) for cloud in clouds]
     for time in times:
-        k = max(place for place, cloud in enumerate(clouds) if cloud.time <= time)
-        if sides == "before" or clouds[k].time == time:
+        k = max(place for place, cloud in enumerate(clouds) if cloud.head.time <= time)
+        if sides == "before" or clouds[k].head.time == time:
             legs[k][1].append(time)
         else:
             both = clouds[k], clouds[k + 1]
@@ -138,20 +122,25 @@ def _legs(
 def _started(legs: list[Leg], parts: list[shards.Part]) -> int:
     """The points that are carried to any time, each counted once."""
     wanted = [(cloud, part) for (cloud, own), part in zip(legs, parts, strict=True) if own]
-    return len({(c.time, name) for c, part in wanted for name in c.obs.index[part.own]})
+    named = [(c.head.time, c.head.obs.index[part.own]) for c, part in wanted]
+    return len({(time, name) for time, names in named for name in names})
 
 
-def _shared(model: Model, sides: tuple[Cloud, Cloud], time: float, streams: Streams) -> list[Cloud]:
+def _shared(
+    model: Model, sides: tuple[BackedCloud, BackedCloud], time: float, streams: Streams
+) -> list[BackedCloud]:
     """As much weight of two snapshots as gives each its share: the nearer, the more."""
-    share = share_of(time, *sides)
+    heads = [side.head for side in sides]
+    share = share_of(time, *heads)
     parts = 1 - share, share
-    weights = [verbs.point_weights(model, Table(s.points, (), s.obs, s.label)) for s in sides]
+    weights = [verbs.point_weights(model, Table(h.points, (), h.obs, h.label)) for h in heads]
     whole = min(own.sum() / part for own, part in zip(weights, parts, strict=True))
     rng = streams.numpy("population")
     chosen = [_filled(own, whole * part, rng) for own, part in zip(weights, parts, strict=True)]
+    some = [side.rows(rows) for side, rows in zip(sides, chosen, strict=True)]
     return [
-        replace(side.rows(rows), mass=part * side.mass)
-        for side, part, rows in zip(sides, parts, chosen, strict=True)
+        replace(own, head=replace(own.head, mass=part * head.mass))
+        for own, part, head in zip(some, parts, heads, strict=True)
     ]
 
 
@@ -160,22 +149,3 @@ def _filled(weights: Array, total: float, rng: np.random.Generator) -> Rows:
     order = rng.permutation(len(weights))
     sums = np.cumsum(weights[order])
     return np.sort(order[: 1 + int(np.argmin(np.abs(sums - total)))])
-
-
-def _weight(cloud: Cloud, paths: Paths, k: int) -> dict[str, Array]:
-    """The mass of each point at the k-th time, as a column, where mass is not constant."""
-    if paths.log_mass is None:
-        return {}
-    name = "cfm_weight" if "weight" in cloud.obs.columns else "weight"
-    return {name: paths.masses(k, cloud.mass * cloud.weights)}
-
-
-def _masses(model: Model, frames: list[results.Frame]) -> dict[str, dict[str, float]]:
-    """The total mass at each time, in units of the first snapshot's, and what was observed."""
-    name = "cfm_weight" if "cfm_weight" in frames[0].obs.columns else "weight"
-    found: dict[str, float] = {}
-    for frame in frames:
-        time = f"{frame.time:g}"
-        found[time] = found.get(time, 0.0) + float(frame.obs[name].sum())
-    observed = {f"{cloud.time:g}": cloud.mass for cloud in model.clouds}
-    return {"mass": found, "observed_mass": {t: m for t, m in observed.items() if t in found}}

@@ -1,5 +1,7 @@
 """Likelihood: log densities of given points, from a file to a file."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,16 @@ from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.flow import TANGENTS
 from cfmcli.flows.dynamics.stochastic import dynamics, grain
-from cfmcli.model import LogProb, Model, with_tolerances
+from cfmcli.flows.streams import Streams
+from cfmcli.model import Model, with_tolerances
 from cfmcli.requests import LikelihoodRequest, Listener, Outcome, Runtime, Scoring
+from cfmcli.scorer import LogProb, Scorer
 from cfmcli.workflows import points, results, runtime, shards, verbs
 
 FEW, LEAST = 0.1, 5
 """Share and number of the paths of a point that should count, at least."""
+
+Append = Callable[[Table, Mapping[str, Array], Mapping[str, Any]], io.Annotation | None]
 
 
 def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -37,54 +43,60 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
     shards.claim(request, where, verbs.given(request.data))
     model = verbs.load(request.run, where, TANGENTS)
     time = verbs.clock_time(model, request.time, last=True)
-    table = points.read_points(model, request.data)
+    table = points.open_points(model, request.data)
     given = request.condition.unguided()
-    told = model.conditions.told(table.obs, given, table.origin)
-    block = grain(estimator, model.dim)
-    part = shards.part(request.shard, len(table), max(block, GRAIN))
+    told = model.conditions.told(table.head.obs, given, table.head.origin)
+    size = grain(estimator, model.dim)
+    part = shards.part(request.shard, len(table), max(size, GRAIN))
     figures: dict[str, Any] = {"points": len(part), "time": time}
     if request.dry_run:
         return Outcome({}, figures, (f"would score {len(part)} points at time {time:g}",))
-    company = model.log_prob(
-        table.values[part.rows],
-        time,
-        obs=told.iloc[part.rows],
-        scoring=scoring,
-        solver=solver,
-        streams=shards.streams(where, part, block),
-    )
-    found, weights = company.rows(part.kept), verbs.point_weights(model, table)[part.own]
-    said: dict[str, Any] = {
-        "base": found.base,
-        "nfe": found.nfe,
-        "coordinates": found.coordinates,
-    }
-    said |= {"estimator": scoring.estimator or ("sde" if scoring.sde else "ode")}
-    more = said | {"known": scoring.known} | results.chosen(given)
-    more |= {"sde": scoring.sde} if scoring.sde else {}
-    facts = results.facts("likelihood", request.run, where, time=time, **more)
-    added = _write_columns(request, table.rows(part.own), _scored(found, scoring), facts)
+    weights = verbs.point_weights(model, table.head)[part.own]
+    scorer = model.scorer(time, told, scoring, solver, Streams(where.seed))
+    scores: list[LogProb] = []
+    with _writing(request, table.head.rows(part.own), _names(scorer, scoring)) as append:
+        for piece in part.pieces(len(model.features)):
+            block, streams = table.rows(piece.rows), shards.streams(where, piece, size)
+            scores.append(scorer.of(block.values, piece.rows, streams).rows(piece.kept))
+            said: dict[str, Any] = {
+                "base": scores[-1].base,
+                "nfe": max(score.nfe for score in scores),
+                "coordinates": scores[-1].coordinates,
+                "estimator": scoring.estimator or ("sde" if scoring.sde else "ode"),
+            }
+            more = said | {"known": scoring.known} | results.chosen(given)
+            more |= {"sde": scoring.sde} if scoring.sde else {}
+            facts = results.facts("likelihood", request.run, where, time=time, **more)
+            added = append(block.rows(piece.kept), _columns(scores[-1]), facts)
+    found = LogProb.joined(scores)
     figures |= said | _summed(model, found, scoring, weights)
     shards.sign(request, where, [part], figures, mass=float(weights.sum()), added=added)
-    enough = max(FEW * found.paths, min(LEAST, found.paths / 2))
-    if scoring.sde and figures["median_paths"] < enough:
-        runtime.warn(
-            f"Of {found.paths} paths a point only {figures['median_paths']:.1f} count: the log "
-            "densities are rough and their errors too small. Use more paths and steps (--estimator "
-            "sde:paths=64,steps=400), or noise that vanishes at the ends (--sde gamma:level=1)."
-        )
+    _warn_of_few(found, scoring)
     note = f"known density: {found.base}; log densities in {found.coordinates}"
     return Outcome({"log_prob": request.output}, figures, (note,))
 
 
-def _scored(found: LogProb, scoring: Scoring) -> dict[str, Array]:
-    """The columns of log densities."""
-    columns = {"log_prob": found.values}
-    if found.stochastic:
-        columns["log_prob_se"] = found.error
-    if scoring.sde:
-        columns |= {"log_prob_bound": found.found.bound, "paths": found.found.effective}
-    return columns
+def _warn_of_few(found: LogProb, scoring: Scoring) -> None:
+    """Say so where too few paths of a point count."""
+    counting = float(np.median(found.found.effective))
+    if scoring.sde and counting < max(FEW * found.paths, min(LEAST, found.paths / 2)):
+        runtime.warn(
+            f"Of {found.paths} paths a point only {counting:.1f} count: the log densities are "
+            "rough and their errors too small. Use more paths and steps (--estimator "
+            "sde:paths=64,steps=400), or noise that vanishes at the ends (--sde gamma:level=1)."
+        )
+
+
+def _names(scorer: Scorer, scoring: Scoring) -> tuple[str, ...]:
+    """The columns that are written."""
+    error = ("log_prob_se",) if scorer.stochastic else ()
+    return ("log_prob", *error, *(("log_prob_bound", "paths") if scoring.sde else ()))
+
+
+def _columns(found: LogProb) -> dict[str, Array]:
+    """The columns of log densities, all of them."""
+    names = ("log_prob", "log_prob_se", "log_prob_bound", "paths")
+    return dict(zip(names, found.found.columns, strict=True))
 
 
 def _summed(model: Model, found: LogProb, scoring: Scoring, weights: Array) -> dict[str, Any]:
@@ -107,21 +119,35 @@ def _summed(model: Model, found: LogProb, scoring: Scoring, weights: Array) -> d
     return figures
 
 
-def _write_columns(
-    request: LikelihoodRequest, table: Table, columns: dict[str, Array], facts: dict[str, Any]
-) -> io.Annotation | None:
-    """Write new columns beside ids and annotations, or into a copy of the AnnData.
+@contextmanager
+def _writing(request: LikelihoodRequest, head: Table, names: Sequence[str]) -> Iterator[Append]:
+    """New columns beside ids and annotations, or in a copy of the AnnData; all or nothing.
 
-    Returns:
-        What was added to the AnnData; of a shard's points it holds those alone.
+    What is yielded takes points, columns and what `uns["cfm"]` says; it gives what was added to an
+    AnnData that was the input. Of a shard's points that holds those alone.
+
+    Args:
+        request: from where to where.
+        head: the points that are written, without their numbers.
+        names: of the columns.
     """
-    if results.is_anndata(request.output) and results.is_anndata(request.data):
-        obs = {f"cfm_{name}": values for name, values in columns.items()}
-        added = io.Annotation(obs=obs, uns={"cfm": facts})
-        if request.shard:
-            io.write_anndata(request.output, table.values, table.obs, table.features, added)
-        else:
-            io.annotate(request.data, request.output, added)
-        return added
-    results.write_columns(request.output, table, columns)
-    return None
+    if not (results.is_anndata(request.output) and results.is_anndata(request.data)):
+        with results.writing_columns(request.output, head, names) as rows:
+            yield lambda table, columns, facts: rows(table, columns)
+        return
+    alone = request.shard is not None
+    with (
+        io.creating(request.output, head.obs, head.features)
+        if alone
+        else io.extending(request.data, request.output)
+    ) as file:
+
+        def beside(
+            table: Table, columns: Mapping[str, Array], facts: Mapping[str, Any]
+        ) -> io.Annotation:
+            obs = {f"cfm_{name}": columns[name] for name in names}
+            added = io.Annotation(obs=obs, uns={"cfm": dict(facts)})
+            file.append(len(table), added, table.values if alone else None)
+            return added
+
+        yield beside

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli import catalog, io
-from cfmcli.data.snapshots import Cloud
+from cfmcli.data.neighbours import Rows
+from cfmcli.data.snapshots import BackedCloud, Cloud
 from cfmcli.data.table import Array, Backed, Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
@@ -118,23 +119,46 @@ def own_times(model: Model, table: Table) -> Array:
     return told
 
 
+def say_if_noise(model: Model, path: str, start: str) -> None:
+    """Say so where points of a file are taken for the noise that a generator starts from.
+
+    Args:
+        model: whose clock is meant.
+        path: the file, empty for none.
+        start: when its points were said to be observed, empty where nothing was said.
+    """
+    if path and model.gaussian_source and not start:
+        first, last = model.timeline.times
+        runtime.warn(
+            f"{path}: the run starts from noise at {first:g}, and its points are taken for that. "
+            f"Give --from {last:g} for points such as the run learnt, or --from {first:g} for "
+            "points of the noise."
+        )
+
+
 def observed(model: Model, table: Table, time: float) -> Table:
     """The points of a table that were observed at a time; all, said aloud, where none was."""
+    rows = _observed(model, table, time)
+    return table if len(rows) == len(table) else table.rows(rows)
+
+
+def _observed(model: Model, table: Table, time: float) -> Rows:
+    """The rows of a table that were observed at a time; all, said aloud, where none was."""
     key = model.recipe.time_key
     there = at_time(model, table, time)
     if there is not None and there.any():
-        return table.rows(there)
+        return np.flatnonzero(there)
     if key and key in table.obs.columns:
         runtime.warn(
             f"{table.origin}: no point has the time {time:g} in '{key}'; all {len(table)} points "
             "are taken as observed then."
         )
-    return table
+    return np.arange(len(table))
 
 
 def starts(
     model: Model, request: InterpolateRequest, start: float, streams: Streams
-) -> list[Cloud]:
+) -> list[BackedCloud]:
     """The clouds to carry: every snapshot, the points of a file, or a stored snapshot.
 
     Where the flow is conditional, all their points have conditions among their annotations.
@@ -142,16 +166,26 @@ def starts(
     given = request.condition
     model.conditions.checked(given)
     if request.population and not model.gaussian_source:
-        return [model.source.conditioned(cloud, streams, given) for cloud in model.kept]
+        clouds = [model.source.conditioned(cloud, streams, given) for cloud in model.kept]
+        return [BackedCloud.of(cloud) for cloud in clouds]
+    say_if_noise(model, request.data, request.start)
     if request.data:
-        table = observed(model, read_points(model, request.data), start)
-        obs = model.conditions.completed(table.obs, given, table.origin)
-        mass = verbs.point_weights(model, table)
-        cloud = Cloud(model.encode(table.values), mass / mass.sum(), obs, f"{start:g}", start)
+        cloud = _given(model, request, start)
     else:
         stored = model.cloud(start, held_out=True) or _normal_cloud(model, start, streams, given)
-        cloud = model.source.conditioned(stored, streams, given)
+        cloud = BackedCloud.of(model.source.conditioned(stored, streams, given))
     return [_chosen(cloud, request)]
+
+
+def _given(model: Model, request: InterpolateRequest, start: float) -> BackedCloud:
+    """The points of a file that were observed at a time."""
+    whole = open_points(model, request.data)
+    rows = _observed(model, whole.head, start)
+    table = whole if len(rows) == len(whole) else whole.chosen(rows)
+    obs = model.conditions.completed(table.head.obs, request.condition, table.head.origin)
+    mass = verbs.point_weights(model, table.head)
+    head = Cloud(table.head.values, mass / mass.sum(), obs, f"{start:g}", start)
+    return BackedCloud(head, lambda rows: model.encode(table.read(rows)))
 
 
 def _normal_cloud(model: Model, start: float, streams: Streams, given: Condition) -> Cloud:
@@ -165,18 +199,18 @@ def _normal_cloud(model: Model, start: float, streams: Streams, given: Condition
     return model.source.draw(STARTS, streams, given)
 
 
-def _chosen(cloud: Cloud, request: InterpolateRequest) -> Cloud:
+def _chosen(cloud: BackedCloud, request: InterpolateRequest) -> BackedCloud:
     """The starting points that --cells and --where leave."""
     if request.cells:
-        cloud = cloud.rows(_listed(cloud, request.cells))
+        cloud = cloud.rows(_listed(cloud.head, request.cells))
     if request.where:
-        cloud = cloud.rows(_queried(cloud, request.where))
+        cloud = cloud.rows(_queried(cloud.head, request.where))
     if not len(cloud):
         raise DataError("No starting point is left: check --cells, --where and --from.")
     return cloud
 
 
-def _listed(cloud: Cloud, path: str) -> Array:
+def _listed(cloud: Cloud, path: str) -> Rows:
     """Rows of the ids in a file, in its order."""
     import pandas as pd
 

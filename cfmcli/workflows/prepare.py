@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli import io
+from cfmcli.data.blocks import stacked
 from cfmcli.data.chain import Chain, fit_chain
 from cfmcli.data.conditions import Conditions, fit_conditions
 from cfmcli.data.counts import raw_counts
@@ -75,16 +76,21 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
         ConfigError: options that do not suit them.
     """
     raw, times = snapshots(recipe, tables)
-    points, resolved = raw.stacked(), recipe.resolved()
-    notes = _told_of_counts(resolved.transform, points, tables[0].origin)
-    _not_too_wide(resolved.transform, tables[0])
-    features, mass = tables[0].features, raw.stacked_weights
-    chain = fit_chain(resolved.transform, points, features, mass)
+    resolved = recipe.resolved()
+    chain, notes = _fitted(resolved.transform, raw, tables[0])
     encoded, given = raw.encoded(chain.forward), conditions(recipe, raw)
     decoder = tables[0].decoder
     notes += (str(decoder),) if decoder else ()
     chain = replace(chain, decoder=decoder)
     return Prepared(resolved, encoded, chain, times, given, notes)
+
+
+def _fitted(transform: str, raw: Snapshots, first: Table) -> tuple[Chain, tuple[str, ...]]:
+    """The transform of the points to learn from, and what a person should be told of them."""
+    points = raw.stacked()
+    notes = _told_of_counts(transform, points, first.origin)
+    _not_too_wide(transform, first)
+    return fit_chain(transform, points, first.features, raw.stacked_weights), notes
 
 
 def conditions(recipe: Recipe, found: Snapshots) -> Conditions:
@@ -307,16 +313,10 @@ def _joined(tables: Sequence[Table]) -> Table:
     if len(tables) == 1:
         return tables[0]
     import pandas as pd
-    from scipy import sparse
 
-    values = [table.values for table in tables]
-    stacked = (
-        np.concatenate(values)
-        if all(isinstance(part, np.ndarray) for part in values)
-        else sparse.vstack(values, format="csr")
-    )
+    values = stacked([table.values for table in tables])
     obs = pd.concat([table.obs for table in tables])
-    return replace(tables[0], values=stacked, obs=obs.set_axis(io.numbered(obs.index), axis=0))
+    return replace(tables[0], values=values, obs=obs.set_axis(io.numbered(obs.index), axis=0))
 
 
 def _cloud(table: Table, mass: Array, name: str, time: float) -> Cloud:

@@ -1,8 +1,7 @@
 """Results: how moved points become files that other tools read."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import field as member
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,142 +14,17 @@ from cfmcli.data.maps import ProjectionMap
 from cfmcli.data.table import Array, Table
 from cfmcli.model import Model
 from cfmcli.requests import Condition, Integration, Runtime
-from cfmcli.workflows import prepare
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ANNDATA = (".h5ad", ".zarr")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Points at one time, ready to be written.
-
-    Args:
-        points: flow coordinates, shape (n, D).
-        time: clock time.
-        obs: the other columns, indexed by row name.
-        velocity: velocity per unit of the clock in flow coordinates, shape (n, D), or None.
-        kept: the rows that are written.
-    """
-
-    points: Array
-    time: float
-    obs: "pd.DataFrame"
-    velocity: Array | None = None
-    kept: slice = member(default_factory=lambda: slice(None))
+AppendColumns = Callable[[Table, Mapping[str, Array]], None]
 
 
 def is_anndata(path: str) -> bool:
     """Whether a path names an AnnData file."""
     return Path(path).suffix.lower() in ANNDATA
-
-
-def write_frames(
-    path: str, model: Model, frames: Sequence[Frame], key: str, facts: Mapping[str, Any]
-) -> None:
-    """Write points at times: tidy rows, or an AnnData whose X is in the input's feature space.
-
-    Args:
-        path: output file.
-        model: whose coordinates the points are in.
-        frames: the rows, those of one time after those of another.
-        key: name of the column that the index becomes in a delimited file.
-        facts: what `uns["cfm"]` says.
-    """
-    import pandas as pd
-
-    obs = pd.concat([frame.obs.iloc[frame.kept] for frame in frames])
-    times = np.concatenate([np.full(len(f.obs.iloc[f.kept]), f.time) for f in frames])
-    if is_anndata(path):
-        _write_simulated(path, model, frames, obs.assign(**_stamps(model, times)), facts)
-        return
-    values = np.concatenate([model.chain.inverse(f.points)[f.kept] for f in frames])
-    obs.insert(0, "time", times)
-    obs.index.name = key
-    first = [] if key in obs.columns else [key]
-    lead = [*first, *(c for c in ("trajectory", "time") if c in obs.columns)]
-    rest = [c for c in obs.columns if c not in lead]
-    columns = (*lead, *model.features, *rest)
-    table = Table(values, model.features, obs, columns=tuple(map(str, columns)))
-    io.write_table(path, _without_index(table) if not first else table)
-
-
-def _write_simulated(
-    path: str,
-    model: Model,
-    frames: Sequence[Frame],
-    obs: "pd.DataFrame",
-    facts: Mapping[str, Any],
-) -> None:
-    """Write points at times as an AnnData of genes."""
-    chain = model.chain
-    genes = np.concatenate([chain.to_genes(f.points)[f.kept] for f in frames])
-    obsm = _stacked([{k: v[f.kept] for k, v in _places(model, f).items()} for f in frames])
-    layers = _velocities(model, frames)
-    bases = [name.removeprefix("velocity_") for name in obsm if name.startswith("velocity_")]
-    uns = {"cfm": dict(facts), **explained(model)}
-    uns |= {"velocity_params": {"mode": "cfm", "embeddings": bases}} if layers else {}
-    var = {"velocity_genes": chain.moving} if layers else {}
-    added = io.Annotation(var=var, obsm=obsm, layers=layers, varm=loadings(model), uns=uns)
-    io.write_anndata(path, genes, obs, chain.genes, io.signed(added))
-
-
-def _stamps(model: Model, times: Array) -> dict[str, Any]:
-    """The columns of times, with what the data call them, where they call them anything."""
-    known = {cloud.time: cloud.label for cloud in model.clouds}
-    return clocked("time", times, [known.get(time, prepare.label(time)) for time in times])
-
-
-def _places(model: Model, frame: Frame) -> dict[str, Array]:
-    """Points and velocities where the flow lives, as obsm entries."""
-    found = _representations(model, frame.points)
-    if frame.velocity is None:
-        return found
-    moving = _representations(model, frame.points, frame.velocity)
-    return found | {f"velocity_{name.removeprefix('X_')}": v for name, v in moving.items()}
-
-
-def _stacked(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """Arrays by name, those of one part below those of another."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _velocities(model: Model, frames: Sequence[Frame]) -> dict[str, Array]:
-    """The velocity of each row in genes as a layer, where it is known."""
-    parts = [
-        model.chain.to_genes_tangent(frame.points, frame.velocity)[frame.kept]
-        for frame in frames
-        if frame.velocity is not None
-    ]
-    return {"velocity": np.concatenate(parts)} if parts else {}
-
-
-def _without_index(table: Table) -> Table:
-    """The table with rows that have no id column of their own."""
-    obs = table.obs.copy()
-    obs.index.name = None
-    return Table(table.values, table.features, obs, columns=table.columns)
-
-
-def _representations(
-    model: Model, points: Array, velocity: Array | None = None
-) -> dict[str, Array]:
-    """Where the flow lives, if that is not the features, as obsm entries by name.
-
-    Args:
-        model: whose coordinates the points are in.
-        points: flow coordinates.
-        velocity: what to tell at the points, in flow coordinates, instead of themselves.
-    """
-    rep, chain = model.recipe.use_rep, model.chain
-    if rep:
-        own = chain.inverse(points) if velocity is None else chain.inverse_tangent(points, velocity)
-        return {"X_rep": own, rep: own}
-    own = points if velocity is None else velocity
-    names = ("X_rep", "X_pca") if ends_in_pca(model) else ("X_rep",)
-    return {} if chain.invertible else dict.fromkeys(names, own)
 
 
 def clocked(key: str, times: Array, labels: "Sequence[object] | pd.Series[Any]") -> dict[str, Any]:
@@ -216,20 +90,41 @@ def ends_in_pca(model: Model) -> bool:
     return model.chain.maps[-1] is _pca(model)
 
 
+@contextmanager
+def writing_columns(path: str, head: Table, names: Sequence[str]) -> Iterator[AppendColumns]:
+    """New columns beside the ids and annotations of points, without their features.
+
+    What is yielded takes points and their columns, those of one piece after those of another.
+
+    Args:
+        path: output file.
+        head: all points, without their numbers.
+        names: of the columns; one that is there is replaced.
+    """
+    with io.writing(path, _noted(head, names, np.empty((len(head), 0)))) as append:
+        yield lambda table, columns: append(
+            _noted(table, names, np.stack([columns[name] for name in names], axis=1))
+        )
+
+
 def write_columns(path: str, table: Table, columns: Mapping[str, Array]) -> None:
-    """Write new columns beside the ids and annotations of points, without their features.
+    """Write new columns of all points at once; otherwise as `writing_columns`.
 
     Args:
         path: output file.
         table: the points.
-        columns: name -> numbers, shape (n,); a name that is there is replaced.
+        columns: name -> numbers, shape (n,).
     """
-    names = tuple(columns)
+    with writing_columns(path, table, tuple(columns)) as append:
+        append(table, columns)
+
+
+def _noted(table: Table, names: Sequence[str], values: Array) -> Table:
+    """The ids and annotations of points with columns of numbers."""
     kept = table.obs.drop(columns=[n for n in names if n in table.obs.columns])
-    kept.index.name = "id"
+    kept = kept.rename_axis(index="id")
     order = ("id", *(str(c) for c in kept.columns if c != "id"), *names)
-    values = np.stack(list(columns.values()), axis=1)
-    io.write_table(path, Table(values, names, kept, columns=order))
+    return Table(values, tuple(names), kept, columns=order)
 
 
 def facts(verb: str, run: str, where: Runtime, **more: str | float | int) -> dict[str, Any]:

@@ -1,5 +1,9 @@
 """Sample: new points, drawn at the source and carried to a time, to a file."""
 
+from typing import Any
+
+import numpy as np
+
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.flow import CHUNK
 from cfmcli.flows.streams import Streams
@@ -10,6 +14,10 @@ from cfmcli.requests import (
     SampleRequest,
 )
 from cfmcli.workflows import results, shards, verbs
+from cfmcli.workflows.frames import Frame, Piece, writing_frames
+
+MOST = 10**9
+"""Points that are drawn at once, at most: their ids alone would fill a memory of 64 GB."""
 
 
 def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -19,27 +27,32 @@ def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
         CfmError: see the command line's exit codes.
     """
     how = verbs.motion_of(request.integration, where)
-    if request.count < 1:
-        raise ConfigError(f"--count {request.count}: expected at least 1.")
+    if not 1 <= request.count <= MOST:
+        raise ConfigError(f"--count {request.count}: expected at least 1, and at most {MOST:,}.")
     shards.claim(request, where)
     model = verbs.load(request.run, where)
     model.conditions.checked(request.condition)
     time = verbs.clock_time(model, request.time, last=True)
-    figures = {"points": request.count, "time": time}
+    figures: dict[str, Any] = {"points": request.count, "time": time}
     if request.dry_run:
         return Outcome({}, figures, (f"would draw {request.count} points at time {time:g}",))
     source = model.source_at(time, request.condition)
-    cloud = source.draw(request.count, Streams(where.seed), request.condition)
-    part = shards.part(request.shard, len(cloud), shards.grain(model, len(cloud)))
-    cloud = cloud.rows(part.rows)
-    guide = model.guide(cloud.obs, request.condition)
-    moving = how.after(part.blocks(CHUNK))
-    paths = moving.paths(model.flow, cloud.points, (cloud.time, time), guide)
-    frame = results.Frame(paths.points[-1], time, verbs.apart(cloud.obs), kept=part.kept)
+    drawn = source.drawn(request.count, Streams(where.seed), request.condition)
+    part = shards.part(request.shard, len(drawn), shards.grain(model, len(drawn)))
+    guide = model.guide(drawn.head.obs, request.condition)
+    frame = Frame(time, verbs.apart(drawn.head.obs.iloc[part.own]))
     told = results.chosen(request.condition, request.integration)
-    said = results.facts("sample", request.run, where, time=time, nfe=paths.nfe, **told)
-    results.write_frames(request.output, model, [frame], "id", said)
-    figures |= {"points": len(part), "nfe": paths.nfe}
-    figures |= verbs.energy(paths.energy[part.kept], cloud.weights[part.kept])
+    energies, nfe = [], 0
+    with writing_frames(request.output, model, [frame], "id") as append:
+        for piece in part.pieces(max(1, len(model.chain.genes))):
+            span, own = (source.time, time), guide and guide.of(piece.rows)
+            moving = how.after(piece.blocks(CHUNK))
+            paths = moving.paths(model.flow, drawn.read(piece.rows), span, own)
+            energies.append(paths.energy[piece.kept])
+            nfe = max(nfe, paths.nfe)
+            said = results.facts("sample", request.run, where, time=time, nfe=nfe, **told)
+            append(Piece(paths.points[-1], kept=piece.kept), said)
+    figures |= {"points": len(part), "nfe": nfe}
+    figures |= verbs.energy(np.concatenate(energies), drawn.head.weights[part.own])
     shards.sign(request, where, [part], figures, mass=len(part))
     return Outcome({"samples": request.output}, figures)

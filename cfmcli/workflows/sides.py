@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli.data.maps import moments
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.excess import Excess
 from cfmcli.flows.coupling.plans import Plan, systematic
@@ -169,6 +170,5 @@ def independent_cost(source: Side | None, target: Side) -> float:
 
 def _moments(side: Side) -> tuple[Array, float]:
     """Weighted mean, shape (D,), and total variance."""
-    mean: Array = side.weights @ side.points
-    gap = side.points - mean
-    return mean, float(side.weights @ np.einsum("nd,nd->n", gap, gap))
+    mean, variance = moments(side.points, side.weights)
+    return mean, float(variance.sum())

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli import io
 from cfmcli.data.table import Array, Backed, Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.plans import IntArray
@@ -61,6 +62,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     perturb.changed(model, first, request.changes)
     part = shards.part(request.shard, len(table), shards.grain(model, len(table)))
     observed = None if request.shard or own else _observed(model, request, end)
+    points.say_if_noise(model, request.data, request.start)
     if not own:
         _warn_of_other_times(model, table.head, times[0])
     perturb.warn_of_losses(model, first, request.changes)
@@ -74,21 +76,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     rng = Streams(where.seed).numpy("scores")
     chosen = _some(np.flatnonzero(there), request.max_points, rng)
     tally = Tally(chosen if observed else chosen[:0], perturb.Shifts(model))
-    head, width = table.head.rows(part.own), max(1, len(model.chain.genes))
-    with writing_moved(request.output, request.data, model, head) as append:
-        for piece in part.pieces(width):
-            moved = tally.heard(piece, *carrier.carry(table, piece))
-            said = results.facts(
-                "transport",
-                request.run,
-                where,
-                start=points.OWN if own else times[0],
-                end=end,
-                nfe=tally.nfe,
-                **results.chosen(request.condition, request.integration),
-                **perturb.told(request.changes),
-            )
-            added = append(table.head.rows(piece.own), moved, said)
+    added = _carried(request, where, carrier, table, part, tally)
     rows, mass = there[part.own], verbs.point_weights(model, table.head)[part.own]
     figures |= tally.figures(mass * rows)
     after = tally.masses(mass)
@@ -100,6 +88,35 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
         figures |= _scores(carried, observed.some(request.max_points, rng))
     shards.sign(request, where, [part], figures, mass=float(mass[rows].sum()), added=added)
     return Outcome({"points": request.output}, figures)
+
+
+def _carried(
+    request: TransportRequest,
+    where: Runtime,
+    carrier: "Carrier",
+    table: Backed,
+    part: shards.Part,
+    tally: "Tally",
+) -> io.Annotation | None:
+    """Carry, count and write the points of a part piece by piece.
+
+    Returns:
+        What was added to an AnnData that was the input.
+    """
+    journey, head, added = carrier.journey, table.head, None
+    told = {
+        "start": points.OWN if request.start == points.OWN else journey.times[0],
+        "end": journey.end,
+        **results.chosen(request.condition, request.integration),
+        **perturb.told(request.changes),
+    }
+    model = journey.model
+    with writing_moved(request.output, request.data, model, head.rows(part.own)) as append:
+        for piece in part.pieces(max(1, len(model.chain.genes))):
+            moved = tally.heard(piece, *carrier.carry(table, piece))
+            said = results.facts("transport", request.run, where, **told, nfe=tally.nfe)
+            added = append(head.rows(piece.own), moved, said)
+    return added
 
 
 def _starts(model: Model, table: Table, request: TransportRequest) -> Array:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -5,7 +6,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from cfmcli.data.snapshots import Cloud, Snapshots
+from cfmcli.data import maps
+from cfmcli.data.blocks import READ
+from cfmcli.data.maps import covariance, moments
+from cfmcli.data.snapshots import BackedCloud, Cloud, Snapshots
 from cfmcli.errors import ConfigError, DataError
 
 
@@ -78,3 +82,45 @@ def test_sparse_clouds_stay_sparse() -> None:
     stacked: Any = made.stacked()
     assert sparse.issparse(stacked)
     np.testing.assert_array_equal(stacked.toarray(), np.concatenate([one.points, other.points]))
+
+
+def test_moments_of_snapshots_are_those_of_all_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their weights, and whatever number of them is looked at at once."""
+    rng = np.random.default_rng(0)
+    clouds = [
+        replace(cloud(t, n), points=rng.normal(t, 1 + t, (n, 3)))
+        for t, n in ((0.0, 9), (1.0, 40), (2.0, 7))
+    ]
+    found = Snapshots(tuple(clouds))
+    x, w = np.asarray(found.stacked()), found.stacked_weights
+    mean = np.average(x, axis=0, weights=w)
+    variance = np.average((x - mean) ** 2, axis=0, weights=w)
+    for numbers in (2**22, 12):
+        monkeypatch.setattr(maps, "NUMBERS", numbers)
+        center, spread = covariance([cloud.points for cloud in clouds])
+        np.testing.assert_allclose(center, x.mean(axis=0))
+        np.testing.assert_allclose(spread, np.cov(x.T))
+        for got in (moments(x, w), moments(x.astype(np.float32), w)):
+            np.testing.assert_allclose(got[0], mean, rtol=1e-6)
+            np.testing.assert_allclose(got[1], variance, rtol=1e-6)
+
+
+def test_a_cloud_that_is_read_is_the_cloud() -> None:
+    """Its rows in any order, and all of it, read by blocks that begin where blocks begin."""
+    whole = replace(cloud(1.0, 9000), points=np.random.default_rng(0).normal(size=(9000, 2)))
+    asked: list[slice] = []
+
+    def read(rows: slice) -> Any:
+        asked.append(rows)
+        return np.asarray(whole.points)[rows]
+
+    backed = BackedCloud(BackedCloud.of(whole).head, read)
+    order = np.random.default_rng(1).permutation(9000)[:500]
+    part, wanted = backed.rows(order), whole.rows(order)
+    assert len(part) == 500
+    np.testing.assert_array_equal(part.whole().points, wanted.points)
+    np.testing.assert_array_equal(part.read(slice(7, 20)), np.asarray(wanted.points)[7:20])
+    np.testing.assert_array_equal(part.head.weights, wanted.weights)
+    assert part.head.mass == wanted.mass
+    assert all(rows.start % READ == 0 for rows in asked)
+    np.testing.assert_array_equal(BackedCloud.of(whole).whole().points, whole.points)

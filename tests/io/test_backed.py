@@ -149,3 +149,22 @@ def test_transport_in_pieces(
     request = TransportRequest(run, source, str(part), integration=QUICK, shard=Shard(1, 2))
     transport(request, HERE, ignore)
     assert part.exists()
+
+
+@pytest.mark.parametrize("sparsely", [False, True])
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_an_anndata_written_in_pieces_is_the_whole(
+    suffix: str, sparsely: bool, tmp_path: Path
+) -> None:
+    """Numbers, their kind, and annotations; sparse numbers stay sparse."""
+    table = read_table(stored(tmp_path, ".h5ad", sparsely=sparsely))
+    one, two = str(tmp_path / f"one{suffix}"), str(tmp_path / f"two{suffix}")
+    write_table(one, table)
+    with writing(two, table.without_values()) as append:
+        for start in range(0, N, 300):
+            append(table.rows(slice(start, start + 300)))
+    whole, pieces = read_table(one), read_table(two)
+    assert sparse.issparse(pieces.values) == sparsely
+    assert pieces.values.dtype == whole.values.dtype
+    np.testing.assert_array_equal(dense(pieces.values), dense(whole.values))
+    pd.testing.assert_frame_equal(pieces.obs, whole.obs)

@@ -190,6 +190,7 @@ def test_a_choice_is_scored_against_its_class(bench: Path, tmp_path: Path) -> No
         str(bench / "made"),
         str(bench / "cells.csv"),
         str(tmp_path / "q.csv"),
+        start="0",
         condition=Condition("a", {"dose": 1.0}),
     )
     assert "w2" not in do(dosed).figures

@@ -217,3 +217,17 @@ def test_what_cannot_be_meant_is_refused(
     with pytest.raises(ConfigError, match="no way leads back to genes"):
         trends(tmp_path / "run", out)
     assert not out.exists()
+
+
+def test_a_class_may_have_any_name(still: Path, samples: Path, tmp_path: Path) -> None:
+    """What JSON says of a gene is not mistaken for what it says of a class."""
+    cells = pd.read_csv(samples / "day2.5.csv")
+    names = dict(
+        zip(sorted(cells["branch"].unique()), ("gene", "reconstruction", "change"), strict=True)
+    )
+    cells["branch"] = cells["branch"].map(names)
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    found, outcome = trends(still, tmp_path / "t.csv", tmp_path / "cells.csv", label_key="branch")
+    for row in outcome.figures["genes"]:
+        assert row["gene"] in set(found["gene"])
+        assert set(row["change"]) == set(names.values())

@@ -960,3 +960,16 @@ def test_scores_weigh_both_sides(
     )
     for name in ("w1", "w2"):
         assert weighed.figures[name] == pytest.approx(copied.figures[name], rel=1e-5)
+
+
+@pytest.mark.parametrize("verb", [TransportRequest, InterpolateRequest])
+def test_points_taken_for_noise_are_said_to_be(
+    verb: Any, normal_run: Path, samples: Path, tmp_path: Path
+) -> None:
+    """Where a generator starts from noise and nothing says that the points are that."""
+    request = verb(str(normal_run), data=str(samples / "target.csv"), output="")
+    times = {"times": ("0.5",)} if verb is InterpolateRequest else {}
+    with pytest.warns(CfmWarning, match=r"taken for that. Give --from 1 for points"):
+        do(replace(request, output=str(tmp_path / "a.csv"), **times))
+    for start in ("0", "1"):
+        do(replace(request, output=str(tmp_path / f"{start}.csv"), start=start, **times))

@@ -38,12 +38,23 @@ def changes(
     return {"growth_rate": rate, "log_mass": paths.log_mass[-1]}
 
 
+def total(
+    flow: Flow, population: tuple[Array, Guided], times: tuple[float, float], solver: Solver
+) -> float:
+    """What the mass of a population has become.
+
+    Args:
+        flow: a flow that grows.
+        population: weights of points at the first time, shape (m,), and the points.
+        times: clock times, from where to where.
+        solver: integrator.
+    """
+    weights, (x, guide) = population
+    return float(flow.paths(x, times, solver, guide).masses(-1, weights).sum())
+
+
 def log_gain(
-    flow: Flow,
-    asked: Guided,
-    known: tuple[Array, Guided],
-    times: tuple[float, float],
-    solver: Solver,
+    flow: Flow, asked: Guided, mass: float, times: tuple[float, float], solver: Solver
 ) -> Array:
     """What growth adds to log densities, shape (n,): that of the points less that of all.
 
@@ -53,11 +64,9 @@ def log_gain(
     Args:
         flow: a flow that grows.
         asked: points whose density is asked for, at the first time.
-        known: weights of the population at the second time, shape (m,), sum 1, and its points.
+        mass: what the population's unit mass at the second time is at the first.
         times: clock times, where the density is asked for and where it is known.
         solver: integrator.
     """
     own = flow.paths(asked[0], times, solver, asked[1]).masses(-1, np.ones(len(asked[0])))
-    weights, (x, guide) = known
-    whole = flow.paths(x, times[::-1], solver, guide).masses(-1, weights)
-    return np.asarray(-np.log(own) - np.log(whole.sum()))
+    return np.asarray(-np.log(own) - np.log(mass))

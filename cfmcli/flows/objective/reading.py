@@ -174,7 +174,7 @@ class Drift:
         """
         heads, guide = heads or self.field, self.guide
         start, end = self.segment, self.segment + 1
-        # At its very end the frame of the next gap begins.
+        # At its very end the view of the next gap begins.
         last = end * (1 - torch.finfo(s.dtype).eps)
         s = s.clamp(start + margin, min(end - margin, last))
         if guide is None or guide.guidance == 1:

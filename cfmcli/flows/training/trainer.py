@@ -12,7 +12,6 @@ from torch import Tensor
 
 from cfmcli.errors import NumericsError
 from cfmcli.flows.fields import Field
-from cfmcli.flows.frame import Seen
 from cfmcli.flows.objective.objectives import Place
 from cfmcli.flows.path.learned import game
 from cfmcli.flows.processes import in_order
@@ -21,6 +20,7 @@ from cfmcli.flows.training.descent import Descent
 from cfmcli.flows.training.ranks import ALONE, Ranks
 from cfmcli.flows.training.schedule import BLOCK, Schedule
 from cfmcli.flows.training.tasks import Batch, Pairs, Task
+from cfmcli.flows.view import Seen
 
 KEPT = 2**31
 """The block that validation draws: one that no training reaches."""

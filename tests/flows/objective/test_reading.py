@@ -209,12 +209,12 @@ def test_a_field_with_no_condition_is_asked_for_none() -> None:
 def test_divergence_is_the_trace_of_the_jacobian(
     objective: str, path: str, guidance: float
 ) -> None:
-    """Of every kind of reading, where the frame moves and widens, guided or not."""
+    """Of every kind of reading, where the view moves and widens, guided or not."""
     how = reading(objective, path)
     seed = torch.Generator().manual_seed(1)
     field = MLP(width=16, depth=2).build(how.objective.heads, Shape(2, 3, 4), seed).double()
     means = torch.tensor([[3.0, -2.0], [1.0, 0.5], [0.0, 2.0], [4.0, 4.0]])
-    field.frame.settle(means, torch.tensor([0.7, 0.01, 0.3, 1.0]), 0.7)
+    field.view.settle(means, torch.tensor([0.7, 0.01, 0.3, 1.0]), 0.7)
     values = torch.randn(6, 4, generator=seed, dtype=torch.float64)
     drift = Drift(field, how, 1, Guide(values, guidance))
     velocity, divergence = drift.traced(clock(1.4), X)

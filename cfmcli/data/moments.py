@@ -1,4 +1,4 @@
-"""Course: where the snapshots are, one after the other, and how widely they spread."""
+"""Moments: where the snapshots are, one after the other, and how widely they spread."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +11,8 @@ from cfmcli.data.table import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
-    """Moments of the snapshots that a flow passes, in flow coordinates.
+class Moments:
+    """Moments of the snapshots that a flow passes.
 
     Args:
         means: mean of each, shape (K + 1, D).
@@ -25,7 +25,7 @@ class Course:
     shares: Array
 
     @classmethod
-    def of(cls, snapshots: Snapshots) -> "Course":
+    def of(cls, snapshots: Snapshots) -> "Moments":
         """Of the points to learn from, by their weights; a normal source counts as all of them."""
         found = [moments(cloud.points, cloud.weights) for cloud in snapshots.kept]
         counts = [float(len(cloud)) for cloud in snapshots.kept]

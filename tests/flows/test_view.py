@@ -1,4 +1,4 @@
-"""Frames: they go along with the clouds, keep their unit, and magnify what is narrow."""
+"""Views: they go along with the clouds, keep their unit, and magnify what is narrow."""
 
 import numpy as np
 import pytest
@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.func import jvp
 
 import cfmcli
-from cfmcli.flows.frame import Frame
+from cfmcli.flows.view import View
 
 MEANS = torch.tensor([[0.0, 1.0], [5.0, -3.0], [2.0, 2.0]], dtype=torch.float64)
 SPREADS = torch.tensor([1.0, 0.01, 0.5], dtype=torch.float64)
 
 
-def frame(shift: float = 0.0, unit: float = 1.0) -> Frame:
+def view(shift: float = 0.0, unit: float = 1.0) -> View:
     """Three clouds, of which the second is narrow, moved and in another unit."""
-    found = Frame(2, 2).double()
+    found = View(2, 2).double()
     found.settle(unit * (MEANS + shift), unit * SPREADS, 2.0 * unit)
     return found
 
@@ -26,9 +26,9 @@ def clock(*times: float) -> Tensor:
 
 
 @pytest.mark.parametrize("s", [0.0, 0.3, 0.999, 1.0, 1.001, 1.6, 1.999])
-def test_what_stays_in_place_moves_with_the_frame(s: float) -> None:
+def test_what_stays_in_place_moves_with_the_view(s: float) -> None:
     """Its drift is the rate of m + w u, by differences to the side where the gap goes on."""
-    there, u = frame(), torch.tensor([[0.4, -1.5]], dtype=torch.float64)
+    there, u = view(), torch.tensor([[0.4, -1.5]], dtype=torch.float64)
     step = 1e-7
 
     def at(time: float) -> Tensor:
@@ -43,27 +43,27 @@ def test_what_stays_in_place_moves_with_the_frame(s: float) -> None:
 
 def test_the_rate_of_the_width_is_its_derivative() -> None:
     times = clock(0.1, 0.8, 0.99, 1.2, 1.7)
-    width, rate = frame().width(times)
-    wanted = jvp(lambda s: frame().width(s)[0], (times,), (torch.ones_like(times),))
+    width, rate = view().width(times)
+    wanted = jvp(lambda s: view().width(s)[0], (times,), (torch.ones_like(times),))
     torch.testing.assert_close((width, rate), (wanted[0], wanted[1]))
 
 
 def test_clouds_as_wide_as_all_points_keep_the_unit_and_narrow_ones_are_magnified() -> None:
-    width, _ = frame().width(clock(0.0, 1.0))
+    width, _ = view().width(clock(0.0, 1.0))
     assert 0.97 * 2 < float(width[0]) < 2
     assert 0.99 * 0.1 < float(width[1]) < 0.1
 
 
 def test_the_view_depends_neither_on_the_origin_nor_on_the_unit() -> None:
     s, x = clock(0.2, 1.3), torch.tensor([[1.0, 2.0], [-3.0, 0.5]], dtype=torch.float64)
-    plain, moved = frame().seen(s, x), frame(7.0, 30.0).seen(s, 30.0 * (x + 7.0))
+    plain, moved = view().seen(s, x), view(7.0, 30.0).seen(s, 30.0 * (x + 7.0))
     torch.testing.assert_close(moved.inputs, plain.inputs)
     torch.testing.assert_close(moved.drift, 30.0 * plain.drift)
 
 
 def test_batches_are_the_rows_in_order() -> None:
     x = torch.arange(10, dtype=torch.float64).reshape(5, 2)
-    seen = frame().seen(clock(0.1, 0.4, 0.9, 1.1, 1.5), x)
+    seen = view().seen(clock(0.1, 0.4, 0.9, 1.1, 1.5), x)
     parts = seen.split(2)
     assert [len(part.inputs) for part in parts] == [2, 2, 1]
     assert torch.equal(torch.cat([part.drift for part in parts]), seen.drift)

@@ -1,4 +1,4 @@
-"""Frame: where a field sees points from, and in which unit, as the clouds travel and spread."""
+"""View: where a field sees points from, and in which unit, as the clouds travel and spread."""
 
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ class Seen(NamedTuple):
     """Points as a field sees them.
 
     Args:
-        inputs: inner time, place in the frame and condition, shape (B, 1 + D + C).
-        drift: how the frame itself carries each point, shape (B, D).
+        inputs: inner time, place in the view and condition, shape (B, 1 + D + C).
+        drift: how the view itself carries each point, shape (B, D).
     """
 
     inputs: Tensor
@@ -26,10 +26,10 @@ class Seen(NamedTuple):
         return [Seen(*batch) for batch in zip(*parts, strict=True)]
 
 
-class Frame(nn.Module):
+class View(nn.Module):
     """A frame of reference that goes along with the snapshots: u = (x - m(s)) / w(s).
 
-    In the gap s = k + t the centre is m = (1 - t) m_k + t m_{k+1}, and the width w of the frame
+    In the gap s = k + t the centre is m = (1 - t) m_k + t m_{k+1}, and the width w of
     1 / w^2 = 1 / scale^2 + 1 / (10 sigma)^2, sigma = (1 - t) sigma_k + t sigma_{k+1}.
     So w is the scale of all points wherever clouds are not much narrower than that, and follows
     clouds that are, which a network could not tell from one point: its slopes would have to be

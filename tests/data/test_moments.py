@@ -1,12 +1,12 @@
-"""Courses: moments of the snapshots add up to those of all points."""
+"""Moments: those of the snapshots add up to those of all points."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
-from cfmcli.workflows.course import Course
 
 
 def cloud(points: Array, time: float, weights: Array | None = None) -> Cloud:
@@ -19,30 +19,30 @@ def cloud(points: Array, time: float, weights: Array | None = None) -> Cloud:
 def test_moments_of_all_points_are_those_of_the_points_put_together() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.standard_normal((30, 3)), 4 + 2 * rng.standard_normal((70, 3))
-    course = Course.of(Snapshots((cloud(first, 0.0), cloud(second, 1.0))))
+    found = Moments.of(Snapshots((cloud(first, 0.0), cloud(second, 1.0))))
     together = np.concatenate([first, second])
-    np.testing.assert_allclose(course.center, together.mean(axis=0))
-    assert course.scale == pytest.approx(np.sqrt(together.var(axis=0).mean()))
-    np.testing.assert_allclose(course.spreads, [np.sqrt(x.var(0).mean()) for x in (first, second)])
+    np.testing.assert_allclose(found.center, together.mean(axis=0))
+    assert found.scale == pytest.approx(np.sqrt(together.var(axis=0).mean()))
+    np.testing.assert_allclose(found.spreads, [np.sqrt(x.var(0).mean()) for x in (first, second)])
 
 
 def test_a_point_of_weight_two_is_two_points() -> None:
     points, other = np.array([[0.0], [3.0], [5.0]]), np.array([[1.0], [2.0]])
     weighed = cloud(points, 0.0, np.array([0.25, 0.5, 0.25]))
     twice = cloud(points[[0, 1, 1, 2]], 0.0)
-    found, wanted = (Course.of(Snapshots((c, cloud(other, 1.0)))) for c in (weighed, twice))
+    found, wanted = (Moments.of(Snapshots((c, cloud(other, 1.0)))) for c in (weighed, twice))
     np.testing.assert_allclose(found.means, wanted.means)
     np.testing.assert_allclose(found.spreads, wanted.spreads)
 
 
 def test_a_normal_source_is_the_first_snapshot_and_half_of_all() -> None:
     target = np.array([[1.0, 5.0], [3.0, 9.0]])
-    course = Course.of(Snapshots((cloud(target, 1.0),), True))
-    np.testing.assert_allclose(course.means, [[0, 0], [2, 7]])
-    np.testing.assert_allclose(course.variances, [[1, 1], [1, 4]])
-    np.testing.assert_allclose(course.center, [1, 3.5])
+    found = Moments.of(Snapshots((cloud(target, 1.0),), True))
+    np.testing.assert_allclose(found.means, [[0, 0], [2, 7]])
+    np.testing.assert_allclose(found.variances, [[1, 1], [1, 4]])
+    np.testing.assert_allclose(found.center, [1, 3.5])
 
 
 def test_one_point_has_a_unit_of_its_own() -> None:
     same = np.ones((4, 2))
-    assert Course.of(Snapshots((cloud(same, 0.0), cloud(same, 1.0)))).scale == 1.0
+    assert Moments.of(Snapshots((cloud(same, 0.0), cloud(same, 1.0)))).scale == 1.0

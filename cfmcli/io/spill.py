@@ -1,0 +1,62 @@
+"""Spill: numbers that wait on disk, beside the output, until it is their turn to be written."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import SEEK_END
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cfmcli.io.output import blaming_disk
+
+if TYPE_CHECKING:
+    from cfmcli.data.table import Array
+
+SPARED = 2**25
+"""Bytes that wait in memory rather than on disk."""
+
+
+class Spill:
+    """Arrays that are put down, and taken up again in any order.
+
+    Args:
+        stream: where they are.
+    """
+
+    def __init__(self, stream: "SpooledTemporaryFile[bytes]") -> None:
+        self._stream = stream
+        self._held: list[tuple[int, tuple[int, ...]]] = []
+
+    def put(self, block: "Array") -> int:
+        """Put down an array; its number."""
+        place = self._stream.seek(0, SEEK_END)
+        self._stream.write(np.ascontiguousarray(block, dtype=np.float64).tobytes())
+        self._held.append((place, block.shape))
+        return len(self._held) - 1
+
+    def get(self, number: int) -> "Array":
+        """The array of a number."""
+        place, shape = self._held[number]
+        self._stream.seek(place)
+        return np.frombuffer(bytearray(self._stream.read(8 * math.prod(shape)))).reshape(shape)
+
+
+@contextmanager
+def spilling(path: str) -> Iterator[Spill]:
+    """Room for arrays, in a file without a name in the folder of an output; `-` has none.
+
+    Args:
+        path: the output.
+
+    Raises:
+        ResourceError: the disk is full or the folder is not writable.
+    """
+    home = next(str(p) for p in Path(path).absolute().parents if p.exists())
+    with (
+        blaming_disk(path),
+        SpooledTemporaryFile(SPARED, dir=None if path == "-" else home) as stream,
+    ):
+        yield Spill(stream)

@@ -1,0 +1,130 @@
+"""The scorer: log densities of points at one time, whichever of them come at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cfmcli.data.chain import Chain
+from cfmcli.data.table import Array
+from cfmcli.flows.coupling.plans import IntArray
+from cfmcli.flows.dynamics.diffusions import Diffusion
+from cfmcli.flows.dynamics.estimators import Estimator, Means
+from cfmcli.flows.dynamics.flow import Flow
+from cfmcli.flows.dynamics.mass import log_gain
+from cfmcli.flows.dynamics.stochastic import Grouped, Groups, LogDensity, estimates
+from cfmcli.flows.objective.reading import Guide
+from cfmcli.flows.streams import Streams
+
+if TYPE_CHECKING:
+    from cfmcli.data.table import Matrix
+
+
+@dataclass(frozen=True)
+class LogProb:
+    """Log densities of points.
+
+    Args:
+        found: log p in nats, in the stated coordinates, with errors and bounds.
+        stochastic: whether they were estimated.
+        base: name of the density that was known.
+        coordinates: what the density is a density of.
+        paths: paths of each point.
+    """
+
+    found: LogDensity
+    stochastic: bool
+    base: str
+    coordinates: str
+    paths: int = 1
+
+    @property
+    def values(self) -> Array:
+        """log p of each point, shape (n,)."""
+        return self.found.values
+
+    @property
+    def error(self) -> Array:
+        """Standard error of each, shape (n,); zero where exact."""
+        return self.found.error
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations of the field, at most for a chunk."""
+        return self.found.nfe
+
+    def rows(self, index: slice) -> "LogProb":
+        """Those of some of the points."""
+        return replace(self, found=self.found.rows(index))
+
+    @classmethod
+    def joined(cls, parts: Sequence["LogProb"]) -> "LogProb":
+        """Those of one part of the points after those of another."""
+        columns = zip(*(part.found.columns for part in parts), strict=True)
+        values, error, bound, effective = map(np.concatenate, columns)
+        most = max(part.nfe for part in parts)
+        return replace(parts[0], found=LogDensity(values, error, bound, effective, most))
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """What gives log densities of points at one time, its known density fitted.
+
+    Args:
+        flow: velocity and score.
+        chain: transform to flow coordinates.
+        span: clock times, where densities are asked for and where one is known.
+        how: the estimator, the diffusion of its paths, and what to compute with.
+        groups: rows of the points, all of them in all, and the density known for them.
+        guide: the condition of each point, where the flow has conditions.
+        mass: what the unit mass at the second time is at the first; None where it is constant.
+    """
+
+    flow: Flow
+    chain: Chain
+    span: tuple[float, float]
+    how: tuple[Estimator, Diffusion, Means]
+    groups: Groups
+    guide: Guide | None
+    mass: float | None
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether log densities are estimated."""
+        estimator, _, means = self.how
+        return estimator.paths > 1 or means.divergence.stochastic(len(self.chain.outputs))
+
+    def of(self, points: "Matrix", rows: slice, streams: Streams) -> LogProb:
+        """Log densities of some of the points, in nats.
+
+        Args:
+            points: their positions, shape (n, d), data units.
+            rows: which they are.
+            streams: where their probes and noise come from.
+
+        Raises:
+            ConfigError: if a score is needed and there is none.
+            NumericsError: if the integration fails.
+        """
+        x, guide = self.chain.forward(points), self.guide and self.guide.of(rows)
+        own = [(_within(places, rows), density) for places, density in self.groups]
+        found = estimates(self.flow, x, self.span, self.how, own, guide, streams)
+        more = self.chain.log_abs_det(points)
+        if self.mass is not None:
+            more = more + log_gain(self.flow, (x, guide), self.mass, self.span, self.how[2].solver)
+        values, bound = (v + more for v in (found.values, found.bound))
+        return LogProb(
+            replace(found, values=values, bound=bound),
+            self.stochastic,
+            Grouped(self.groups, rows).name,
+            self.chain.coordinates,
+            self.how[0].paths,
+        )
+
+
+def _within(places: IntArray, rows: slice) -> IntArray:
+    """Which of some ascending places lie among rows, counted from the first of these."""
+    first, last = np.searchsorted(places, (rows.start, rows.stop))
+    own: IntArray = places[first:last] - rows.start
+    return own

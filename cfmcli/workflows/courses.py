@@ -1,0 +1,91 @@
+"""Courses: points carried to several times, and given back in the order of these."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cfmcli import io
+from cfmcli.data.snapshots import BackedCloud
+from cfmcli.data.table import Array
+from cfmcli.flows.dynamics.flow import CHUNK
+from cfmcli.flows.dynamics.motion import Motion
+from cfmcli.flows.objective.reading import Guide
+from cfmcli.model import Model
+from cfmcli.requests import InterpolateRequest
+from cfmcli.workflows import results, shards, verbs
+from cfmcli.workflows.frames import Frame, Piece
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """The points of a cloud on their way through times.
+
+    Args:
+        model: whose flow carries them.
+        how: the motion.
+        cloud: the points at the start.
+        times: clock times at which they are wanted.
+        part: the points that are meant.
+        request: what was asked for.
+    """
+
+    model: Model
+    how: Motion
+    cloud: BackedCloud
+    times: Sequence[float]
+    part: shards.Part
+    request: InterpolateRequest
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The frames of the points, in the order of their times."""
+        obs = self.cloud.head.obs.iloc[self.part.own]
+        bare = verbs.apart(obs.assign(trajectory=obs.index, **self._masses(np.zeros(len(obs)))))
+        return [Frame(time, self._named(bare, time)) for time in self.times]
+
+    def pieces(self) -> Iterator[tuple[float, Piece, int]]:
+        """Time, points, and the evaluations that they took, frame after frame."""
+        head, count = self.cloud.head, len(self.times)
+        guide = self.model.guide(head.obs, self.request.condition)
+        cuts = list(self.part.pieces(count * max(1, len(self.model.chain.genes))))
+        masses: list[list[Array]] = []
+        with io.spilling(self.request.output) as room:
+            nfe = 0
+            for cut in cuts:
+                x, own = self.cloud.read(cut.rows), guide and guide.of(cut.rows)
+                moving = self.how.after(cut.blocks(CHUNK))
+                paths = self.model.trajectories(x, self.times, head.time, moving, own)
+                for place in paths.points:
+                    room.put(place)
+                start = head.mass * head.weights[cut.rows]
+                masses.append([paths.masses(k, start)[cut.kept] for k in range(count)])
+                nfe = max(nfe, paths.nfe)
+            for k, time in enumerate(self.times):
+                for number, cut in enumerate(cuts):
+                    place, own = room.get(count * number + k), guide and guide.of(cut.rows)
+                    velocity = self._velocity(place, time, own)
+                    piece = Piece(place, velocity, cut.kept, self._masses(masses[number][k]))
+                    yield time, piece, nfe
+
+    def _velocity(self, place: Array, time: float, guide: Guide | None) -> Array | None:
+        """The velocities of points, where the output has room for them."""
+        if not results.is_anndata(self.request.output):
+            return None
+        return self.model.flow.velocity(place, time, guide=guide)
+
+    def _masses(self, mass: Array) -> dict[str, Array]:
+        """The mass of points as a column, where mass is not constant."""
+        taken = "weight" in self.cloud.head.obs.columns
+        return {"cfm_weight" if taken else "weight": mass} if self.model.flow.grows else {}
+
+    def _named(self, obs: "pd.DataFrame", time: float) -> "pd.DataFrame":
+        """Annotations under names that tell points and times apart, where names are kept."""
+        if not results.is_anndata(self.request.output):
+            return obs
+        names = results.unique_names(obs.index, np.full(len(obs), time))
+        return obs.set_axis(names, axis=0)
