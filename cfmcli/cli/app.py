@@ -98,7 +98,8 @@ def run(arguments: Sequence[str] | None) -> Any:
     try:
         return verbs.main(args=arguments, prog_name="cfm", standalone_mode=False)
     except UsageError as error:
-        return usage(error)
+        given = sys.argv[1:] if arguments is None else arguments
+        return usage(error, next((word for word in given if word in VERBS), ""))
     except typer.Abort:
         return 130
     except SystemExit as error:  # rich leaves so when the reader of the help has gone

@@ -109,13 +109,17 @@ def _(error: SystemExit) -> tuple[int, str]:
     return (error.code if isinstance(error.code, int) else 1), ""
 
 
-def usage(error: Any) -> int:
+def usage(error: Any, verb: str) -> int:
     """Tell of a usage error, and where to read on.
+
+    Args:
+        error: the error, which may not know the command.
+        verb: the verb that was called for, empty for none.
 
     Returns:
         The exit code.
     """
-    where = error.ctx.command_path if error.ctx else "cfm"
+    where = error.ctx.command_path if error.ctx else f"cfm {verb}".rstrip()
     message = error.format_message().rstrip()
     stop = "" if message.endswith((".", "?")) else "."
     Console().fail(f"error: {message}{stop} See {where} --help.")

@@ -6,8 +6,8 @@ from cfmcli import io, plots
 from cfmcli.errors import ConfigError
 from cfmcli.requests import Listener, Outcome, PlotRequest, Progress, Runtime
 from cfmcli.workflows import sight
+from cfmcli.workflows.run import PLOTS
 
-FOLDER = "plots"
 ALONE = "clouds"
 """The picture that a file holds where none is named."""
 
@@ -23,7 +23,7 @@ def plot(request: PlotRequest, where: Runtime, listen: Listener) -> Outcome:
         _claim([Path(request.output)], request, where)
     scene = sight.scene(request.run, request.view, where)
     names = plots.chosen(scene, request.view.what or ((ALONE,) if single else ()))
-    folder = Path(request.output or Path(request.run) / FOLDER)
+    folder = Path(request.output or Path(request.run) / PLOTS)
     paths = [folder] if single else [folder / f"{name}{kind}" for name in names]
     _claim(paths, request, where)
     content: dict[str, bytes] = {}

@@ -11,8 +11,8 @@ from cfmcli.workflows import sight
 from cfmcli.workflows.evaluate import evaluate
 from cfmcli.workflows.fit import ignore
 from cfmcli.workflows.info import describe_run
+from cfmcli.workflows.run import PAGE
 
-PAGE = "report.html"
 PARTS = ("coupling", "interpolant", "objective")
 
 

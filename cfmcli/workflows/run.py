@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,8 @@ RECIPE, LOSSES = "recipe.toml", "losses.csv"
 METRICS, PROVENANCE = "metrics.json", "provenance.json"
 FIGURES = "figures"
 COUPLINGS = "couplings"
+PLOTS, PAGE = "plots", "report.html"
+"""What `cfm plot` and `cfm report` add to a run where they are not told another place."""
 NAMES = (checkpoint.MODEL, checkpoint.TRAINING, RECIPE, LOSSES, METRICS, PROVENANCE)
 
 
@@ -93,8 +95,12 @@ class Run:
         """Remove what a finished fit left, so that the folder never tells of two."""
         pictures = (self.path / FIGURES).glob("[!.]*")  # the others are being written
         names = [self.path / name for name in NAMES if name != checkpoint.TRAINING]
-        for old in (*names, *pictures, *self._couplings()):
+        plots_of = self.path / PLOTS
+        drawn = [plots_of / f"{name}{kind}" for name in plots.PICTURES for kind in plots.FORMATS]
+        for old in (*names, *pictures, *self._couplings(), *drawn, self.path / PAGE):
             old.unlink(missing_ok=True)
+        with suppress(OSError):  # others' pictures stay, and their folder with them
+            plots_of.rmdir()
 
     def digests(self, inputs: Sequence[str]) -> dict[str, str]:
         """SHA-256 of each input file."""

@@ -290,6 +290,7 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "seed negative": ("fit a.csv b.csv -o new --seed -1", 2, "--seed"),
     "threads negative": ("sample run -o out.csv --threads -1", 2, "--threads"),
     "count zero": ("sample run -n 0 -o out.csv", 2, "--count|1"),
+    "count of 20 digits": ("sample run -n 12345678901234567890 -o out.csv", 2, "--count|at most"),
     "max points one": ("transport run a.csv --max-points 1 -o out.csv", 2, "--max-points|2"),
     "max points to evaluate": ("evaluate run --max-points 1", 2, "--max-points|2"),
     "frames one": ("interpolate run --frames 1 -o out.csv", 2, "--frames 1|at least 2"),

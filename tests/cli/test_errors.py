@@ -98,6 +98,7 @@ def test_debug_shows_the_traceback(cfm: Cfm, stub: Stub) -> None:
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [
+        (("fit", "a.csv", "b.csv", "-o", "r", "--steps"), ("--steps", "cfm fit --help")),
         (("fit", "a.csv", "-o", "r", "--stpes", "3"), ("--stpes", "--steps", "cfm fit --help")),
         (("fti",), ("'fti'", "Did you mean 'fit'?")),
         (("fit", "a.csv"), ("--output",)),

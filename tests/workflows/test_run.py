@@ -118,3 +118,20 @@ def test_a_run_takes_the_place_of_another_whole(
 def _full(path: Path, data: bytes) -> int:
     """A disk without room for another checkpoint."""
     raise OSError("no room")
+
+
+def test_what_was_drawn_of_a_run_goes_with_it(toy_run: Path, tmp_path: Path) -> None:
+    """Pictures and page of a run that is overwritten; a picture of others stays."""
+    run = Run(Path(shutil.copytree(toy_run, tmp_path / "r")))
+    (run.path / "plots").mkdir()
+    ours = [run.path / "report.html", run.path / "plots/clouds.png", run.path / "plots/loss.pdf"]
+    other = run.path / "plots" / "mine.png"
+    for place in (*ours, other):
+        place.touch()
+    model = stored.load(toy_run)
+    run.write(model, "", {"steps": 1}, {"seed": 0})
+    assert not any(place.exists() for place in ours)
+    assert other.exists()
+    other.unlink()
+    run.write(model, "", {"steps": 1}, {"seed": 0})
+    assert not (run.path / "plots").exists()
