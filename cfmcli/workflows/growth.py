@@ -190,7 +190,7 @@ def totals(model: Model, times: tuple[float, float], ratio: float) -> dict[str, 
 def spoken(coupling: Coupling, lengths: Array | None) -> str:
     """A coupling by name, with the lengths that it found."""
     name = catalog.name_of("couplings", coupling)
-    return name if lengths is None else f"{name}, {wfr.told(lengths)}"
+    return name if lengths is None else f"{name} ({wfr.told(lengths)})"
 
 
 def _say_what_is_left(dying: float, born: float) -> None:

@@ -29,7 +29,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "emt_ae10": COMPONENTS,
     "mouse_hematopoiesis2d": ("--features", "x*"),
 }
-OTHERS = ("otcfm", "icfm", "sf2m", "static-ot")
+OTHERS = ("otcfm", "icfm", "sf2m", "wfrfm", "static-ot")
 SEEDS = 3
 MEAN_BOUND, SET_BOUND, EMT_BOUND = 0.95, 1.03, 0.295
 

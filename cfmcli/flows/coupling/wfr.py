@@ -19,8 +19,8 @@ MOST_PAIRS = 25_000_000
 TYPICAL = 2.5
 """The default delta in units of the typical displacement."""
 
-LEAST = 0.05
-"""The shortest typical displacement along an axis, in units of the deviation there."""
+LEAST = 0.1
+"""The shortest typical displacement along an axis, in units of the deviation inside the clouds."""
 
 _JUDGED = 1_000
 """Points of each cloud that tell the typical displacement."""
