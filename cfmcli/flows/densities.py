@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cfmcli.data.blocks import blocks
+from cfmcli.data.maps import NUMBERS
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.coupling.plans import systematic
@@ -89,7 +91,9 @@ class Gaussian(Base):
     def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
         """Weighted maximum likelihood."""
         mean = weights @ x
-        covariance = (x - mean).T @ ((x - mean) * weights[:, None])
+        rows = blocks(len(x), max(1, NUMBERS // x.shape[1]))
+        gaps = ((x[own] - mean, weights[own, None]) for own in rows)
+        covariance = np.asarray(sum(gap.T @ (gap * mass) for gap, mass in gaps))
         factor = np.linalg.cholesky(covariance + _jitter(covariance))
         return Normal(mean, np.asarray(factor, dtype=np.float64))
 
