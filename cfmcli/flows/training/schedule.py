@@ -8,7 +8,7 @@ BLOCK = 25
 """Steps between two records, and between two validations."""
 WARM_UP, WARM_STEPS = 0.05, 100
 FALL = 0.3
-"""The share of all steps in which the rate falls where the horizon was open."""
+"""The share of all steps in which the rate falls."""
 LEAST, WAIT = 10, 0.15
 """Validations without improvement that close an open horizon: so many, and a share of them all."""
 DECAY, MOST_DECAY = 100.0, 0.3
@@ -18,16 +18,15 @@ DECAY, MOST_DECAY = 100.0, 0.3
 class Schedule:
     """How long and how fast to train.
 
-    The learning rate warms up and falls to zero along a cosine. With an open horizon it stays at
-    its peak until the validation loss has converged, at a step called the turn, and falls from
-    there along a line.
+    The learning rate warms up, stays at its peak, and falls to zero from a step called the turn.
+    With an open horizon the turn comes when the validation loss has converged.
 
     Reference: Hu et al. (2024), arXiv 2404.06395, sec. 4 (warm-up, stable, decay)
 
     Args:
         steps: optimiser steps; the most there may be where the horizon is open.
         batch_size: pairs per step.
-        lr: peak learning rate, reached after a linear warm-up.
+        lr: peak learning rate, reached after a linear warm-up and left in the last 30 % of steps.
         ema: decay of the averaged weights, 0 for none.
         bf16: run the network in bfloat16.
         weight_decay: pull of the weights towards zero, in units of the learning rate.
@@ -51,19 +50,18 @@ class Schedule:
             step: steps done before.
             turn: the step at which an open horizon closed, 0 while it has not.
         """
-        if self.open:
-            left = (self.end(turn) - step) / self._fall(turn) if turn else 1.0
-            return self.lr * min(1.0, (step + 1) / WARM_STEPS) * min(1.0, left)
-        warm = max(1.0, WARM_UP * self.steps)
-        rest = max(0.0, step - warm) / max(1.0, self.steps - warm)
-        return self.lr * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * rest))
+        warm = WARM_STEPS if self.open else max(1.0, WARM_UP * self.steps)
+        left = 1.0 if self.open and not turn else (self.end(turn) - step) / self._fall(turn)
+        return self.lr * min(1.0, (step + 1) / warm) * min(1.0, left)
 
     def end(self, turn: int = 0) -> int:
         """How many steps there are, or may be while the horizon is open."""
         return turn + self._fall(turn) if self.open and turn else self.steps
 
     def _fall(self, turn: int) -> int:
-        """How many steps the rate falls from a turn: whole blocks."""
+        """How many steps the rate falls, at least 1; whole blocks where the horizon was open."""
+        if not self.open:
+            return math.ceil(FALL * self.steps)
         return BLOCK * math.ceil(FALL / (1 - FALL) * turn / BLOCK)
 
     def turns(self, step: int, stale: int, patience: int) -> bool:

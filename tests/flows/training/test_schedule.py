@@ -11,19 +11,17 @@ from tests.flows.training.test_trainer import judged, untimed, weights
 
 
 def test_schedule_warms_up_and_fades_out() -> None:
-    """Linear to the peak in a twentieth of the steps, then down to nothing along a cosine."""
+    """Linear to the peak in a twentieth of the steps, level, then down along a line to nothing."""
     rates = [Schedule(1000, 1, 0.2, 0.0).rate(k) for k in range(1000)]
     np.testing.assert_allclose(rates[:50], 0.2 * np.arange(1, 51) / 50)
-    assert max(rates) == pytest.approx(0.2)
-    assert (np.diff(rates[50:]) < 0).all()
-    assert rates[525] == pytest.approx(0.1)
-    assert 0 <= rates[-1] < 1e-5
+    assert set(rates[50:701]) == {0.2}
+    np.testing.assert_allclose(rates[700:], 0.2 * np.arange(300, 0, -1) / 300)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 25])
 def test_short_schedules_still_learn(steps: int) -> None:
     rates = [Schedule(steps, 1, 0.2, 0.0).rate(k) for k in range(steps)]
-    assert rates[0] > 0
+    assert min(rates) > 0
     assert max(rates) <= 0.2
 
 
