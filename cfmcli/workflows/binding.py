@@ -15,12 +15,10 @@ from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.bends import bent
 from cfmcli.flows.coupling.bijection import BinaryPartition
-from cfmcli.flows.coupling.blocks import CELLS_PER_SIZE
 from cfmcli.flows.coupling.cells import CellPairs
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains
-from cfmcli.flows.coupling.couplings import Blocks, Coupling, Independent, Paired
-from cfmcli.flows.coupling.excess import Excess, cheapest
-from cfmcli.flows.coupling.excess import excess as excess_of
+from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired
+from cfmcli.flows.coupling.excess import Excess, Solved, judged
 from cfmcli.flows.coupling.following import following
 from cfmcli.flows.coupling.pairing import (
     STRIDE,
@@ -34,7 +32,7 @@ from cfmcli.flows.coupling.pairing import (
     PooledPairs,
     measured,
 )
-from cfmcli.flows.coupling.plans import ProductPlan
+from cfmcli.flows.coupling.plans import Plan, ProductPlan
 from cfmcli.flows.coupling.semidiscrete import SemiDiscrete, fit_potential
 from cfmcli.flows.path.curves import Bent, Dense
 from cfmcli.flows.path.interpolants import Interpolant, Linear
@@ -249,30 +247,18 @@ class Binder:
             return Bound(batched, "minibatch", self.coupling)
         seen = measured(x0, ruler), measured(x1, ruler)
         weights = source.weights, target.weights
-        whole, excess = self._judged(whole, seen, weights, k + group * STRIDE)
-        plan = whole.plan(*seen, *weights, rng)
+
+        def solve(coupling: Coupling) -> Solved[Plan]:
+            plan = coupling.plan(*seen, *weights, rng)
+            return plan, seen, plan
+
+        choices = self.streams.numpy("excess", k + group * STRIDE)
+        most, stands_in = max(len(x0), len(x1)), whole != self.coupling
+        whole, plan, excess = judged(whole, solve, most, choices, stands_in=stands_in)
         cost = plan.mean_cost(source.points, target.points)
         left_out = plan.left_out(source.weights, target.weights)
         pieces = (Piece(plan, np.arange(len(x0)), np.arange(len(x1))),) if not self.carry else ()
         return Bound(PlannedPairs(x0, x1, plan), "dataset", whole, cost, left_out, pieces, excess)
-
-    def _judged(
-        self,
-        whole: Coupling,
-        ends: tuple[Array, Array],
-        weights: tuple[Array, Array],
-        number: int,
-    ) -> tuple[Coupling, Excess | None]:
-        """What to solve, with its excess, where that is block refinement.
-
-        It is the one that is asked for; where it stands in for another, the cheapest that will do.
-        """
-        if not isinstance(whole, Blocks) or max(map(len, ends)) <= CELLS_PER_SIZE * whole.size:
-            return whole, None
-        rng = self.streams.numpy("excess", number)
-        if whole == self.coupling:
-            return whole, excess_of(whole, ends, weights, rng)
-        return cheapest(ends, weights, rng)
 
     def _from_normal(self, target: Side, k: int, group: int, groups: int) -> Bound:
         """Pairs between N(0, I) and a finite cloud; random pairs need no pool."""
@@ -293,11 +279,15 @@ class Binder:
         if isinstance(whole, SemiDiscrete):
             return self._cells(normal, target, whole, k + group * STRIDE)
         place = k + group * STRIDE
-        drawn = normal.draw(size, self.streams.numpy("excess", place, 1))
-        seen = measured(drawn, ruler), measured(target.rows, ruler)
-        even = np.full(size, 1 / size)
-        whole, excess = self._judged(whole, seen, (even, target.weights), place)
-        pooled = PooledPairs(normal, target.rows, target.weights, whole, size, ruler)
+
+        def solve(coupling: Coupling) -> Solved[PooledPairs]:
+            pooled = PooledPairs(normal, target.rows, target.weights, coupling, size, ruler)
+            first = pooled.first(place, self.streams)
+            return pooled, (measured(first.x0, ruler), measured(first.x1, ruler)), first.plan
+
+        choices = self.streams.numpy("excess", place)
+        most, stands_in = max(size, len(target.points)), whole != self.coupling
+        whole, pooled, excess = judged(whole, solve, most, choices, stands_in=stands_in)
         cost = pooled.mean_cost(place, self.streams, dim)
         left_out = pooled.left_out(place, self.streams)
         return Bound(pooled, "pool", whole, cost, left_out, excess=excess)

@@ -101,8 +101,8 @@ class PlanNote:
             "left_out_from": _known(self.left_out[0]),
             "left_out_to": _known(self.left_out[1]),
             "excess": self.excess and self.excess.share,
-            "excess_se": self.excess and self.excess.error,
-            "excess_points": self.excess and self.excess.points,
+            "excess_least": self.excess and self.excess.least,
+            "excess_pairs": self.excess and self.excess.pairs,
         }
 
 

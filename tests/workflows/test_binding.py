@@ -94,6 +94,22 @@ def test_a_weight_is_a_repetition() -> None:
     assert np.abs(tables[0] - tables[1]).sum() < 0.05
 
 
+def test_the_note_says_by_how_much_blocks_miss_the_exact_plan() -> None:
+    rng = np.random.default_rng(1)
+    snapshots = Snapshots(tuple(cloud(t, rng.normal(3 * t, 1, (300, 6))) for t in (0.0, 1.0)))
+    (_, (note,)), (_, (exact,)) = (
+        bound(Recipe(coupling=name, scope="dataset"), snapshots)
+        for name in ("blocks:size=8,gain=0.01", "exact")
+    )
+    assert note.excess is not None
+    assert 0 < note.excess.least < 1 - exact.cost / note.cost
+    assert note.excess.least <= note.excess.share
+    assert str(note.excess) in str(note)
+    told = note.figures()
+    assert (told["excess"], told["excess_least"]) == (note.excess.share, note.excess.least)
+    assert exact.excess is None is exact.figures()["excess"]
+
+
 def test_the_note_says_what_pairing_costs() -> None:
     """The plan's cost against the optimum on a line, which is the sorted pairing."""
     rng = np.random.default_rng(1)

@@ -110,13 +110,13 @@ def refined_plan(
         than 4 `size` points.
     """
     problem = Problem(x0, x1, *quantised(*weights))
-    items = coarse_plan(problem, size, rng)
+    items, rounds = coarse_plan(problem, size, rng), 0
     if max(problem.shape) > CELLS_PER_SIZE * size:
         for found in refinements(problem, items, size, rng):
-            items = found.items
+            items, rounds = found.items, rounds + 1
             if found.gain <= gain * (found.cost + found.gain):
                 break
-    return PairPlan(items.i, items.j, items.mass / problem.q0.sum(), problem.shape)
+    return PairPlan(items.i, items.j, items.mass / problem.q0.sum(), problem.shape, rounds)
 
 
 def refinements(
@@ -132,7 +132,7 @@ def refinements(
     """
     while True:
         count = -(-max(*problem.shape, len(items.i) // 2) // size)
-        blocks = _split(_midpoints(problem, items), count, rng)
+        blocks = split(midpoints(problem, items), count, rng)
         solved = _solved(problem, items, blocks)
         i, j, mass = (np.concatenate([getattr(s.items, k) for s in solved]) for k in Items._fields)
         items = Items(*merge_pairs(i, j, mass, problem.shape))
@@ -146,14 +146,20 @@ def _solved(problem: Problem, items: Items, blocks: list[IntArray]) -> list[Roun
 
     def solved(part: int) -> list[Round]:
         """The blocks of a part."""
-        return [_solve_block(problem, items, block) for block in parts[part]]
+        return [solve_block(problem, items, block) for block in parts[part]]
 
     with processes.in_order(solved, len(parts), workers) as found:
         return list(chain.from_iterable(found))
 
 
-def _solve_block(problem: Problem, items: Items, block: IntArray) -> Round:
-    """The best items with the same masses of rows and columns as those of a block."""
+def solve_block(problem: Problem, items: Items, block: IntArray) -> Round:
+    """The best items with the same masses of rows and columns as those of a block.
+
+    Args:
+        problem: the clouds.
+        items: a plan.
+        block: which of its items, shape (b,).
+    """
     rows, row = np.unique(items.i[block], return_inverse=True)
     columns, column = np.unique(items.j[block], return_inverse=True)
     mass = items.mass[block]
@@ -163,8 +169,13 @@ def _solve_block(problem: Problem, items: Items, block: IntArray) -> Round:
     return Round(Items(rows[i], columns[j], best), after, max(before - after, 0.0))
 
 
-def _midpoints(problem: Problem, items: Items) -> Points:
-    """Twice the midpoints of pairs, shape (k, D), in half the memory."""
+def midpoints(problem: Problem, items: Items) -> Points:
+    """Twice the midpoints of pairs, shape (k, D), in half the memory.
+
+    Args:
+        problem: the clouds.
+        items: the pairs.
+    """
     found = np.empty((len(items.i), problem.x0.shape[1]), np.float32)
     for start in range(0, len(found), ROWS):
         rows = slice(start, start + ROWS)
@@ -172,8 +183,14 @@ def _midpoints(problem: Problem, items: Items) -> Points:
     return found
 
 
-def _split(points: Array | Points, count: int, rng: np.random.Generator) -> list[IntArray]:
-    """Split points into blocks of equal size, halving along random differences of members."""
+def split(points: Array | Points, count: int, rng: np.random.Generator) -> list[IntArray]:
+    """Split points into blocks of equal size, halving along random differences of members.
+
+    Args:
+        points: shape (k, D).
+        count: number of blocks.
+        rng: source of the members.
+    """
     blocks, stack = [], [(np.arange(len(points)), count)]
     while stack:
         block, count = stack.pop()
@@ -209,7 +226,7 @@ def coarse_plan(problem: Problem, size: int, rng: np.random.Generator) -> Items:
 
 def _cells(x: Array, quanta: Array, count: int, rng: np.random.Generator) -> _Cells:
     """Split a cloud into cells of equal size."""
-    blocks = _split(x, min(count, len(x)), rng)
+    blocks = split(x, min(count, len(x)), rng)
     order = np.concatenate(blocks)
     starts = np.cumsum([0, *(len(block) for block in blocks[:-1])])
     mass = np.add.reduceat(quanta[order], starts)

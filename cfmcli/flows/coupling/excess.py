@@ -1,13 +1,33 @@
-"""Excess: by how much plans cost more than the exact ones, told from samples of the clouds."""
+"""Excess: by how much a plan of blocks costs more than the exact one, told from parts of it.
 
+Exact plans inside neighbourhoods of the pairs of a plan save some of its cost, and no more than the
+exact plan of all would: that is the least that the plan is in excess. What they save grows by about
+as much with every doubling of a neighbourhood, up to the whole plan.
+"""
+
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from cfmcli.data.table import Array
-from cfmcli.flows import processes
-from cfmcli.flows.coupling.couplings import Blocks, Coupling, Exact
-from cfmcli.flows.coupling.plans import systematic
+from cfmcli.flows.coupling.blocks import (
+    CELLS_PER_SIZE,
+    Items,
+    Problem,
+    midpoints,
+    solve_block,
+    split,
+)
+from cfmcli.flows.coupling.couplings import Blocks, Coupling
+from cfmcli.flows.coupling.plans import IntArray, PairPlan, Plan
+from cfmcli.flows.coupling.simplex import QUANTA
+
+T = TypeVar("T")
+Solved = tuple[T, tuple[Array, Array], Plan]
+"""What comes of a coupling, the points of both clouds that it saw, and its plan."""
 
 NEEDED = 1e-2
 """Excess that is good enough: minibatches of 256 have about 3 %."""
@@ -15,85 +35,121 @@ NEEDED = 1e-2
 CANDIDATES = (Blocks(), Blocks(size=256, gain=2.5e-4))
 """Block refinements for whole clouds, from the cheapest to the best."""
 
-SAMPLES = 4
+PART = 1 / 5
+"""Share of a plan's cost that judging it may take."""
 
-BLOCKS = 8
-"""Blocks of a sample: in fewer, the coarse plan is all but exact."""
+STEEPER = 1.25
+"""How much more a doubling saves than the one before, on average over clouds that were tried."""
+
+ENOUGH, MOST = 3, 8
+"""Neighbourhoods that are worth their size, and the most that are taken."""
 
 
 @dataclass(frozen=True)
 class Excess:
-    """What a coupling's plans cost beyond the exact ones of the same samples.
+    """What a plan costs beyond the exact one, as a share of its cost.
+
+    Of clouds with structure `share` was within a third of the truth in the mean of some
+    neighbourhoods; of Gaussians in many dimensions it was up to 45 % low. `least` is never high
+    but by the luck of the neighbourhoods.
 
     Args:
-        share: mean cost over the exact mean cost, less 1.
-        error: its standard error.
-        points: points of either cloud in a sample.
+        share: of the whole plan, by extrapolation from neighbourhoods.
+        least: what exact plans of the neighbourhoods save.
+        pairs: pairs of a neighbourhood.
     """
 
     share: float
-    error: float
-    points: int
+    least: float
+    pairs: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.share:.2%} ± {self.error:.2%} above the exact plan "
-            f"in samples of {self.points:,} points"
-        )
+        return f"at least {self.least:.2%} and about {self.share:.2%} above the exact plan"
 
 
 def excess(
-    coupling: Blocks,
-    ends: tuple[Array, Array],
-    weights: tuple[Array, Array],
-    rng: np.random.Generator,
+    plan: PairPlan, ends: tuple[Array, Array], size: int, rng: np.random.Generator
 ) -> Excess:
-    """Couple samples of both clouds by a coupling and exactly, and compare the costs.
-
-    Each sample is coupled both ways, so that what differs between samples drops out. The excess of
-    larger clouds is larger: of 8,000 points in 2, 10 and 50 dimensions 0.10, 0.25 and 0.49 %, where
-    samples of 1,000 told 0.04, 0.09 and 0.13 %.
+    """Solve some neighbourhoods of a plan exactly, and their halves, and extrapolate to all of it.
 
     Args:
-        coupling: what is judged.
+        plan: what is judged.
         ends: points of both clouds, shapes (n0, D) and (n1, D).
-        weights: their weights, shapes (n0,) and (n1,), sum 1.
-        rng: source of the samples.
+        size: points in a block of the plan.
+        rng: source of the neighbourhoods.
     """
-    points = min(BLOCKS * coupling.size, *map(len, ends))
-    rngs = rng.spawn(SAMPLES)
-
-    def costs(sample: int) -> tuple[float, float]:
-        """Mean cost of a sample's plan, and of its exact plan."""
-        rows = (systematic(w, points, rngs[sample]) for w in weights)
-        x0, x1 = (x[index] for x, index in zip(ends, rows, strict=True))
-        even = np.full(points, 1 / points)
-        return _cost(coupling, x0, x1, even, rngs[sample]), _cost(Exact(), x0, x1, even, rng)
-
-    with processes.in_order(costs, SAMPLES, processes.allowed()) as found:
-        ours, least = np.array(list(found)).T
-    ratio = ours.mean() / max(least.mean(), np.finfo(float).tiny)
-    spread = np.std(ours - ratio * least, ddof=1) / max(least.mean(), np.finfo(float).tiny)
-    return Excess(float(ratio - 1), float(spread / SAMPLES**0.5), points)
+    i, j, mass = plan.arrays()
+    items = Items(i, j, np.rint(mass / mass.sum() * QUANTA))
+    x0, x1 = (np.asarray(x, np.float64) for x in ends)
+    problem = Problem(x0, x1, *plan.marginals())
+    points = midpoints(problem, items)
+    width, count = _affordable(len(i), size, plan.rounds)
+    parts = split(points, max(1, round(len(i) / width)), rng)
+    chosen = [parts[k] for k in rng.permutation(len(parts))[:count]]
+    halves = [part[half] for part in chosen for half in split(points[part], 2, rng)]
+    worth = plan.mean_cost(*ends) * items.mass[np.concatenate(chosen)].sum()
+    saved = [_saved(problem, items, blocks) / max(worth, 1e-300) for blocks in (halves, chosen)]
+    doublings = math.log2(len(parts))
+    share = saved[1] + STEEPER * max(saved[1] - saved[0], 0.0) * doublings
+    return Excess(share, saved[1], len(chosen[0]))
 
 
 def cheapest(
-    ends: tuple[Array, Array], weights: tuple[Array, Array], rng: np.random.Generator
-) -> tuple[Blocks, Excess]:
-    """The cheapest coupling of large clouds that is good enough, and its excess.
+    couplings: Sequence[Blocks],
+    solve: Callable[[Coupling], Solved[T]],
+    rng: np.random.Generator,
+) -> tuple[Blocks, T, Excess]:
+    """The first coupling whose plan is good enough, or the last, with what became of it.
 
     Args:
-        ends: points of both clouds, shapes (n0, D) and (n1, D).
-        weights: their weights, shapes (n0,) and (n1,), sum 1.
-        rng: source of the samples.
+        couplings: from the cheapest to the best.
+        solve: what comes of a coupling.
+        rng: source of the neighbourhoods.
     """
-    for coupling in CANDIDATES:
-        found = excess(coupling, ends, weights, rng)
-        if found.share <= NEEDED:
+    for coupling in couplings:
+        found, ends, plan = solve(coupling)
+        assert isinstance(plan, PairPlan)
+        over = excess(plan, ends, coupling.size, rng)
+        if over.share <= NEEDED:
             break
-    return coupling, found
+    return coupling, found, over
 
 
-def _cost(coupling: Coupling, x0: Array, x1: Array, even: Array, rng: np.random.Generator) -> float:
-    """Mean cost of the plan of points of equal weight."""
-    return coupling.plan(x0, x1, even, even, rng).mean_cost(x0, x1)
+def judged(
+    coupling: Coupling,
+    solve: Callable[[Coupling], Solved[T]],
+    most: int,
+    rng: np.random.Generator,
+    *,
+    stands_in: bool,
+) -> tuple[Coupling, T, Excess | None]:
+    """What comes of a coupling, and its excess where that is block refinement.
+
+    Args:
+        coupling: what is asked for.
+        solve: what comes of a coupling.
+        most: points of the larger cloud.
+        rng: source of the neighbourhoods.
+        stands_in: whether it stands in for another, so that the cheapest that will do is taken.
+    """
+    if not isinstance(coupling, Blocks) or most <= CELLS_PER_SIZE * coupling.size:
+        return coupling, solve(coupling)[0], None
+    return cheapest(CANDIDATES if stands_in else (coupling,), solve, rng)
+
+
+def _affordable(pairs: int, size: int, rounds: int) -> tuple[int, int]:
+    """How large neighbourhoods may be, and how many, at a part of what the plan has cost.
+
+    A neighbourhood of k blocks and its halves cost about as much as 2 k^2 blocks.
+    """
+    blocks = PART * max(rounds, 1) * pairs / size
+    for factor in (32, 16, 8, 4):
+        count = int(blocks / (2 * factor**2))
+        if count >= (ENOUGH if factor > 4 else 1):
+            return factor * size, min(count, MOST)
+    return 2 * size, max(1, int(blocks / 8))
+
+
+def _saved(problem: Problem, items: Items, blocks: Sequence[IntArray]) -> float:
+    """What exact plans of blocks of pairs save."""
+    return sum(solve_block(problem, items, block).gain for block in blocks)

@@ -248,13 +248,17 @@ class PooledPairs(PairSource):
 
     def mean_cost(self, segment: int, streams: Streams, dim: int) -> float:
         """Mean squared distance of the pairs of the first pool, in their first D columns."""
-        first = self._pool(0, segment, streams)
+        first = self.first(segment, streams)
         return first.plan.mean_cost(first.x0[:, :dim], first.x1[:, :dim])
 
     def left_out(self, segment: int, streams: Streams) -> tuple[float, float]:
         """The share of the first pool's mass, and of the target's, that its plan leaves out."""
-        plan = self._pool(0, segment, streams).plan
+        plan = self.first(segment, streams).plan
         return plan.left_out(np.full(self.size, 1 / self.size), self.w1)
+
+    def first(self, segment: int, streams: Streams) -> PlannedPairs:
+        """The first pool, coupled."""
+        return self._pool(0, segment, streams)
 
     @cached_property
     def _pool(self) -> Callable[[int, int, Streams], PlannedPairs]:

@@ -123,10 +123,13 @@ class PairPlan(Plan):
         j: rows of x1, shape (k,).
         mass: masses of the pairs, shape (k,), >= 0; a pair named twice has the sum.
         shape: the sizes (n0, n1) of the two clouds.
+        rounds: rounds of refinement that it took, 0 where it was solved at once.
     """
 
-    def __init__(self, i: IntArray, j: IntArray, mass: Array, shape: tuple[int, int]) -> None:
-        self.shape = shape
+    def __init__(
+        self, i: IntArray, j: IntArray, mass: Array, shape: tuple[int, int], rounds: int = 0
+    ) -> None:
+        self.shape, self.rounds = shape, rounds
         self._i, self._j, self._mass = merge_pairs(i, j, mass, shape)
         self._line = _Line(self._mass, np.searchsorted(self._i, np.arange(shape[0] + 1)))
 

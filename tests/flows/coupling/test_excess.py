@@ -1,55 +1,131 @@
-"""Laws of the excess that samples tell."""
+"""Laws of the excess of plans: never more than there is, about as much, and at little cost."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cfmcli.data.table import Array
-from cfmcli.flows import processes
+from cfmcli.flows.coupling import blocks
 from cfmcli.flows.coupling import excess as module
-from cfmcli.flows.coupling.couplings import Blocks
-from cfmcli.flows.coupling.excess import CANDIDATES, Excess, cheapest, excess
+from cfmcli.flows.coupling.couplings import Blocks, Coupling, Exact
+from cfmcli.flows.coupling.excess import CANDIDATES, PART, Excess, cheapest, excess
+from cfmcli.flows.coupling.plans import IntArray, PairPlan
+from tests.benchmarks.tasks import mixtures
 
-RNG = np.random.default_rng(0)
-ENDS = RNG.normal(size=(500, 10)), RNG.normal(size=(400, 10)) + 1
-EVEN = np.full(500, 1 / 500), np.full(400, 1 / 400)
-
-
-def told(coupling: Blocks, ends: tuple[Array, Array] = ENDS) -> Excess:
-    """The excess from one seed."""
-    return excess(coupling, ends, EVEN, np.random.default_rng(1))
-
-
-def test_poor_plans_cost_more_than_good_ones_and_none_less_than_exact() -> None:
-    poor, good = told(Blocks(size=16, gain=0.9)), told(Blocks(size=16, gain=1e-3))
-    assert poor.share > good.share > 0
-    assert 0 < good.error < 0.5 * poor.share
-    assert poor.points == good.points == 128
+Ends = tuple[Array, Array]
+MIXED = mixtures(1200, 10)
+ROUND = (
+    np.random.default_rng(0).normal(size=(1200, 6)),
+    np.random.default_rng(1).normal(size=(800, 6)),
+)
+BLOCKS = Blocks(size=32)
 
 
-def test_samples_that_one_coarse_plan_solves_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCKS", 4)
-    assert told(Blocks(size=16)).share == pytest.approx(0, abs=1e-12)
+def planned(ends: Ends, coupling: Coupling = BLOCKS) -> PairPlan:
+    """The plan of points of equal weight."""
+    w0, w1 = (np.full(len(x), 1 / len(x)) for x in ends)
+    plan = coupling.plan(*ends, w0, w1, np.random.default_rng(0))
+    assert isinstance(plan, PairPlan)
+    return plan
+
+
+def true_excess(plan: PairPlan, ends: Ends) -> float:
+    """The share of a plan's cost that the exact plan saves."""
+    return 1 - planned(ends, Exact()).mean_cost(*ends) / plan.mean_cost(*ends)
+
+
+def told(plan: PairPlan, ends: Ends, seed: int = 0, size: int = BLOCKS.size) -> Excess:
+    return excess(plan, ends, size, np.random.default_rng(seed))
+
+
+@pytest.fixture(params=["mixed", "round"])
+def case(request: pytest.FixtureRequest) -> tuple[PairPlan, Ends, float]:
+    """A plan, its points, and its true excess."""
+    ends = {"mixed": MIXED, "round": ROUND}[request.param]
+    plan = planned(ends)
+    return plan, ends, true_excess(plan, ends)
+
+
+def test_no_more_is_told_for_certain_than_there_is(
+    case: tuple[PairPlan, Ends, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all neighbourhoods of a size, beyond the luck of some."""
+    plan, ends, truth = case
+    found = []
+    for factor in (2, 4, 8, 64):
+        monkeypatch.setattr(module, "_affordable", lambda *_, f=factor: (f * BLOCKS.size, 10**6))
+        found.append(told(plan, ends))
+    least = [one.least for one in found]
+    assert 0 < least[0] < least[1] < least[2] < least[3]
+    assert least[3] == found[3].share == pytest.approx(truth, rel=1e-6)
+
+
+@pytest.mark.parametrize("ends", [mixtures(1200, 5), MIXED, mixtures(1200, 50)])
+def test_about_as_much_is_told_as_there_is(ends: Ends) -> None:
+    """Within a third of the exact plan's, on average over neighbourhoods."""
+    plan = planned(ends)
+    found = [told(plan, ends, seed) for seed in range(8)]
+    truth = true_excess(plan, ends)
+    assert np.mean([one.share for one in found]) == pytest.approx(truth, rel=1 / 3)
+    assert np.mean([one.least for one in found]) < truth
+
+
+def test_more_is_told_of_poor_plans() -> None:
+    poor, good = planned(MIXED, Blocks(size=32, gain=0.9)), planned(MIXED)
+    assert told(poor, MIXED).share > 1.5 * told(good, MIXED).share > 0
+    assert planned(MIXED, Exact()).rounds == 0 < poor.rounds < good.rounds
+
+
+def test_an_exact_plan_has_none() -> None:
+    found = told(planned(MIXED, Exact()), MIXED)
+    assert found.share == pytest.approx(0, abs=1e-9)
 
 
 def test_points_that_coincide_have_none() -> None:
-    assert told(Blocks(size=4), (np.zeros((500, 2)), np.zeros((400, 2)))).error == 0
+    ends = np.zeros((500, 2)), np.zeros((400, 2))
+    assert told(planned(ends, Blocks(size=4)), ends, size=4).share == 0
 
 
-def test_workers_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = told(Blocks(size=8))
-    monkeypatch.setattr(processes, "_allowed", 2)
-    assert told(Blocks(size=8)) == alone
+def test_judging_takes_a_part_of_what_the_plan_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Squares of the numbers of pairs that are solved at once, as solving costs at least that."""
+    solved: list[int] = []
+    solve = blocks.solve_block
+
+    def counted(problem: Any, items: Any, block: IntArray) -> Any:
+        solved.append(len(block))
+        return solve(problem, items, block)
+
+    monkeypatch.setattr(module, "solve_block", counted)
+    for size in (8, 16):
+        solved.clear()
+        plan = planned(MIXED, Blocks(size=size))
+        told(plan, MIXED, size=size)
+        assert sum(n**2 for n in solved) <= PART * plan.rounds * 1200 * size
+
+
+def test_the_more_a_plan_took_the_larger_neighbourhoods_are() -> None:
+    sizes = [module._affordable(n, 128, 8)[0] for n in (4_000, 40_000, 400_000, 4_000_000)]
+    assert sizes == sorted(set(sizes))
+
+
+def test_it_says_both() -> None:
+    assert str(Excess(0.0049, 0.0021, 512)) == "at least 0.21% and about 0.49% above the exact plan"
 
 
 @pytest.mark.parametrize("needed", [1.0, 0.0])
 def test_the_cheapest_that_will_do_is_taken(needed: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first where anything will do; the last where nothing will."""
     poor, good = Blocks(size=8, gain=0.5), Blocks(size=8, gain=1e-3)
-    monkeypatch.setattr(module, "CANDIDATES", (poor, good))
     monkeypatch.setattr(module, "NEEDED", needed)
-    chosen, found = cheapest(ENDS, EVEN, np.random.default_rng(1))
+
+    def solve(coupling: Coupling) -> tuple[str, Ends, PairPlan]:
+        return str(coupling), MIXED, planned(MIXED, coupling)
+
+    chosen, came, found = cheapest((poor, good), solve, np.random.default_rng(1))
     assert chosen == (poor if needed else good)
-    assert found == told(chosen) or not needed
+    assert came == str(chosen)
+    assert found.share > 0
 
 
 def test_candidates_get_better() -> None:
