@@ -148,7 +148,7 @@ def density_change(
     """Carry points along a flow together with the integral of its divergence.
 
     log p_end(x_end) = log p_start(x_start) - integral of div b. With adaptive steps the divergence
-    is integrated at 17 to 65 nodes, as many as a point needs for 10 (atol + rtol int |div b|), and
+    is integrated at 17 to 129 nodes, as many as a point needs for 10 (atol + rtol int |div b|), and
     by the steps of the solver itself where that is not enough, or their number is fixed.
 
     Reference: Chen et al. (2018), arXiv 1806.07366, eq. 8; Albergo et al. (2023),
@@ -175,7 +175,8 @@ def density_change(
         end, losses, done, nfe = integrate(loss, x, times, solver)
         rough = (~done).nonzero()[:, 0]
         if len(rough):
-            end[rough], losses[rough], more = loss.of(rough).stepped(x[rough], times)
+            found = loss.of(rough).stepped(x[rough], times, each=True)
+            end[rough], losses[rough], more = found
             nfe += more
     else:
         end, losses, nfe = loss.stepped(x, times)
@@ -207,20 +208,22 @@ class _Loss:
         probes = self.directions[:, rows] if self.stochastic else self.directions
         return _Loss(own, probes, self.stochastic, self.solver)
 
-    def path(self, x: Tensor, times: list[float]) -> tuple[list[Tensor], int]:
+    def path(self, x: Tensor, times: list[float], each: bool) -> tuple[list[Tensor], int]:
         """Points carried through times."""
 
         def rate(s: Tensor, state: State) -> State:
             return (self.velocity(_clock(s, x), state[0]),)
 
-        states, nfe = self.solver.solve(rate, (x,), times)
+        states, nfe = self.solver.solve(rate, (x,), times, each=each)
         return [place for (place,) in states], nfe
 
-    def at(self, time: float, x: Tensor) -> Tensor:
-        """The divergence, shape (B, 1), or its estimates, shape (B, P)."""
-        return self._rates(torch.tensor(time, dtype=torch.float64), x)[1]
+    def at(self, time: float, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The velocity, and the divergence, shape (B, 1), or its estimates, shape (B, P)."""
+        return self._rates(torch.tensor(time, dtype=torch.float64), x)
 
-    def stepped(self, x: Tensor, times: tuple[float, float]) -> tuple[Tensor, Tensor, int]:
+    def stepped(
+        self, x: Tensor, times: tuple[float, float], *, each: bool = False
+    ) -> tuple[Tensor, Tensor, int]:
         """End points, integrals along the way by the solver's own steps, and evaluations."""
         count = len(self.directions) if self.stochastic else 1
         start = torch.zeros(len(x), count, dtype=x.dtype, device=x.device)
@@ -228,7 +231,7 @@ class _Loss:
         def rates(s: Tensor, state: State) -> State:
             return self._rates(s, state[0])
 
-        states, nfe = self.solver.solve(rates, (x, start), list(times), steer=2)
+        states, nfe = self.solver.solve(rates, (x, start), list(times), 2, each=each)
         end, losses = states[-1]
         return end, losses, nfe
 

@@ -2,10 +2,11 @@
 
 A path takes many small steps, but what is integrated along it is smooth: nested rules with twice
 the nodes each time converge geometrically, and the difference of two bounds the error of the later.
+Rules agree by luck where something sharp lies between their nodes, so two agreements in a row are
+asked for, and a proof that the nodes see the path: the velocity at them has to add up to the way.
 """
 
 from functools import cache
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -15,20 +16,25 @@ from torch import Tensor
 from cfmcli.data.table import Array
 from cfmcli.flows.dynamics.solvers import Adaptive
 
-INTERVALS = {False: (8, 16, 32, 64), True: (32, 64, 128)}
+INTERVALS = {False: (8, 16, 32, 64, 128), True: (32, 64, 128)}
 """Those of the rules, each of which has the nodes of the one before, in float32 and in float64."""
 STEPS = 10.0
 """Tolerances of a step that an integral may be off, as the path is that took some ten of them."""
+EARLIER = 100.0
+"""How much further two rules may differ than the next two."""
 
 
 class Integrand(Protocol):
     """A function of points on their paths."""
 
-    def path(self, x: Tensor, times: list[float]) -> tuple[list[Tensor], int]:
-        """Points, shape (B, D), at each of the times, given those at the first; evaluations."""
+    def path(self, x: Tensor, times: list[float], each: bool) -> tuple[list[Tensor], int]:
+        """Points, shape (B, D), at each of the times, given those at the first; evaluations.
 
-    def at(self, time: float, x: Tensor) -> Tensor:
-        """Its values at points of a time, shape (B, P)."""
+        With `each`, every point keeps to the tolerance, else their root mean square.
+        """
+
+    def at(self, time: float, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The velocity of points of a time, shape (B, D), and its own values, shape (B, P)."""
 
     def of(self, rows: Tensor) -> "Integrand":
         """The same for some of the points."""
@@ -39,9 +45,11 @@ def integrate(
 ) -> tuple[Tensor, Tensor, Tensor, int]:
     """Integrals over time along the paths of points, by Clenshaw-Curtis rules.
 
-    Points whose last two rules differ by at most 10 (atol + rtol int |f|) are done; the others go
-    on to the next rule. That difference is the error of the rule before, so what is returned is
-    better than the tolerance where convergence is geometric.
+    Points whose last two rules differ by at most 10 (atol + rtol int |f|) are done, if the two
+    before differed by at most 100 times that, and the velocity adds up to the way as closely; the
+    others go on to the next rule, their paths by steps that keep each of them to the tolerance.
+    That difference is the error of the rule before, so what is returned is better than the
+    tolerance where convergence is geometric.
 
     Reference: Clenshaw & Curtis (1960), doi 10.1007/BF01386223; Trefethen (2008),
         doi 10.1137/060659831
@@ -59,22 +67,28 @@ def integrate(
     start, span = times[0], times[1] - times[0]
     left = torch.arange(len(x), device=x.device)
     values = ends = found = x.new_empty(0)
+    dim = x.shape[1]
     done, nfe = torch.zeros(len(x), dtype=torch.bool, device=x.device), 0
-    for coarse, fine in pairwise(INTERVALS[solver.double]):
+    for fine in INTERVALS[solver.double][1:]:
         nodes, weights = rule(fine)
         here = integrand.of(left)
         stops = [*(start + span * nodes[:-1]).tolist(), times[1]]
-        places, calls = here.path(x[left], stops)
+        places, calls = here.path(x[left], stops, bool(len(values)))
         fresh = range(1, fine, 2) if len(values) else range(fine + 1)
-        added = torch.stack([here.at(stops[k], places[k]) for k in fresh])
+        added = torch.stack([torch.cat(here.at(stops[k], places[k]), dim=1) for k in fresh])
         values = _woven(values, added) if len(values) else added
         nfe += calls + len(added)
         better, size = (span * _sum(weights, part) for part in (values, values.abs()))
         if not len(ends):
-            ends, found = places[-1], torch.empty_like(better)
-        off = (better - span * _sum(rule(coarse)[1], values[::2])).abs()
-        close = (off <= STEPS * (solver.atol + solver.rtol * size.abs())).all(dim=1)
-        found[left], done[left] = better, close
+            ends, found = torch.empty_like(x), torch.empty_like(better[:, dim:])
+        allowed = STEPS * (solver.atol + solver.rtol * size.abs())
+        good, fair = (
+            span * _sum(rule(fine // part)[1], values[::part, :, dim:]) for part in (2, 4)
+        )
+        off = torch.cat([places[-1] - x[left], good], dim=1) - better
+        close = (off.abs() <= allowed).all(dim=1)
+        close &= ((good - fair).abs() <= EARLIER * allowed[:, dim:]).all(dim=1)
+        ends[left], found[left], done[left] = places[-1], better[:, dim:], close
         left, values = left[~close], values[:, ~close]
         if not len(left):
             break

@@ -47,7 +47,13 @@ class Solver(ABC):
 
     @abstractmethod
     def solve(
-        self, f: Derivative, state: State, times: list[float], steer: int = 1
+        self,
+        f: Derivative,
+        state: State,
+        times: list[float],
+        steer: int = 1,
+        *,
+        each: bool = False,
     ) -> tuple[list[State], int]:
         """The state at each of the times, and the number of evaluations of f.
 
@@ -56,6 +62,7 @@ class Solver(ABC):
             state: tensors of shape (B, ...), the first of them the points.
             times: at least two, strictly monotone; the state is given at the first.
             steer: how many leading tensors' errors steer an adaptive step; the rest ride along.
+            each: whether every point keeps to the tolerance, not their root mean square.
 
         Raises:
             NumericsError: if the integration fails or leaves the finite numbers.
@@ -105,13 +112,19 @@ class Adaptive(Solver):
         return min(self.atol, self.rtol) < 3e-6
 
     def solve(
-        self, f: Derivative, state: State, times: list[float], steer: int = 1
+        self,
+        f: Derivative,
+        state: State,
+        times: list[float],
+        steer: int = 1,
+        *,
+        each: bool = False,
     ) -> tuple[list[State], int]:
         """Integrate with steps chosen by the error of the steering tensors."""
         # Steps end at the times: interpolating between steps would cost more than the tolerance,
         # and the last step would look beyond the end.
         options = {
-            "norm": partial(_norm, steer=steer),
+            "norm": partial(_norm, steer=steer, each=each),
             "max_num_steps": MAX_STEPS,
             "step_t": torch.tensor(times[1:], dtype=torch.float64, device=state[0].device),
         }
@@ -147,7 +160,13 @@ class FixedStep(Solver):
         return False
 
     def solve(
-        self, f: Derivative, state: State, times: list[float], steer: int = 1
+        self,
+        f: Derivative,
+        state: State,
+        times: list[float],
+        steer: int = 1,
+        *,
+        each: bool = False,
     ) -> tuple[list[State], int]:
         """Integrate from each time to the next in equal steps."""
         states, nfe = [state], 0
@@ -161,9 +180,12 @@ class FixedStep(Solver):
         return states, nfe
 
 
-def _norm(state: State, steer: int) -> Tensor:
-    """The largest root mean square among the steering tensors."""
-    return torch.stack([part.square().mean().sqrt() for part in state[:steer]]).max()
+def _norm(state: State, steer: int, each: bool) -> Tensor:
+    """The largest root mean square among the steering tensors, of all points or of the worst."""
+    parts = (part.square() for part in state[:steer])
+    if each:
+        parts = (part.reshape(len(part), -1).mean(dim=1).max() for part in parts)
+    return torch.stack([part.mean().sqrt() for part in parts]).max()
 
 
 def _solve(
