@@ -72,16 +72,18 @@ class View(nn.Module):
 
     def seen(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Seen:
         """Points x, (B, D), at inner times s, (B, 1), under conditions c, (B, C), as seen."""
+        n, s = len(x), _once(s)
         k = s.detach().floor().clamp(0, self.segments - 1)
         t, k = s - k, k.long().squeeze(1)
         gone = self.means[k + 1] - self.means[k]
         width, rate = self._width(t, k)
         u = (x - self.means[k] - t * gone) / width
-        parts = [2 * s / self.segments - 1, u]
+        parts = [(2 * s / self.segments - 1).expand(n, 1), u]
         return Seen(torch.cat(parts if c is None else [*parts, c], dim=1), gone + rate * u)
 
     def width(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """w and dw/dt at inner times s, each of shape (B, 1)."""
+        s = _once(s)
         k = s.detach().floor().clamp(0, self.segments - 1)
         return self._width(s - k, k.long().squeeze(1))
 
@@ -91,3 +93,8 @@ class View(nn.Module):
         spread = SLACK * (start + t * widens)
         width = (self.scale**-2 + spread**-2).rsqrt()
         return width, SLACK * widens * (width / spread) ** 3
+
+
+def _once(s: Tensor) -> Tensor:
+    """One time, shape (1, 1), where all points share it, as they do along paths."""
+    return s[:1] if len(s) > 1 and s.stride(0) == 0 else s
