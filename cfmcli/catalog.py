@@ -123,6 +123,7 @@ CATALOG: dict[str, dict[str, Entry]] = {
             explicit_adams="Adams-Bashforth, multistep, order 4.",
             implicit_adams="Adams-Bashforth-Moulton, multistep with correction, order 4.",
         ),
+        **_in("flows.dynamics.pace", auto="Auto"),
         **_in(
             "flows.dynamics.sde", euler_maruyama="EulerMaruyama", stochastic_heun="StochasticHeun"
         ),

@@ -17,11 +17,12 @@ from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
-from cfmcli.flows.dynamics.flow import Flow, Paths
+from cfmcli.flows.dynamics.flow import Flow, Paths, Pilot
 from cfmcli.flows.dynamics.mass import Guided, total
 from cfmcli.flows.dynamics.motion import Motion, motion
+from cfmcli.flows.dynamics.pace import Auto
 from cfmcli.flows.dynamics.sde import StochasticSolver, deterministic
-from cfmcli.flows.dynamics.solvers import Adaptive, Solver
+from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.dynamics.stochastic import dynamics
 from cfmcli.flows.fields import Field
 from cfmcli.flows.objective.reading import Guide, Reading
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from cfmcli.data.table import Matrix
 
 
-AnySolver = Solver | StochasticSolver | str
+AnySolver = Solver | StochasticSolver | Auto | str
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Model:
         gaussian_source: the source is N(0, I) in flow coordinates.
         reading: what the heads mean.
         conditions: what the flow is conditional on, if anything.
+        bf16: points are carried by a network in bfloat16.
     """
 
     recipe: Recipe
@@ -67,6 +69,7 @@ class Model:
     gaussian_source: bool = False
     reading: Reading = member(default_factory=Reading)
     conditions: Conditions = member(default_factory=Conditions)
+    bf16: bool = False
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -82,7 +85,7 @@ class Model:
     def flow(self) -> Flow | Displacement:
         """The flow in flow coordinates; of a method without heads, its pairs."""
         if self.reading.objective.heads:
-            return Flow(self.field, self.timeline, self.reading)
+            return Flow(self.field, self.timeline, self.reading, self._pilots, self.bf16)
         how = Triple.of(*self.recipe.triple()).coupling
         rng = Streams(self.recipe.seed).numpy("plan")
         gaps = []
@@ -129,6 +132,15 @@ class Model:
         known = self.source.conditioned(cloud, Streams(self.recipe.seed), given)
         x = np.asarray(known.points, dtype=np.float64)
         return cloud.weights, (x, self.guide(known.obs, given))
+
+    def _pilots(self, forward: bool) -> list[Pilot]:
+        """A few stored or drawn points at the start of every gap."""
+        found = []
+        for gap in pairwise(self.timeline.times):
+            times = gap if forward else gap[::-1]
+            some = self.source.some(self.cloud(times[0]), Streams(self.recipe.seed))
+            found.append(Pilot(np.asarray(some.points), times, self.guide(some.obs)))
+        return found
 
     def guide(
         self, obs: "pd.DataFrame", given: Condition = OWN, origin: str = "the points"
@@ -344,24 +356,3 @@ def as_solver(solver: Solver | str) -> Solver:
         ConfigError: if the spec is wrong, or names a solver of stochastic dynamics.
     """
     return deterministic(solver)
-
-
-def with_tolerances(spec: str, atol: float | None, rtol: float | None) -> Solver:
-    """A solver from its spec, with tolerances given apart.
-
-    Raises:
-        ConfigError: if the solver has fixed steps and knows no tolerance.
-    """
-    solver = as_solver(spec)
-    if isinstance(solver, Adaptive):
-        return replace(
-            solver,
-            atol=solver.atol if atol is None else atol,
-            rtol=solver.rtol if rtol is None else rtol,
-        )
-    if atol is not None or rtol is not None:
-        raise ConfigError(
-            f"--solver {spec} has fixed steps and knows no --atol or --rtol: leave them out, or "
-            "use dopri5."
-        )
-    return solver

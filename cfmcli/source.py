@@ -21,6 +21,9 @@ from cfmcli.requests import OWN, Condition
 if TYPE_CHECKING:
     import pandas as pd
 
+SOME = 256
+"""Points that stand for a cloud."""
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -77,6 +80,19 @@ class Source:
         bare = Cloud(np.empty((n, 0)), np.full(n, 1 / n), obs, f"{self.time:g}", self.time)
         head = self.conditioned(bare, streams, given)
         return BackedCloud(replace(head, obs=self.conditions.told(head.obs, given)), read)
+
+    def some(self, cloud: Cloud | None, streams: Streams) -> Cloud:
+        """A few points that stand for a stored cloud, or without one for N(0, I).
+
+        Args:
+            cloud: the cloud.
+            streams: the run's randomness.
+        """
+        if cloud is None:
+            return self.draw(SOME, streams)
+        chosen = streams.numpy("some").permutation(len(cloud))[:SOME]
+        few = self.conditioned(cloud.rows(np.sort(chosen)), streams)
+        return replace(few, points=np.asarray(few.points, dtype=np.float64))
 
     def conditioned(self, cloud: Cloud, streams: Streams, given: Condition = OWN) -> Cloud:
         """A stored or drawn cloud whose points all have conditions: their own, or drawn ones.

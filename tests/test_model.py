@@ -9,8 +9,9 @@ import cfmcli
 from cfmcli import checkpoint
 from cfmcli.data.table import Array
 from cfmcli.errors import CheckpointError, ConfigError, DataError
+from cfmcli.flows.dynamics.sde import with_tolerances
 from cfmcli.flows.streams import Streams
-from cfmcli.model import Model, with_tolerances
+from cfmcli.model import Model
 from cfmcli.requests import Scoring
 from cfmcli.stored import load, pack
 

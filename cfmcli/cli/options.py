@@ -312,6 +312,16 @@ Rtol = Annotated[
         "--rtol", meaning="Relative tolerance.", panel=FLOW, metavar="FLOAT", unset="the solver's"
     ),
 ]
+Rounding = Annotated[
+    str,
+    option(
+        "--precision",
+        meaning="Arithmetic of the network that carries points: f32, or bf16, whose error is told; "
+        "on processors without bf16 units it is slower.",
+        panel=FLOW,
+        metavar="KIND",
+    ),
+]
 Base = Annotated[
     str, spec("--base", family="bases", meaning="Density at the end that is known", panel=FLOW)
 ]

@@ -16,12 +16,26 @@ class Integration:
         atol: absolute tolerance, None for the solver's own.
         rtol: relative tolerance, None for the solver's own.
         sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
+        precision: arithmetic of the network, f32 or bf16.
+
+    Raises:
+        ConfigError: if the precision is another word.
     """
 
     solver: str = ""
     atol: float | None = None
     rtol: float | None = None
     sde: str = ""
+    precision: str = "f32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("f32", "bf16"):
+            raise ConfigError(f"--precision '{self.precision}': expected f32 or bf16.")
+
+    @property
+    def bf16(self) -> bool:
+        """Whether the network is rounded."""
+        return self.precision == "bf16"
 
     @property
     def chosen(self) -> str:

@@ -32,7 +32,7 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     how = verbs.motion_of(request.integration, where)
     _check_interpolate(request)
     shards.claim(request, where, verbs.given(request.data, request.cells))
-    model = verbs.load(request.run, where)
+    model = verbs.load(request.run, where, bf16=request.integration.bf16)
     times = asked_times(model, request)
     start = verbs.clock_time(model, request.start)
     for time in (*times, start):
@@ -59,6 +59,7 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
                 append(piece, said)
                 mass[f"{time:g}"] += sum(float(column.sum()) for column in piece.columns.values())
     figures |= {"rows": sum(len(frame.obs) for frame in frames), "nfe": nfe}
+    figures |= how.told(model.flow, (start, max(times)), request.condition.guidance)
     if model.flow.grows and not request.shard:
         observed = {f"{cloud.time:g}": cloud.mass for cloud in model.clouds}
         figures["mass"] = mass

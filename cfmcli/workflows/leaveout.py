@@ -10,9 +10,9 @@ from cfmcli import catalog, io, metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.sde import with_tolerances
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
-from cfmcli.model import with_tolerances
 from cfmcli.recipe import Recipe
 from cfmcli.requests import LeaveOutRequest, Listener, Outcome, Progress, Runtime
 from cfmcli.workflows import assemble, fit, prepare, runtime, score, targets

@@ -12,9 +12,10 @@ from cfmcli.data.blocks import GRAIN
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.flow import TANGENTS
+from cfmcli.flows.dynamics.sde import with_tolerances
 from cfmcli.flows.dynamics.stochastic import dynamics, grain
 from cfmcli.flows.streams import Streams
-from cfmcli.model import Model, with_tolerances
+from cfmcli.model import Model
 from cfmcli.requests import LikelihoodRequest, Listener, Outcome, Runtime, Scoring
 from cfmcli.scorer import LogProb, Scorer
 from cfmcli.workflows import points, results, runtime, shards, verbs

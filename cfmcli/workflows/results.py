@@ -139,6 +139,7 @@ def chosen(condition: Condition, how: Integration | None = None) -> dict[str, An
     said |= {f"covariate_{name}": value for name, value in condition.covariates.items()}
     if how:
         said |= {"solver": how.chosen} | ({"sde": how.sde} if how.sde else {})
+        said |= {"precision": how.precision} if how.bf16 else {}
     return said | ({"guidance": condition.guidance} if condition.guidance != 1 else {})
 
 

@@ -30,7 +30,7 @@ def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
     if not 1 <= request.count <= MOST:
         raise ConfigError(f"--count {request.count}: expected at least 1, and at most {MOST:,}.")
     shards.claim(request, where)
-    model = verbs.load(request.run, where)
+    model = verbs.load(request.run, where, bf16=request.integration.bf16)
     model.conditions.checked(request.condition)
     time = verbs.clock_time(model, request.time, last=True)
     figures: dict[str, Any] = {"points": request.count, "time": time}
@@ -53,6 +53,7 @@ def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
             said = results.facts("sample", request.run, where, time=time, nfe=nfe, **told)
             append(Piece(paths.points[-1], kept=piece.kept), said)
     figures |= {"points": len(part), "nfe": nfe}
+    figures |= how.told(model.flow, (source.time, time), request.condition.guidance)
     figures |= verbs.energy(np.concatenate(energies), drawn.head.weights[part.own])
     shards.sign(request, where, [part], figures, mass=len(part))
     return Outcome({"samples": request.output}, figures)

@@ -51,7 +51,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
             "--from own."
         )
     shards.claim(request, where, verbs.given(request.data, request.against))
-    model = verbs.load(request.run, where)
+    model = verbs.load(request.run, where, bf16=request.integration.bf16)
     own = request.start == points.OWN
     end = verbs.clock_time(model, request.end, last=True)
     table = points.open_points(model, request.data)
@@ -79,6 +79,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     added = _carried(request, where, carrier, table, part, tally)
     rows, mass = there[part.own], verbs.point_weights(model, table.head)[part.own]
     figures |= tally.figures(mass * rows)
+    figures |= how.told(model.flow, (times[0], end), request.condition.guidance)
     after = tally.masses(mass)
     if model.flow.grows and not (request.shard or own):
         ratio = after[rows].sum() / mass[rows].sum()

@@ -1,5 +1,6 @@
 """Verbs: what those that use a run have in common."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,10 @@ from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.flow import CHUNK
 from cfmcli.flows.dynamics.motion import Deterministic, Motion, motion
+from cfmcli.flows.dynamics.sde import with_tolerances
+from cfmcli.flows.dynamics.solvers import Adaptive
 from cfmcli.flows.streams import Streams
-from cfmcli.model import Model, with_tolerances
+from cfmcli.model import Model
 from cfmcli.requests import (
     Integration,
     Runtime,
@@ -21,17 +24,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def load(run: str, where: Runtime, rows: int = CHUNK) -> Model:
+def load(run: str, where: Runtime, rows: int = CHUNK, *, bf16: bool = False) -> Model:
     """The model of a run, on the device asked for.
 
     Args:
         run: run folder.
         where: device and threads.
         rows: points, or tangents of points, that pass through the network at once.
+        bf16: whether the network that carries points is in bfloat16.
     """
     model = stored.load(run)
     width = catalog.build("fields", model.recipe.field).width
-    return model.on(runtime.prepare(where, width, rows))
+    return replace(model.on(runtime.prepare(where, width, rows)), bf16=bf16)
 
 
 def motion_of(how: Integration, where: Runtime) -> Motion:
@@ -45,13 +49,29 @@ def motion_of(how: Integration, where: Runtime) -> Motion:
         ConfigError: if they do not go together.
     """
     if not how.sde:
-        return Deterministic(with_tolerances(how.chosen, how.atol, how.rtol))
+        return _deterministic(how)
+    if how.bf16:
+        raise ConfigError("--precision bf16 is of the flow itself: leave --sde or it out.")
     if how.atol is not None or how.rtol is not None:
         raise ConfigError(
             "--sde has fixed steps and knows no --atol or --rtol: leave them out, or say how many "
             "steps with --solver stochastic-heun:steps=400."
         )
     return motion(how.solver, how.sde, Streams(where.seed))
+
+
+def _deterministic(how: Integration) -> Motion:
+    """The motion of the flow itself."""
+    if how.atol is None and how.rtol is None:
+        found = motion(how.chosen)
+    else:
+        found = Deterministic(with_tolerances(how.chosen, how.atol, how.rtol))
+    if how.bf16 and isinstance(found, Deterministic) and isinstance(found.solver, Adaptive):
+        raise ConfigError(
+            f"--precision bf16 with {how.chosen}: its steps would follow the rounding; use "
+            "--solver auto, or fixed steps such as rk4:steps=10."
+        )
+    return found
 
 
 def clock_time(model: Model, text: str, *, last: bool = False) -> float:

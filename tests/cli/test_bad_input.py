@@ -159,6 +159,22 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "quiet solver": (
         "sample run --sde 0.5 --solver dopri5 -o out.csv", 2, "dopri5|deterministic",
     ),
+    "steps and tolerance": (
+        "sample run --solver auto --atol 1e-3 -o out.csv", 2, "auto:tolerance=1e-2|--atol",
+    ),
+    "chosen steps of densities": ("likelihood run a.csv --solver auto -o out.csv", 2, "dopri5"),
+    "tolerance of auto": (
+        "transport run a.csv --solver auto:tolerance=0 -o out.csv", 2, "tolerance=0|positive",
+    ),
+    "rounded and adaptive": (
+        "transport run a.csv --precision bf16 -o out.csv", 2, "dopri5|--solver auto",
+    ),
+    "rounded noise": (
+        "sample run --sde 0.5 --precision bf16 -o out.csv", 2, "--precision bf16|--sde",
+    ),
+    "precision of transport": (
+        "transport run a.csv --precision f64 -o out.csv", 2, "'f64'|bf16",
+    ),
     "noise and tolerance": ("sample run --sde 0.5 --atol 1e-3 -o out.csv", 2, "--atol|fixed steps"),
     "estimator alone": ("likelihood run a.csv --estimator sde -o out.csv", 2, "--sde 0.5"),
     "estimator of flows": (

@@ -30,11 +30,11 @@ PROMISED = {
     " --transform --label-key --weight-key --id-key --features --drop --layer --use-rep"
     " --covariates --condition-cost --condition-dropout --from-run"
     " --steps --batch-size --lr --ema --validation --patience --precision",
-    "sample": f"{CARRY} --guidance --sde --count -n --time",
-    "transport": f"{CARRY} --guidance --sde --from --to --against --max-points",
+    "sample": f"{CARRY} --precision --guidance --sde --count -n --time",
+    "transport": f"{CARRY} --precision --guidance --sde --from --to --against --max-points",
     "likelihood": f"{CARRY} --time --base --divergence --estimator --sde --known",
-    "interpolate": f"{CARRY} --guidance --sde --times --frames --from --population --sides --cells"
-    " --where",
+    "interpolate": f"{CARRY} --precision --guidance --sde --times --frames --from --population"
+    " --sides --cells --where",
     "fate": f"{FLOW} {CONDITION} --guidance --sde --from --to --against --label-key --neighbours"
     " --spread --draws --truth --set",
     "genes": f"{FLOW} {CONDITION} --guidance --sde --times --frames --from --cells --where --genes"

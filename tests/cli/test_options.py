@@ -309,7 +309,10 @@ for _name, _line in BASES.items():
             "--covariate": (_told, _told.replace("dose=1", "dose=2")),
         }
         if _name != "likelihood":
-            ROWS[_name] |= {"--guidance": (_told, "--guidance 2")}
+            ROWS[_name] |= {
+                "--guidance": (_told, "--guidance 2"),
+                "--precision": (f"{_line} --solver euler:steps=2", "--precision bf16"),
+            }
         _noisy = _line.replace(" run ", " noisy ").replace(" days ", " noisy ")
         _noisy = NOISY if _name == "likelihood" else f"{_noisy} --solver euler-maruyama:steps=5"
         ROWS[_name] |= {"--sde": (f"{_noisy} --sde 0.2", "--sde bridge:level=0.7")}

@@ -103,6 +103,10 @@ REQUESTS: dict[str, Any] = {
         "", "", "", "1", "0", integration=QUICK, condition=Condition("up")
     ),
     "drawn": SampleRequest("", "", 500, integration=NOISY),
+    "paced": TransportRequest("", "", "", integration=Integration("auto:tolerance=0.01")),
+    "paced and rounded": SampleRequest(
+        "", "", 500, integration=Integration("auto:tolerance=0.1", precision="bf16")
+    ),
     "drawn classes": SampleRequest("", "", 500, "0.5", integration=QUICK),
     "probed": LikelihoodRequest("", "", "", scoring=Scoring(divergence="hutchinson:probes=2")),
     "weighed": LikelihoodRequest(
@@ -130,7 +134,7 @@ def test_shards_merged_are_one_run_byte_for_byte(
     assert both.read_bytes() == one.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["adaptive", "stochastic", "probed"])
+@pytest.mark.parametrize("name", ["adaptive", "paced", "stochastic", "probed"])
 def test_shards_of_many_blocks_are_one_run(name: str, noisy_run: Path, tmp_path: Path) -> None:
     """Where every shard has whole blocks of its own, and the last block is a broken one."""
     points(9001).to_csv(tmp_path / "data.csv", index=False)

@@ -1,10 +1,11 @@
 """Dynamics: a trained field as a flow on the clock of its snapshots."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from dataclasses import field as member
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from cfmcli.data.blocks import blocks
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
+from cfmcli.flows.dynamics.pace import Pace, apart, paced
 from cfmcli.flows.dynamics.solvers import Solver, State
 from cfmcli.flows.fields import Field
 from cfmcli.flows.objective.reading import Drift, Guide, Reading
@@ -49,6 +51,21 @@ class Paths:
         return Paths(self.points[:, index], self.energy[index], self.nfe, grown)
 
 
+@dataclass(frozen=True, eq=False)
+class Pilot:
+    """A few points that stand for all that pass through a gap.
+
+    Args:
+        points: shape (m, D).
+        times: the clock times between which they are carried.
+        guide: the condition of each, where the flow has conditions.
+    """
+
+    points: Array
+    times: tuple[float, float]
+    guide: Guide | None = None
+
+
 @dataclass(frozen=True)
 class Leg:
     """A stretch of a journey inside one gap.
@@ -70,11 +87,15 @@ class Flow:
         field: the trained heads, functions of inner time s, x and a condition.
         timeline: the clock tau of the snapshots.
         reading: what the heads mean.
+        pilots: points of every gap, forward or not, on which steps are tried.
+        bf16: points are carried by a network in bfloat16.
     """
 
     field: Field
     timeline: Timeline
     reading: Reading = member(default_factory=Reading)
+    pilots: Callable[[bool], Sequence[Pilot]] = lambda forward: ()
+    bf16: bool = False
 
     def paths(
         self, x: Array, times: Sequence[float], solver: Solver, guide: Guide | None = None
@@ -107,7 +128,7 @@ class Flow:
             found[inner[0]][rows], spent = x[rows], 0
             for leg in legs:
                 drift = self.drift(leg.segment, guide, rows, solver.double)
-                with torch.no_grad():
+                with torch.no_grad(), self._precision():
                     begin = (start, *mass, zero)
                     states, nfe = solver.solve(_Derivative(drift), begin, leg.times, len(begin) - 1)
                 for s, (place, *more, _) in zip(leg.times, states, strict=True):
@@ -121,6 +142,56 @@ class Flow:
             most = max(most, spent)
         masses = np.stack([grown[s] for s in inner]) if self.grows else None
         return Paths(np.stack([found[s] for s in inner]), energy, most, masses)
+
+    def pace(self, tol: float, *, forward: bool = True, guidance: float = 1.0) -> Pace:
+        """The cheapest fixed steps that keep the error of a gap below a tolerance.
+
+        It depends on the pilots alone, so points have the same paths in whatever company.
+
+        Args:
+            tol: error that is allowed, in units of the spread of the points.
+            forward: the direction of time.
+            guidance: weight of the condition.
+        """
+        return self._paces(tol, forward, guidance)
+
+    @cached_property
+    def _paces(self) -> Callable[[float, bool, float], Pace]:
+        """Paces that were found are kept."""
+
+        def found(tol: float, forward: bool, guidance: float) -> Pace:
+            exact = replace(self, bf16=False)
+            return paced(lambda solver: exact.piloted(solver, forward, guidance), tol)
+
+        return lru_cache(found)
+
+    def piloted(self, solver: Solver, forward: bool = True, guidance: float = 1.0) -> list[Array]:
+        """Where the pilots end, in units of the spread of the points.
+
+        Args:
+            solver: integrator.
+            forward: the direction of time.
+            guidance: weight of the condition.
+        """
+        found = []
+        for pilot in self.pilots(forward):
+            guide = pilot.guide and replace(pilot.guide, guidance=guidance)
+            ends = self.paths(pilot.points, pilot.times, solver, guide).points[-1]
+            found.append(ends / self.field.scale)
+        return found
+
+    def rounding(self, solver: Solver, forward: bool = True, guidance: float = 1.0) -> float:
+        """What 99 of 100 pilots keep to of where they end in float32: the error of bfloat16."""
+        ends = (
+            replace(self, bf16=half).piloted(solver, forward, guidance) for half in (True, False)
+        )
+        return apart(*ends)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """Arithmetic of the network."""
+        if not self.bf16:
+            return nullcontext()
+        return torch.autocast(next(self.field.parameters()).device.type, torch.bfloat16)
 
     @property
     def grows(self) -> bool:

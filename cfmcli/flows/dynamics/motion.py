@@ -1,16 +1,20 @@
 """Motion: how points are carried along a flow, by its ODE or by a diffusion of its densities."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from cfmcli import catalog
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.diffusions import diffusion
 from cfmcli.flows.dynamics.displacement import Displacement
 from cfmcli.flows.dynamics.flow import Flow, Paths
+from cfmcli.flows.dynamics.pace import Auto, Pace
 from cfmcli.flows.dynamics.sde import StochasticSolver, deterministic, stochastic
-from cfmcli.flows.dynamics.solvers import Solver
+from cfmcli.flows.dynamics.solvers import FixedStep, Solver
 from cfmcli.flows.dynamics.stochastic import Noise, wander
 from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
@@ -44,6 +48,18 @@ class Motion(ABC):
             NumericsError: if the integration fails.
         """
 
+    @abstractmethod
+    def told(
+        self, flow: Flow | Displacement, times: Sequence[float], guidance: float = 1.0
+    ) -> dict[str, Any]:
+        """What was chosen for a flow, and what is known of the error.
+
+        Args:
+            flow: what points are carried along.
+            times: clock times, in either direction.
+            guidance: weight of the condition.
+        """
+
 
 @dataclass(frozen=True)
 class Deterministic(Motion):
@@ -68,6 +84,54 @@ class Deterministic(Motion):
     ) -> Paths:
         """Along the flow."""
         return flow.paths(x, times, self.solver, guide)
+
+    def told(
+        self, flow: Flow | Displacement, times: Sequence[float], guidance: float = 1.0
+    ) -> dict[str, Any]:
+        """What rounding does."""
+        return _rounding(flow, self.solver, times, guidance)
+
+
+@dataclass(frozen=True)
+class Automatic(Motion):
+    """The flow itself, by as many fixed steps as it needs.
+
+    Args:
+        auto: how many those are.
+    """
+
+    auto: Auto
+
+    def after(self, blocks: int) -> Motion:
+        """The same: a flow carries every block alike."""
+        return self
+
+    def paths(
+        self,
+        flow: Flow | Displacement,
+        x: Array,
+        times: Sequence[float],
+        guide: Guide | None = None,
+    ) -> Paths:
+        """Along the flow."""
+        pace = self._pace(flow, times, guide.guidance if guide else 1.0)
+        return flow.paths(x, times, pace.solver, guide)
+
+    def told(
+        self, flow: Flow | Displacement, times: Sequence[float], guidance: float = 1.0
+    ) -> dict[str, Any]:
+        """The steps that were chosen, their error, and what rounding does."""
+        pace = self._pace(flow, times, guidance)
+        error = None if math.isnan(pace.error) else pace.error
+        steps = {"steps": str(pace), "step_error": error}
+        return steps | _rounding(flow, pace.solver, times, guidance)
+
+    def _pace(self, flow: Flow | Displacement, times: Sequence[float], guidance: float) -> Pace:
+        """The steps for a flow; of static pairs, any."""
+        if isinstance(flow, Displacement):
+            return Pace(FixedStep("euler", 1), 0.0)
+        forward = times[-1] >= times[0]
+        return flow.pace(self.auto.tolerance, forward=forward, guidance=guidance)
 
 
 @dataclass(frozen=True)
@@ -100,9 +164,17 @@ class Stochastic(Motion):
             )
         return wander(flow, x, times, self.noise, guide)
 
+    def told(
+        self, flow: Flow | Displacement, times: Sequence[float], guidance: float = 1.0
+    ) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
 
 def motion(
-    solver: Solver | StochasticSolver | str = "", sde: str = "", streams: Streams | None = None
+    solver: Solver | StochasticSolver | Auto | str = "",
+    sde: str = "",
+    streams: Streams | None = None,
 ) -> Motion:
     """A motion from what a user says.
 
@@ -115,7 +187,20 @@ def motion(
         ConfigError: if a spec is wrong, or the solver does not suit the motion.
     """
     if not sde:
-        return Deterministic(deterministic(solver or "dopri5"))
+        solver = solver or "dopri5"
+        found = catalog.build("solvers", solver) if isinstance(solver, str) else solver
+        if isinstance(found, Auto):
+            return Automatic(found)
+        return Deterministic(deterministic(solver))
     return Stochastic(
         Noise(stochastic(solver or "stochastic-heun"), diffusion(sde), streams or Streams(0))
     )
+
+
+def _rounding(
+    flow: Flow | Displacement, solver: Solver, times: Sequence[float], guidance: float
+) -> dict[str, float]:
+    """The error of a network in bfloat16, where it is."""
+    if isinstance(flow, Displacement) or not flow.bf16:
+        return {}
+    return {"bf16_error": flow.rounding(solver, times[-1] >= times[0], guidance)}

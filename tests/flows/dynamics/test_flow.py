@@ -17,6 +17,7 @@ from cfmcli.flows.dynamics.likelihood import Divergence, Exact, Hutchinson
 from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep
 from cfmcli.flows.dynamics.stochastic import STILL, estimate
 from cfmcli.flows.fields import MLP, Field, Head, Shape
+from cfmcli.flows.view import View
 from tests import oracles
 from tests.flows.heads import FormulaHead
 from tests.oracles import Oracle
@@ -28,12 +29,13 @@ ORACLE = Oracle(oracles.TWO, oracles.TILTED, oracles.trigonometric(0.3))
 
 
 class Closed(FormulaHead):
-    """A head that is a formula; its one parameter says the device and the precision."""
+    """A head that is a formula, of unit scale; its one parameter says device and precision."""
 
     def __init__(self, formula: oracles.Formula) -> None:
         super().__init__()
         self.formula = formula
         self.one = nn.Parameter(torch.ones(()))
+        self.view = View(1, 2)
 
     def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The formula's value."""
