@@ -141,8 +141,9 @@ class Field(nn.Module):
         return {name: cast(Head, head).at(seen) for name, head in self.heads.items()}
 
     def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
-        """Every head and, as one more column, the trace of its derivative in x."""
-        return {name: cast(Head, head).traced(s, x, c) for name, head in self.heads.items()}
+        """Every head of vectors and, as one more column, the trace of its derivative in x."""
+        heads = {name: head for name, head in self.heads.items() if name not in SCALARS}
+        return {name: cast(Head, head).traced(s, x, c) for name, head in heads.items()}
 
 
 @dataclass(frozen=True)

@@ -88,3 +88,14 @@ def test_impossible_networks_are_refused(spec: str) -> None:
 def test_a_misspelt_activation_is_guessed() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'gelu'"):
         MLP(activation="gleu")
+
+
+def test_a_head_of_one_number_has_no_trace() -> None:
+    """Growth is no vector: beside it, the trace of the velocity is that of its Jacobian."""
+    field = MLP(width=16, depth=2).build(("velocity", "growth"), Shape(3), seeded())
+    s, x = inputs()
+    found = field.traced(s, x)
+    assert list(found) == ["velocity"]
+    torch.testing.assert_close(found["velocity"][:, :3], field(s, x)["velocity"])
+    slopes = torch.func.jacrev(lambda y: field(s, y)["velocity"].sum(dim=0))(x)
+    torch.testing.assert_close(found["velocity"][:, 3], torch.einsum("dnd->n", slopes))
