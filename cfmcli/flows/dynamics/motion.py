@@ -121,6 +121,8 @@ class Automatic(Motion):
         self, flow: Flow | Displacement, times: Sequence[float], guidance: float = 1.0
     ) -> dict[str, Any]:
         """The steps that were chosen, their error, and what rounding does."""
+        if isinstance(flow, Displacement):
+            return {}
         pace = self._pace(flow, times, guidance)
         error = None if math.isnan(pace.error) else pace.error
         steps = {"steps": str(pace), "step_error": error}

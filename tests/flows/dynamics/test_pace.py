@@ -11,7 +11,9 @@ from torch import Tensor
 
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError
+from cfmcli.flows.coupling.plans import PairPlan
 from cfmcli.flows.dynamics import pace as module
+from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.flow import Flow, Pilot
 from cfmcli.flows.dynamics.motion import Automatic, motion
 from cfmcli.flows.dynamics.pace import COSTS, SHARE, Auto, Carry, apart, paced
@@ -178,6 +180,15 @@ def test_steps_that_leave_the_finite_numbers_are_not_taken() -> None:
 
     with pytest.warns(CfmWarning, match="dopri5"):
         assert paced(carry, 1e-3).solver == DOPRI
+
+
+def test_static_pairs_take_no_steps() -> None:
+    x, y = POINTS[:5], POINTS[5:10]
+    own = np.arange(5)
+    pairs = Displacement((Gap(x, y, PairPlan(own, own, np.full(5, 0.2), (5, 5))),), UNIT)
+    how = motion("auto")
+    np.testing.assert_allclose(how.paths(pairs, x, (0.0, 1.0)).points[-1], y)
+    assert how.told(pairs, (0.0, 1.0)) == {}
 
 
 def test_auto_is_for_points_that_are_carried() -> None:
