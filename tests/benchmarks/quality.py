@@ -25,7 +25,7 @@ from tests.statistical.exact import w2
 TEST, WANTED = 3_000, 0.56
 SLACK = 1.02
 """What the distance of a default fit is multiplied by, where that is what is wanted."""
-LADDER = (*range(100, 1000, 100), 1000, 1500, 2000, 3000)
+LADDER = (*range(100, 500, 50), *range(500, 1000, 100), 1000, 1500, 2000, 3000)
 EVERY, MOST = 250, 20_000
 DATA = "CFM_BENCHMARK_DATA"
 """Variable with the folder of the time courses."""
