@@ -9,7 +9,7 @@ import torch
 from cfmcli.flows.densities import standard_normal
 from cfmcli.flows.dynamics.estimators import Means, Ode
 from cfmcli.flows.dynamics.likelihood import Exact
-from cfmcli.flows.dynamics.solvers import Adaptive
+from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep, Solver
 from cfmcli.flows.dynamics.stochastic import STILL, estimate
 from cfmcli.model import Model
 from tests.benchmarks import rivals
@@ -60,7 +60,7 @@ def training(dim: int, width: int, batch: int, steps: int) -> tuple[Side, Side]:
     return ours, theirs
 
 
-def transport() -> tuple[Side, Side]:
+def transport(solver: Solver) -> tuple[Side, Side]:
     """Seconds for each point and evaluation, of transport and of the bare network."""
 
     def ours() -> float:
@@ -69,7 +69,7 @@ def transport() -> tuple[Side, Side]:
 
         def seconds() -> float:
             start = time.perf_counter()
-            found = model.flow.paths(x, (0.0, 1.0), Adaptive("dopri5"))
+            found = model.flow.paths(x, (0.0, 1.0), solver)
             return (time.perf_counter() - start) / found.nfe / MOVED
 
         return rivals.fastest(seconds)
@@ -132,7 +132,18 @@ ROWS: dict[str, Row] = {
     "workers-256": Row("minibatches of 256, 2-D, 2 workers", "none", *workers(256, 500), 1.5),
     "workers-1024": Row("the same at batch 1024", "none", *workers(1024, 75), 1.5),
     "transport": Row(
-        "transport, 50-D, 3x256, 2 x 10^4 points", "bare forward x NFE", *transport(), 1.3, True
+        "transport by dopri5, 50-D, 3x256, 2 x 10^4 points",
+        "bare forward x NFE",
+        *transport(Adaptive("dopri5")),
+        1.3,
+        True,
+    ),
+    "transport-steps": Row(
+        "the same by fixed steps, rk4:steps=3",
+        "bare forward x NFE",
+        *transport(FixedStep("rk4", 3)),
+        1.3,
+        True,
     ),
     "likelihood": Row(
         "exact log-likelihood, 50-D, 3x256, 128 points", "flow_matching", *likelihood(), 5
