@@ -7,7 +7,7 @@ from typing import Any
 
 from cfmcli.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 MODEL = "model.safetensors"
 TRAINING = "training.safetensors"
 

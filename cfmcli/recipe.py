@@ -102,10 +102,16 @@ class Recipe:
     lr: float = _setting("training", "peak learning rate", 1e-2)
     ema: float = _setting("training", "decay of the averaged weights; 0 turns it off", 0.99, 0)
     validation: float = _setting(
-        "training", "fraction of points kept for a validation loss; 0 turns it off", 0.0, 0
+        "training",
+        "fraction of points kept for a validation loss; 0 turns it off, or 0.1 with --steps auto",
+        0.0,
+        0,
     )
     patience: int = _setting(
-        "training", "validations without improvement before stopping; 0 never stops", 0, 0
+        "training",
+        "validations without improvement before stopping; 0 never stops, or 15 % with --steps auto",
+        0,
+        0,
     )
     precision: str = _setting("training", "arithmetic of the network: f32 or bf16", "f32")
     seed: int = _setting("training", "seed of all randomness", 0, 0)

@@ -161,8 +161,8 @@ def test_other_formats_are_refused(facts: str, tmp_path: Path) -> None:
 def test_another_format_says_both_numbers(tmp_path: Path) -> None:
     """What was found, what is read, and what to do."""
     path = tmp_path / checkpoint.MODEL
-    path.write_bytes(pack({}, {}).replace(b'\\"format\\": 1', b'\\"format\\": 7'))
-    with pytest.raises(CheckpointError, match="format 7, this version reads 1"):
+    path.write_bytes(pack({}, {}).replace(b'\\"format\\": 2', b'\\"format\\": 7'))
+    with pytest.raises(CheckpointError, match="format 7, this version reads 2"):
         unpack(path)
 
 

@@ -9,6 +9,9 @@ from cfmcli.data.maps import moments
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.table import Array
 
+ROUNDING = 1e-10
+"""Deviations of so small a share of where points are come from rounding."""
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -49,4 +52,5 @@ class Moments:
     def scale(self) -> float:
         """Root mean square deviation per dimension of all points; 1 where they are one point."""
         variance = self.shares @ (self.variances + np.square(self.means - self.center))
-        return float(np.sqrt(variance.mean())) or 1.0
+        found = float(np.sqrt(variance.mean()))
+        return found if found > ROUNDING * np.abs(self.means).max() else 1.0

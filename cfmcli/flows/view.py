@@ -8,6 +8,9 @@ from torch import Tensor, nn
 SLACK = 10.0
 """How many times narrower than all points a cloud may be before it is magnified."""
 
+POINT = 1e-6
+"""Clouds narrower than so many times all points are one point, in which nothing can be told."""
+
 
 class Seen(NamedTuple):
     """Points as a field sees them.
@@ -63,11 +66,12 @@ class View(nn.Module):
 
         Args:
             means: mean of each snapshot, shape (K + 1, D).
-            spreads: root mean square deviation per dimension of each, shape (K + 1,), at least 0.
+            spreads: root mean square deviation per dimension of each, shape (K + 1,), at least 0;
+                a cloud of one point is not magnified.
             scale: the same of all points together, above 0.
         """
         self.means.copy_(means)
-        self.spreads.copy_(spreads.clamp_min(torch.finfo(torch.float32).eps * scale))
+        self.spreads.copy_(torch.where(spreads > POINT * scale, spreads, scale))
         self.scale.fill_(scale)
 
     def seen(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Seen:

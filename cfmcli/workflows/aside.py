@@ -28,9 +28,10 @@ def kept_aside(
     for k, cloud in enumerate(snapshots.kept):
         count = max(least, round(share * len(cloud)))
         if count < 2 or len(cloud) - count < 2:
+            remedy = "say how many --steps there are" if least else "lower --validation"
             raise DataError(
                 f"Time {cloud.label} has {len(cloud)} points, too few to keep {share:g} of them "
-                "for validation: lower --validation."
+                f"for validation: {remedy}."
             )
         order = streams.numpy("validation", k).permutation(len(cloud))
         aside.append(cloud.rows(np.sort(order[:count])))

@@ -124,6 +124,17 @@ def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
     return replace(prepared, recipe=recipe), Bending(chosen, inner, name)
 
 
+def settles(found: Any, wanted: Any) -> bool:
+    """Whether a run's setting is the one wanted; of a bent path it may say what a fit chose."""
+    if found == wanted or not (isinstance(wanted, str) and wanted.startswith(BENT)):
+        return bool(found == wanted)
+    there, here = catalog.parse_spec(str(found)), dict(catalog.parse_spec(wanted).options)
+    chosen = dict(there.options)
+    if there.name == DENSITY and float(chosen.get("amplitude", Dense.amplitude)) == Dense.amplitude:
+        return "bend" not in here and here.items() <= chosen.items()
+    return there.name == BENT and here.items() <= chosen.items()
+
+
 def _is_alone(prepared: Prepared) -> bool:
     """Whether a gap between two observed snapshots is all there is for the method auto.
 

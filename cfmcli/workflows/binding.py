@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from cfmcli.flows.coupling.cells import CellPairs
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains
 from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired
 from cfmcli.flows.coupling.excess import Excess, Solved, judged
-from cfmcli.flows.coupling.following import following
+from cfmcli.flows.coupling.following import Departure, FollowingPairs, following
 from cfmcli.flows.coupling.pairing import (
     STRIDE,
     BatchedPairs,
@@ -88,6 +88,7 @@ class Binder:
         conditions: how annotations become conditions.
         streams: the run's randomness.
         carry: for pairs made by a trained flow, (points, conditions, segment) -> where they end.
+        departures: of the gaps whose paths follow the density, as far as they are learnt.
     """
 
     recipe: Recipe
@@ -95,6 +96,7 @@ class Binder:
     conditions: Conditions
     streams: Streams
     carry: Callable[[Array, Array | None, int], Array] | None = None
+    departures: dict[int, Departure] = field(default_factory=dict)
 
     def segments(
         self, snapshots: Snapshots, path: Interpolant = STRAIGHT
@@ -145,10 +147,19 @@ class Binder:
         if isinstance(path, Bent):
             pairs = bent(pairs, snapshots.means, np.array(snapshots.timeline.times))
         elif isinstance(path, Dense):
-            pairs = [following(own, dim, k, self.streams) for k, own in enumerate(pairs)]
+            pairs = [
+                FollowingPairs(own, dim, self._departure(own, dim, k))
+                for k, own in enumerate(pairs)
+            ]
         elif path.needs_tangents:
             pairs = _chained(pairs, snapshots, dim)
         return pairs, layout, notes
+
+    def _departure(self, pairs: PairSource, dim: int, k: int) -> Departure:
+        """How paths of a gap depart from lines: learnt once, for points kept aside as well."""
+        if k not in self.departures:
+            self.departures[k] = following(pairs, dim, k, self.streams)
+        return self.departures[k]
 
     def side(self, cloud: Cloud) -> Side:
         """A cloud as an end of a segment."""

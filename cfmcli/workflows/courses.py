@@ -32,6 +32,7 @@ class Course:
         times: clock times at which they are wanted.
         part: the points that are meant.
         request: what was asked for.
+        weight: the column that holds masses, where they are not constant.
     """
 
     model: Model
@@ -40,6 +41,7 @@ class Course:
     times: Sequence[float]
     part: shards.Part
     request: InterpolateRequest
+    weight: str = "weight"
 
     @property
     def frames(self) -> list[Frame]:
@@ -80,8 +82,7 @@ class Course:
 
     def _masses(self, mass: Array) -> dict[str, Array]:
         """The mass of points as a column, where mass is not constant."""
-        taken = "weight" in self.cloud.head.obs.columns
-        return {"cfm_weight" if taken else "weight": mass} if self.model.flow.grows else {}
+        return {self.weight: mass} if self.model.flow.grows else {}
 
     def _named(self, obs: "pd.DataFrame", time: float) -> "pd.DataFrame":
         """Annotations under names that tell points and times apart, where names are kept."""

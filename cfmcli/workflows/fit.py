@@ -32,7 +32,7 @@ from cfmcli.recipe import AUTO, Recipe
 from cfmcli.requests import FitRequest, Listener, Outcome, Progress, Runtime
 from cfmcli.workflows import assemble, couplings, prepare, rectify, runtime, summary, team
 from cfmcli.workflows.aside import kept_aside
-from cfmcli.workflows.bending import Bending, settled
+from cfmcli.workflows.bending import Bending, settled, settles
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.run import Run
 from cfmcli.workflows.sides import PlanNote
@@ -270,8 +270,8 @@ def _job(
     parts = assemble.triple(prepared.recipe)
     recipe, conditions = prepared.recipe, prepared.conditions
     snapshots = prepared.snapshots
-    least = 0 if recipe.validation else FEWEST
-    seen, aside = kept_aside(snapshots, recipe.kept, streams, least)
+    share = recipe.kept if parts.objective.heads else 0.0
+    seen, aside = kept_aside(snapshots, share, streams, 0 if recipe.validation else FEWEST)
     shape = Shape(len(prepared.chain.outputs), snapshots.timeline.segments, conditions.width)
     triple = parts.bound(shape.dim, streams.torch("path"))
     assemble.check_data(triple, snapshots, conditions)
@@ -349,17 +349,10 @@ def _difference(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         f"{name} ({found['recipe'][section].get(name)!r} there, {value!r} here)"
         for section, values in wanted["recipe"].items()
         for name, value in values.items()
-        if not _says(found["recipe"].get(section, {}).get(name), value)
+        if not settles(found["recipe"].get(section, {}).get(name), value)
     ]
     changed = found["inputs"] != wanted["inputs"]
     return ", ".join(parts) or ("the content of the inputs" if changed else "")
-
-
-def _says(found: Any, wanted: Any) -> bool:
-    """Whether a run's setting is the one wanted; of a bent path it may say what a fit chose."""
-    chosen = (f"{wanted}:", f"{wanted},", *(("density:",) if wanted == "bent" else ()))
-    settled = str(wanted).startswith("bent") and str(found).startswith(chosen)
-    return settled or bool(found == wanted)
 
 
 def _progress(record: Record, steps: int) -> Progress:

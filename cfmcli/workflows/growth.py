@@ -154,12 +154,12 @@ def paired(
     seen = measured(x0, ruler), measured(x1, ruler)
     lengths: Array | None = None
     if isinstance(coupling, FisherRao):
-        lengths = coupling.lengths(*seen, expected, after, rng)
+        lengths = coupling.lengths(source.points, target.points, expected, after, rng)
         coupling = replace(coupling, delta=1.0)
         ruler = np.ones(x0.shape[1]) if ruler is None else ruler.copy()
-        ruler[ruler > 0] /= lengths
+        ruler[: len(lengths)] /= lengths
+        ruler[len(lengths) :] /= lengths.mean()
         seen = measured(x0, ruler), measured(x1, ruler)
-        lengths = lengths[: source.points.shape[1]]
     masses = Masses(before, after, math.inf if lengths is None else lengths)
     if size:
         batches = GrowingBatches(x0, x1, masses, expected, coupling, size, ruler)

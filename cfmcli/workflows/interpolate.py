@@ -43,25 +43,27 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     figures: dict[str, Any] = {"times": times, "points": _started(legs, parts)}
     if request.dry_run:
         return Outcome({}, figures, (f"would write points at {len(times)} times",))
+    taken = any("weight" in cloud.head.obs.columns for cloud, _ in legs)
+    weight = "cfm_weight" if taken else "weight"
     courses = [
-        Course(model, how, cloud, own, part, request)
+        Course(model, how, cloud, own, part, request, weight)
         for (cloud, own), part in zip(legs, parts, strict=True)
         if own
     ]
     frames = [frame for course in courses for frame in course.frames]
     told = results.chosen(request.condition, request.integration)
-    nfe, mass = 0, dict.fromkeys((f"{frame.time:g}" for frame in frames), 0.0)
+    nfe, mass = 0, dict.fromkeys((f"{frame.time:.12g}" for frame in frames), 0.0)
     with writing_frames(request.output, model, frames, "trajectory") as append:
         for course in courses:
             for time, piece, spent in course.pieces():
                 nfe = max(nfe, spent)
                 said = results.facts("interpolate", request.run, where, nfe=nfe, **told)
                 append(piece, said)
-                mass[f"{time:g}"] += sum(float(column.sum()) for column in piece.columns.values())
+                mass[f"{time:.12g}"] += sum(float(own.sum()) for own in piece.columns.values())
     figures |= {"rows": sum(len(frame.obs) for frame in frames), "nfe": nfe}
     figures |= how.told(model.flow, (start, max(times)), request.condition.guidance)
     if model.flow.grows and not request.shard:
-        observed = {f"{cloud.time:g}": cloud.mass for cloud in model.clouds}
+        observed = {f"{cloud.time:.12g}": cloud.mass for cloud in model.clouds}
         figures["mass"] = mass
         figures["observed_mass"] = {t: m for t, m in observed.items() if t in mass}
     shards.sign(request, where, [c.part for c in courses for _ in c.times], figures)

@@ -44,5 +44,5 @@ def test_a_normal_source_is_the_first_snapshot_and_half_of_all() -> None:
 
 
 def test_one_point_has_a_unit_of_its_own() -> None:
-    same = np.ones((4, 2))
+    same = np.full((49, 2), (0.1, 0.7))
     assert Moments.of(Snapshots((cloud(same, 0.0), cloud(same, 1.0)))).scale == 1.0

@@ -83,3 +83,10 @@ def test_a_normal_cloud_of_any_width_is_carried_as_the_closed_form_says(narrow: 
     error = np.linalg.norm(moved - (5 + 2 * fresh), axis=1)
     assert np.median(error) < 0.4
     assert error.max() < 2
+
+
+def test_one_point_is_not_magnified() -> None:
+    """There is nothing in it to tell apart."""
+    found = View(1, 2)
+    found.settle(torch.zeros(2, 2), torch.tensor([0.0, 1.0]), 0.8)
+    assert float(found.width(torch.zeros(1, 1))[0]) == pytest.approx(0.8, rel=0.01)

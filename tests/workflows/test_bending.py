@@ -18,7 +18,7 @@ from cfmcli.flows.path.curves import Bent, Dense
 from cfmcli.flows.streams import Streams
 from cfmcli.stored import load
 from cfmcli.workflows import bending
-from cfmcli.workflows.bending import GRID, Inner, choice, leave_one_out
+from cfmcli.workflows.bending import GRID, Inner, choice, leave_one_out, settles
 from tests.conftest import TINY, Fit
 
 SHAPE = 0.2 * np.random.default_rng(0).standard_normal((60, 2))
@@ -209,3 +209,25 @@ def test_paths_of_a_circle_are_predicted_better_than_by_straight_lines(
         (found[method],) = outcome.figures["holdout"]
     assert found["auto"]["model_w1"] < 0.6 * found["auto"]["static_ot_w1"]
     assert found["auto"]["model_w1"] < 0.7 * found["otcfm"]["model_w1"]
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "same"),
+    [
+        ("bent:bend=0.5,sigma=0.1", "bent", True),
+        ("bent:bend=0.5,sigma=0.1", "bent:sigma=0.1", True),
+        ("bent:bend=0.5,sigma=0.1", "bent:sigma=0.2", False),
+        ("density:sigma=0.1,amplitude=0.5", "bent:sigma=0.1", True),
+        ("density:sigma=0.1,amplitude=0.5", "bent", True),
+        ("density:amplitude=3", "bent", False),
+        ("density:amplitude=0.5,sigma=0.1", "bent:bend=1", False),
+        ("linear", "bent", False),
+        ("linear", "linear", True),
+        (300, 300, True),
+        (300, 200, False),
+    ],
+)
+def test_a_run_goes_on_with_the_path_that_it_chose_and_no_other(
+    found: object, wanted: object, same: bool
+) -> None:
+    assert settles(found, wanted) == same

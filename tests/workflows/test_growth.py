@@ -290,3 +290,24 @@ def test_a_held_out_day_is_scored_by_mass(cells: pd.DataFrame) -> None:
     assert found["model_w1"] < 0.8 * metrics.w1(bare, cloud.points)
     assert found["observed_relative_mass"] == pytest.approx(677 / 489)
     assert found["relative_mass"] == pytest.approx(677 / 489, rel=0.25)
+
+
+def test_covariates_weigh_in_the_coupling_of_what_grows() -> None:
+    """The more their difference costs, the less pairs differ in them, at any lengths."""
+    rng = np.random.default_rng(4)
+    ends = [pd.DataFrame(rng.standard_normal((80, 2)) + k, columns=["a", "b"]) for k in (0, 1)]
+    for end in ends:
+        end["dose"] = rng.standard_normal(80)
+    costs = []
+    for weight in (0.1, 10.0):
+        how: dict[str, Any] = {"covariates": ("dose",), "condition_cost": weight}
+        model = cfmcli.fit(*ends, **{**SMALL, "steps": 1, "method": "wfrfm", **how}).core
+        binder = Binder(model.recipe, model_coupling(model), model.conditions, Streams(0))
+        notes = binder.segments(Snapshots(model.clouds), TravellingDirac())[2]
+        costs.append(notes[0].cost)
+    assert costs[1] > 1.05 * costs[0]
+
+
+def model_coupling(model: Model) -> Any:
+    """The coupling of a model's method."""
+    return Triple.of(*model.recipe.triple()).coupling

@@ -60,7 +60,7 @@ class FollowingPairs(PairSource):
 
     pairs: PairSource
     dim: int
-    departure: nn.Module
+    departure: "Departure"
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
         """The pairs, tangents in further columns in units of the gap."""
@@ -107,8 +107,8 @@ class Departure(nn.Module):
         return self.scale * off
 
 
-def following(pairs: PairSource, dim: int, segment: int, streams: Streams) -> FollowingPairs:
-    """The pairs of a gap with tangents that follow the density of its two ends.
+def following(pairs: PairSource, dim: int, segment: int, streams: Streams) -> Departure:
+    """How the tangents of the pairs of a gap follow the density of its two ends.
 
     The departure (u, v) of the tangents from the chord c descends E |dx_t/dt|² / (p(x_t) + 1/10)
     with x_t = x0 + t c + t (1 - t) ((1 - t) u - t v): the shorter, the more points are near.
@@ -142,4 +142,4 @@ def following(pairs: PairSource, dim: int, segment: int, streams: Streams) -> Fo
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return FollowingPairs(pairs, dim, network.requires_grad_(False))
+    return network.requires_grad_(False)

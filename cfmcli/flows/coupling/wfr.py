@@ -19,6 +19,8 @@ MOST_PAIRS = 25_000_000
 TYPICAL = 2.5
 """The default delta in units of the typical displacement."""
 
+NULL = 1e-6
+"""The least deviation along an axis, in units of the largest: below that there is but rounding."""
 LEAST = 0.1
 """The shortest typical displacement along an axis, in units of the deviation inside the clouds."""
 
@@ -107,7 +109,7 @@ class FisherRao(Coupling):
             return np.full(x0.shape[1], self.delta)
         (some, own), (others, theirs) = (_some(x, w, rng) for x, w in ((x0, w0), (x1, w1)))
         spread = np.sqrt((moments(some, own)[1] + moments(others, theirs)[1]) / 2)
-        spread = np.where(spread > 0, spread, 1.0)
+        spread = np.maximum(spread, NULL * spread.max()) if spread.any() else np.ones_like(spread)
         q0, q1 = simplex.quantised(own, theirs)
         cost = costs.cost_matrix(some / spread, others / spread, costs.SQUARED)
         i, j, mass = simplex.solve(q0, q1, cost)

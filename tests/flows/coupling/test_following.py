@@ -37,11 +37,17 @@ def ring(low: float, high: float) -> Array:
     return np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
 
 
+def followed(x0: Array, x1: Array) -> FollowingPairs:
+    """Optimal pairs whose paths follow the density."""
+    pairs = paired(x0, x1)
+    return FollowingPairs(pairs, 2, following(pairs, 2, 0, Streams(0)))
+
+
 @pytest.fixture(scope="module")
 def around() -> tuple[Array, Array, FollowingPairs]:
     """From one end of half a ring to the other, each end a quarter: their points, and the pairs."""
     x0, x1 = ring(0.0, 1.6), ring(1.5, np.pi)
-    return x0, x1, following(paired(x0, x1), 2, 0, Streams(0))
+    return x0, x1, followed(x0, x1)
 
 
 def test_around_a_ring_paths_bend_outwards(around: tuple[Array, Array, FollowingPairs]) -> None:
@@ -61,7 +67,7 @@ def test_where_points_are_alike_everywhere_paths_stay_straight() -> None:
     lattice = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     inner = np.abs(lattice).max(axis=1) < 1.5
     moved = np.where(inner[:, None], lattice + np.array([0.9, 0.0]), lattice)
-    found = following(paired(lattice, moved), 2, 0, Streams(0)).draw(0, len(lattice), 0, Streams(0))
+    found = followed(lattice, moved).draw(0, len(lattice), 0, Streams(0))
     x0, x1, v0, v1 = Layout(2, 0, True).ends(*found)
     moving = np.linalg.norm(x1 - x0, axis=1) > 0.5
     off = (v0 - v1)[moving] / 8
@@ -72,7 +78,7 @@ def test_scales_and_shifts_go_through(around: tuple[Array, Array, FollowingPairs
     """Points in other units, elsewhere, depart alike in these units."""
     x0, x1, pairs = around
     shift = np.array([40.0, -7.0])
-    other = following(paired(30 * x0 + shift, 30 * x1 + shift), 2, 0, Streams(0))
+    other = followed(30 * x0 + shift, 30 * x1 + shift)
     plain = half_way(pairs, 1.0)
     assert np.abs((half_way(other, 1.0) - shift) / 30 - plain).max() < 0.02
 

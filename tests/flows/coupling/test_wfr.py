@@ -177,3 +177,15 @@ def test_minibatches_stand_for_the_whole() -> None:
     for island, ratio in ((near, 3.0), (~near, 1.0)):
         grown = told["m1"][island].sum() / told["m0"][island].sum()
         assert grown == pytest.approx(ratio, rel=0.1)
+
+
+def test_rounding_along_an_axis_on_which_nothing_lies_changes_nothing() -> None:
+    rng = np.random.default_rng(3)
+    flat = [np.column_stack([rng.standard_normal((40, 2)) + k, np.full(40, 0.1)]) for k in (0, 2)]
+    noisy = [x + np.array([0, 0, 1e-13]) * rng.standard_normal(x.shape) for x in flat]
+    even = np.full(40, 1 / 40)
+    plain, rounded = (
+        FisherRao().plan(x[0], x[1], even, even, np.random.default_rng(0)).mean_cost(*flat)
+        for x in (flat, noisy)
+    )
+    assert rounded == pytest.approx(plain, rel=1e-4)
