@@ -270,7 +270,7 @@ ROWS["evaluate"] |= {
     "--lr": (LEFT, "--lr 0.1"),
     "--ema": (LEFT, "--ema 0.5"),
     "--validation": (LEFT, "--validation 0.25"),
-    "--patience": (f"{LEFT} --steps 200 --lr 0.9 --validation 0.25", "--patience 1"),
+    "--patience": (f"{LEFT} --steps 400 --lr 0.4 --ema 0 --validation 0.25", "--patience 1"),
     "--precision": (LEFT, "--precision bf16"),
 }
 BASES = {"fit": FIT, "sample": SAMPLE, "transport": MOVE, "likelihood": SCORE}
