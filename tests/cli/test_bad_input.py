@@ -241,7 +241,7 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "empty stdin to fit": ("fit - b.csv -o new", 3, "stdin|empty"),
     "empty stdin to info": ("info -", 3, "stdin|empty"),
     # checkpoints
-    "other format": ("sample future -o out.csv", 6, "format 99|reads 1"),
+    "other format": ("sample future -o out.csv", 6, "format 99|reads 2"),
     "other format told": ("info future", 6, "format 99"),
     "no run": ("sample nowhere -o out.csv", 6, "no run nowhere|cfm fit"),
     "run without model": ("sample empty -o out.csv", 6, "empty|model.safetensors"),
