@@ -34,7 +34,9 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "validation": SHARE,
     "seed": st.integers(0, 2**63 - 1),
 }
-RECIPES = st.fixed_dictionaries({}, optional=SETTINGS).map(lambda kwargs: Recipe(**kwargs))
+RECIPES = st.fixed_dictionaries({}, optional=SETTINGS).map(
+    lambda kwargs: Recipe(**kwargs, from_run="run" if kwargs.get("method") == "rf" else "")
+)
 
 
 @given(RECIPES)

@@ -103,7 +103,7 @@ def test_debug_shows_the_traceback(cfm: Cfm, stub: Stub) -> None:
         (("fti",), ("'fti'", "Did you mean 'fit'?")),
         (("fit", "a.csv"), ("--output",)),
         (("fit", "-o", "r"), ("No data",)),
-        (("fit", "a.csv", "-o", "r", "--steps", "many"), ("--steps", "integer")),
+        (("fit", "a.csv", "-o", "r", "--steps", "many"), ("--steps", "whole number")),
         (("fit", "a.csv", "-o", "r", "--steps", "0"), ("--steps 0", "at least 1")),
         (("fit", "a.csv", "-o", "r", "--scope", "datset"), ("Did you mean 'dataset'?",)),
         (("fit", "a.csv", "-o", "r", "--method", "otcfn"), ("--method", "'otcfm'?", "icfm")),

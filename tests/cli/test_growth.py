@@ -90,3 +90,27 @@ def test_there_is_no_score_to_wander_by(cfm: Cfm, run: Path, tmp_path: Path) -> 
     ran = cfm("sample", str(run), "--sde", "0.5", "-o", str(tmp_path / "out.csv"))
     assert ran.code == 2
     assert "no score" in ran.err
+
+
+def test_masses_have_one_name_where_some_snapshots_have_weights_of_their_own(
+    cfm: Cfm, tmp_path: Path
+) -> None:
+    """As AnnData and as rows, for populations of both sides."""
+    import anndata as ad
+
+    rng = np.random.default_rng(0)
+    clouds = [ad.AnnData(rng.standard_normal((n, 2)) + k) for k, n in enumerate((40, 60))]
+    clouds[1].obs["weight"] = np.arange(60.0)
+    for cloud, name in zip(clouds, "ab", strict=True):
+        cloud.obs_names = [f"{name}{k}" for k in range(len(cloud))]
+        cloud.write_h5ad(tmp_path / f"{name}.h5ad")
+    ends, run = [str(tmp_path / f"{name}.h5ad") for name in "ab"], str(tmp_path / "run")
+    how = ["--method", "wfrfm", "--transform", "none", "--steps", "5", "--threads", "1"]
+    assert cfm("fit", *ends, "-o", run, *how).code == 0
+    both = ["--population", "--sides", "both", "--times", "0,0.5,1"]
+    for output in ("out.h5ad", "out.csv"):
+        ran = cfm("interpolate", run, *both, "-o", str(tmp_path / output))
+        assert ran.code == 0, ran.err
+    found, rows = ad.read_h5ad(tmp_path / "out.h5ad").obs, pd.read_csv(tmp_path / "out.csv")
+    assert rows["cfm_weight"].notna().all()
+    assert found["cfm_weight"].to_numpy() == pytest.approx(rows["cfm_weight"].to_numpy())

@@ -451,3 +451,14 @@ def test_very_many_features_get_a_warning(tmp_path: Path, fit_run: Fit) -> None:
         np.save(tmp_path / f"{name}.npy", rng.normal(size=(8, 501)))
     with pytest.warns(CfmWarning, match="pca"):
         fit_run(tmp_path / "r", tmp_path / "a.npy", tmp_path / "b.npy", dry_run=True)
+
+
+def test_what_trains_nothing_keeps_nothing_aside(
+    tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit
+) -> None:
+    """Static pairs are of all points, however many steps are asked for."""
+    plain, auto = (tmp_path / name for name in ("plain", "auto"))
+    fit_run(plain, *toys, method="static-ot")
+    fit_run(auto, *toys, method="static-ot", steps="auto")
+    costs = [json.loads((run / "metrics.json").read_text())["plans"] for run in (plain, auto)]
+    assert costs[0][0]["mean_cost"] == costs[1][0]["mean_cost"]

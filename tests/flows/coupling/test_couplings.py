@@ -150,8 +150,12 @@ def test_a_draw_of_a_permutation_takes_each_pair_once(coupling: Coupling) -> Non
     assert not np.array_equal(i, np.arange(50))
 
 
+STATED = [coupling for coupling in RELAXED if coupling != FisherRao()]
+"""Those whose costs are in units of the data; a length that is found scales with them."""
+
+
 @pytest.mark.parametrize(
-    "coupling", [Exact(), Sinkhorn(), Blocks(), *RELAXED, Stable(), Heuristic(), *ONE_TO_ONE]
+    "coupling", [Exact(), Sinkhorn(), Blocks(), *STATED, Stable(), Heuristic(), *ONE_TO_ONE]
 )
 def test_overflowing_costs_are_refused(coupling: Coupling) -> None:
     """Points whose squared distances exceed float64 raise, rather than pair at random."""
