@@ -77,8 +77,7 @@ class View(nn.Module):
     def seen(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Seen:
         """Points x, (B, D), at inner times s, (B, 1), under conditions c, (B, C), as seen."""
         n, s = len(x), _once(s)
-        k = s.detach().floor().clamp(0, self.segments - 1)
-        t, k = s - k, k.long().squeeze(1)
+        t, k = self._gap(s)
         gone = self.means[k + 1] - self.means[k]
         width, rate = self._width(t, k)
         u = (x - self.means[k] - t * gone) / width
@@ -87,9 +86,12 @@ class View(nn.Module):
 
     def width(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """w and dw/dt at inner times s, each of shape (B, 1)."""
-        s = _once(s)
-        k = s.detach().floor().clamp(0, self.segments - 1)
-        return self._width(s - k, k.long().squeeze(1))
+        return self._width(*self._gap(_once(s)))
+
+    def _gap(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Path times t and gaps k of inner times, which are no numbers where a solver gave up."""
+        k = s.detach().nan_to_num().floor().clamp(0, self.segments - 1)
+        return s - k, k.long().squeeze(1)
 
     def _width(self, t: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """The same at times t of the gaps k."""

@@ -224,7 +224,15 @@ def test_explosions_are_numerics_errors(name: str) -> None:
         built(name, 50).solve(made, torch.full((2, 1), 9.0), [0.0, 1.0], seeded())
 
 
-@pytest.mark.parametrize("name", catalog.names("solvers"))
+def test_the_solver_that_chooses_steps_is_of_neither_kind() -> None:
+    """It carries points, with steps of its own; each kind names the solvers that fit."""
+    for kind in (stochastic, deterministic):
+        with pytest.raises(ConfigError, match="use one of") as caught:
+            kind("auto")
+        assert "auto" not in str(caught.value).partition("use one of ")[2]
+
+
+@pytest.mark.parametrize("name", [name for name in catalog.names("solvers") if name != "auto"])
 def test_each_solver_fits_one_kind_of_dynamics(name: str) -> None:
     """The kind that it does not fit refuses it, and names the ones that fit, which then do."""
     right, wrong = (stochastic, deterministic) if name in ORDER else (deterministic, stochastic)
