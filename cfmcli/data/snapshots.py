@@ -139,12 +139,6 @@ class Snapshots:
             return Timeline((times[0] - 1.0, times[0]), ("gaussian", labels[0]))
         return Timeline(times, labels)
 
-    @property
-    def means(self) -> Array:
-        """Where each snapshot to learn from has its mean, N(0, I) included, shape (K + 1, D)."""
-        found = [cloud.weights @ np.asarray(cloud.points) for cloud in self.kept]
-        return np.stack([np.zeros_like(found[0]), *found] if self.gaussian_source else found)
-
     def encoded(self, forward: "Callable[[Matrix], Array]") -> "Snapshots":
         """The same snapshots with every cloud's points carried by a map."""
         moved = tuple(replace(cloud, points=forward(cloud.points)) for cloud in self.clouds)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cfmcli.data.conditions import Conditions
+from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
@@ -145,7 +146,7 @@ class Binder:
         dim = int(kept[0].points.shape[1])
         layout = Layout(dim, self.conditions.width, path.needs_tangents, path.needs_masses)
         if isinstance(path, Bent):
-            pairs = bent(pairs, snapshots.means, np.array(snapshots.timeline.times))
+            pairs = bent(pairs, Moments.of(snapshots).means, np.array(snapshots.timeline.times))
         elif isinstance(path, Dense):
             pairs = [
                 FollowingPairs(own, dim, self._departure(own, dim, k))
