@@ -6,14 +6,13 @@ The catalogue knows names and where they live, and loads a class only when it is
 import dataclasses
 import difflib
 import importlib
-import inspect
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from cfmcli.errors import ConfigError
 from cfmcli.presets import METHODS, Preset
+from cfmcli.specs import Spec, parse_spec
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,15 @@ class Entry:
         """The class or function behind the name."""
         module, _, attribute = self.target.partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def kinds(self) -> dict[str, type]:
+        """The user's options and their types."""
+        target = self.load()
+        if not dataclasses.is_dataclass(target):
+            return {}
+        hints = get_type_hints(target)
+        known = [f.name for f in dataclasses.fields(target) if f.init]
+        return {name: hints[name] for name in known if name not in self.fixed}
 
 
 def _in(module: str, **names: str) -> dict[str, Entry]:
@@ -179,94 +187,12 @@ CATALOG: dict[str, dict[str, Entry]] = {
 FAMILIES: tuple[str, ...] = ("methods", *CATALOG)
 
 
-@dataclass(frozen=True)
-class Spec:
-    """A parsed `name:key=value,key=value`.
-
-    Args:
-        name: a name of some family.
-        options: its options as text, in the order given.
-    """
-
-    name: str
-    options: tuple[tuple[str, str], ...] = ()
-
-    def __str__(self) -> str:
-        tail = ",".join(f"{key}={value}" for key, value in self.options)
-        return f"{self.name}:{tail}" if tail else self.name
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of a catalogue entry, as `cfm list` shows it."""
-
-    name: str
-    kind: str
-    default: str
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Card:
-    """What `cfm list` shows of a catalogue entry."""
-
-    name: str
-    summary: str
-    options: tuple[Option, ...] = ()
-    reference: str = ""
-    use: str = ""
-
-
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known word, if any, and lists them all."""
     names = list(known)
     near = difflib.get_close_matches(word, names, n=1)
     guess = f" Did you mean '{near[0]}'?" if near else ""
     return f"{guess} Known: {', '.join(names) or 'none'}."
-
-
-def parse_spec(text: str) -> Spec:
-    """Read `name:key=value,key=value`.
-
-    Raises:
-        ConfigError: if it is empty, a chain of several specs, or not of that form.
-    """
-    specs = parse_chain(text)
-    if len(specs) != 1:
-        raise ConfigError(f"'{text}' names {len(specs)} specs where one is expected.")
-    return specs[0]
-
-
-def parse_chain(text: str) -> tuple[Spec, ...]:
-    """Read specs chained with commas: "log1p,pca:n=50,standardize".
-
-    A piece with "=" and no ":" belongs to the spec before it.
-
-    Raises:
-        ConfigError: if a piece is not of the form.
-    """
-    specs: list[Spec] = []
-    for piece in (part.strip() for part in text.split(",")):
-        head, colon, tail = piece.partition(":")
-        if "=" in head and not colon and specs:
-            last = specs.pop()
-            specs.append(Spec(last.name, (*last.options, _option(piece, text))))
-        elif re.fullmatch(r"[A-Za-z][\w+-]*", head) and (tail or not colon):
-            specs.append(Spec(head, (_option(tail, text),) if tail else ()))
-        else:
-            raise ConfigError(
-                f"Cannot read '{piece}' in '{text}': expected name or name:key=value,key=value, "
-                "for example sinkhorn:reg=0.05."
-            )
-    return tuple(specs)
-
-
-def _option(text: str, whole: str) -> tuple[str, str]:
-    """Read one key=value."""
-    key, equals, value = (part.strip() for part in text.partition("="))
-    if not (key and equals and value):
-        raise ConfigError(f"Cannot read the option '{text}' in '{whole}': expected key=value.")
-    return key, value
 
 
 def names(family: str) -> tuple[str, ...]:
@@ -324,23 +250,13 @@ def build(family: str, spec: str | Spec) -> Any:
     """
     spec = parse_spec(spec) if isinstance(spec, str) else spec
     found = entry(family, spec.name)
-    target = found.load()
-    kinds = _option_kinds(found, target)
+    kinds = found.kinds()
     values: dict[str, Any] = dict(found.fixed)
     for key, text in spec.options:
         if key not in kinds:
             raise ConfigError(f"{spec.name} has no option '{key}'.{did_you_mean(key, kinds)}")
         values[key] = _coerce(text, kinds[key], f"{spec.name}:{key}")
-    return target(**values)
-
-
-def _option_kinds(found: Entry, target: Any) -> dict[str, type]:
-    """The user's options of an entry and their types."""
-    if not dataclasses.is_dataclass(target):
-        return {}
-    hints = get_type_hints(target)
-    known = [f.name for f in dataclasses.fields(target) if f.init]
-    return {name: hints[name] for name in known if name not in found.fixed}
+    return found.load()(**values)
 
 
 def _coerce(text: str, kind: type, where: str) -> Any:
@@ -351,48 +267,3 @@ def _coerce(text: str, kind: type, where: str) -> Any:
     except (ValueError, KeyError):
         wanted = {int: "a whole number", float: "a number", bool: "true or false"}
         raise ConfigError(f"{where}={text}: expected {wanted.get(kind, kind.__name__)}.") from None
-
-
-def describe(family: str, name: str) -> Card:
-    """What `cfm list` shows of a name, read from the class's own fields and docstring."""
-    if family == "methods":
-        found = preset(name)
-        triple = f"{found.coupling} + {found.interpolant} + {found.objective}"
-        parts = (
-            Option("triple", "spec", triple, "coupling + interpolant + objective"),
-            *(
-                Option(key, type(value).__name__, str(value), "its own default of this setting")
-                for key, value in found.settings.items()
-            ),
-        )
-        return Card(name, found.summary, parts, found.reference, found.use)
-    item = entry(family, name)
-    target = item.load()
-    doc = inspect.getdoc(target) or ""
-    meanings = _arguments(doc)
-    options = tuple(
-        Option(key, kind.__name__, str(getattr(target, key)), meanings.get(key, ""))
-        for key, kind in _option_kinds(item, target).items()
-    )
-    summary = item.summary or doc.partition("\n")[0]
-    return Card(name, summary, options, _section(doc, "Reference"), _section(doc, "Use"))
-
-
-def _section(doc: str, title: str) -> str:
-    """A one-paragraph section "Title: text" of a docstring, on one line."""
-    match = re.search(rf"^{title}:\s*(.+?)(?=\n\s*\n|\n\w+:|\Z)", doc, re.MULTILINE | re.DOTALL)
-    return " ".join(match.group(1).split()) if match else ""
-
-
-def _arguments(doc: str) -> dict[str, str]:
-    """Option name -> meaning, from the docstring's Args section."""
-    match = re.search(r"^Args:\n(.+?)(?=\n\s*\n|\n\w+:|\Z)", doc, re.MULTILINE | re.DOTALL)
-    found: dict[str, str] = {}
-    last = ""
-    for line in (match.group(1) if match else "").splitlines():
-        head = re.match(r"    (\w+): (.*)", line)
-        if head:
-            last, found[head.group(1)] = head.group(1), head.group(2)
-        elif last:
-            found[last] += " " + line.strip()
-    return found

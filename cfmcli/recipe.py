@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 from cfmcli import catalog
 from cfmcli.errors import ConfigError
 from cfmcli.presets import BRIDGE_SHARES
+from cfmcli.specs import parse_spec
 
 SECTIONS = ("data", "method", "training")
 STANDARD = "standardize"
@@ -167,7 +168,7 @@ class Recipe:
         preset = catalog.preset(self.method)
         interpolant = self.interpolant or preset.interpolant
         coupling = self.coupling or preset.coupling
-        path = catalog.parse_spec(interpolant)
+        path = parse_spec(interpolant)
         if self.method == "sbcfm" and path.name == "brownian" and not self.coupling:
             options = dict(path.options)
             share = BRIDGE_SHARES.get(options.get("schedule", "constant"), 1.0)

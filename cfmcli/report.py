@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from cfmcli.catalog import Card
+from cfmcli.cards import Card
 from cfmcli.plots.canvas import Picture
 
 FLOOR = (

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfmcli import catalog
+from cfmcli.cards import describe
 from cfmcli.errors import CfmError, ConfigError
 from cfmcli.presets import METHODS
 from cfmcli.recipe import Recipe
+from cfmcli.specs import Spec, parse_chain, parse_spec
 from cfmcli.workflows import assemble
 
 ENTRIES = [(family, name) for family in catalog.CATALOG for name in catalog.names(family)]
@@ -58,13 +60,13 @@ OTHER: dict[str, str] = {
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_+-]{0,8}", fullmatch=True)
 VALUES = st.from_regex(r"[A-Za-z0-9_.+-]{1,9}", fullmatch=True)
-SPECS = st.builds(catalog.Spec, NAMES, st.lists(st.tuples(NAMES, VALUES), max_size=4).map(tuple))
+SPECS = st.builds(Spec, NAMES, st.lists(st.tuples(NAMES, VALUES), max_size=4).map(tuple))
 
 
 @pytest.mark.parametrize(("family", "name"), ENTRIES)
 def test_every_entry_says_what_it_is(family: str, name: str) -> None:
     """Summary, a use or a reference, and the meaning and default of every option."""
-    card = catalog.describe(family, name)
+    card = describe(family, name)
     assert card.summary.endswith(".")
     assert len(card.summary) > 15
     if family not in ("solvers", "transforms", "bases", "metrics"):
@@ -78,7 +80,7 @@ def test_every_entry_says_what_it_is(family: str, name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_says_what_it_is(name: str) -> None:
     """A method shows its triple, its reference with an identifier, and its use."""
-    card, preset = catalog.describe("methods", name), catalog.preset(name)
+    card, preset = describe("methods", name), catalog.preset(name)
     assert card.summary.endswith(".")
     assert re.search(r"arXiv \d|doi 10", card.reference)
     assert card.use
@@ -89,7 +91,7 @@ def test_every_method_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize(("family", "name"), BUILT)
 def test_defaults_of_the_card_rebuild_the_default_object(family: str, name: str) -> None:
     """Writing out every default that the card shows changes nothing."""
-    card = catalog.describe(family, name)
+    card = describe(family, name)
     spelled = ",".join(f"{o.name}={o.default}" for o in card.options)
     assert catalog.build(family, f"{name}:{spelled}" if spelled else name) == catalog.build(
         family, name
@@ -100,7 +102,7 @@ def test_defaults_of_the_card_rebuild_the_default_object(family: str, name: str)
 def test_every_option_changes_the_object(family: str, name: str) -> None:
     """No option is dead: another value builds another object, in that field alone."""
     plain = catalog.build(family, name)
-    for option in catalog.describe(family, name).options:
+    for option in describe(family, name).options:
         changed = catalog.build(family, f"{name}:{option.name}={OTHER[option.name]}")
         assert changed != plain
         before, after = dataclasses.asdict(plain), dataclasses.asdict(changed)
@@ -113,7 +115,7 @@ def test_wrong_options_are_refused(family: str, name: str) -> None:
     """An unknown key is named beside the known ones; a value of the wrong kind is shown."""
     with pytest.raises(ConfigError, match="zzz"):
         catalog.build(family, f"{name}:zzz=1")
-    for option in catalog.describe(family, name).options:
+    for option in describe(family, name).options:
         if option.kind == "str":
             continue
         with pytest.raises(ConfigError, match=re.escape(f"{name}:{option.name}=much")):
@@ -152,36 +154,36 @@ def test_a_misspelt_method_family_or_option_gets_a_suggestion() -> None:
 
 
 @given(SPECS)
-def test_a_spec_survives_print_and_parse(spec: catalog.Spec) -> None:
+def test_a_spec_survives_print_and_parse(spec: Spec) -> None:
     """parse(print(spec)) = spec."""
-    assert catalog.parse_spec(str(spec)) == spec
+    assert parse_spec(str(spec)) == spec
 
 
 @given(st.lists(SPECS, min_size=1, max_size=4), st.sampled_from([",", ", ", " ,"]))
-def test_a_chain_survives_print_and_parse(specs: list[catalog.Spec], comma: str) -> None:
+def test_a_chain_survives_print_and_parse(specs: list[Spec], comma: str) -> None:
     """Chains keep the order, and each option stays with its spec."""
-    assert catalog.parse_chain(comma.join(map(str, specs))) == tuple(specs)
+    assert parse_chain(comma.join(map(str, specs))) == tuple(specs)
 
 
 @given(st.text(max_size=30))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     """No text makes the parser fail in another way, and what it reads prints to what it reads."""
     with contextlib.suppress(ConfigError):
-        found = catalog.parse_chain(text)
-        assert catalog.parse_chain(",".join(map(str, found))) == found
+        found = parse_chain(text)
+        assert parse_chain(",".join(map(str, found))) == found
 
 
 @pytest.mark.parametrize("text", ["", ":", "a:", "a:b", "a:b=", "a:=1", "1a", "a b", "a,,b", "=1"])
 def test_malformed_specs_are_refused(text: str) -> None:
     """Each is refused with a message."""
     with pytest.raises(ConfigError):
-        catalog.parse_chain(text)
+        parse_chain(text)
 
 
 def test_a_chain_is_not_one_spec() -> None:
     """Two specs where one is expected."""
     with pytest.raises(ConfigError, match="2 specs"):
-        catalog.parse_spec("log1p,standardize")
+        parse_spec("log1p,standardize")
 
 
 @pytest.mark.parametrize(("family", "name"), [e for e in BUILT if not catalog.entry(*e).fixed])

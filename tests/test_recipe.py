@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfmcli import recipe
-from cfmcli.catalog import describe
+from cfmcli.cards import describe
 from cfmcli.errors import ConfigError
 from cfmcli.presets import METHODS
 from cfmcli.recipe import Recipe, from_layers, from_toml

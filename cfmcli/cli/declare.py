@@ -7,6 +7,7 @@ import typer
 
 from cfmcli import catalog
 from cfmcli.errors import ConfigError
+from cfmcli.specs import parse_chain
 
 
 def option(*flags: str, meaning: str, panel: str, unset: str = "", **more: Any) -> Any:
@@ -64,7 +65,7 @@ def _check(family: str) -> Callable[[str | None], str | None]:
 
     def check(value: str | None) -> str | None:
         try:
-            for item in catalog.parse_chain(value) if value else ():
+            for item in parse_chain(value) if value else ():
                 if family == "methods":
                     catalog.preset(item.name)
                 else:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cfmcli import catalog
-from cfmcli.catalog import Card
+from cfmcli.cards import Card, describe
 from cfmcli.cli.command import Session, command
 from cfmcli.requests import Outcome
 
@@ -32,7 +32,7 @@ def list_names(session: Session, family: Family = "", name: Name = "") -> Outcom
     """
     if not family:
         return _overview(session)
-    cards = [catalog.describe(family, item) for item in ([name] if name else catalog.names(family))]
+    cards = [describe(family, item) for item in ([name] if name else catalog.names(family))]
     session.answer("\n\n".join("\n".join(_lines(card)) for card in cards))
     return Outcome(figures={family: [_figures(card) for card in cards]})
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from cfmcli.catalog import build, parse_chain
+from cfmcli.catalog import build
+from cfmcli.specs import parse_chain
 
 
 @dataclass(frozen=True)

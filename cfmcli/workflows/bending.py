@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cfmcli import catalog, metrics
+from cfmcli import metrics
 from cfmcli.data.maps import moments
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
@@ -21,6 +21,7 @@ from cfmcli.data.trends import quantiles
 from cfmcli.flows.coupling.bends import bends
 from cfmcli.flows.path.curves import Dense
 from cfmcli.flows.streams import Streams
+from cfmcli.specs import Spec, parse_spec
 from cfmcli.workflows import score
 from cfmcli.workflows.prepare import Prepared
 
@@ -96,7 +97,7 @@ class Bending:
 
 def stated(interpolant: str) -> bool:
     """Whether nothing of a path is left to choose: it is not bent, or says how."""
-    spec = catalog.parse_spec(interpolant)
+    spec = parse_spec(interpolant)
     return spec.name != BENT or {"bend", "sigma"} <= dict(spec.options).keys()
 
 
@@ -109,7 +110,7 @@ def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
     """
     if stated(prepared.recipe.interpolant):
         return prepared, Bending()
-    name, given = BENT, dict(catalog.parse_spec(prepared.recipe.interpolant).options)
+    name, given = BENT, dict(parse_spec(prepared.recipe.interpolant).options)
     chosen: dict[str, float] = {}
     inner: tuple[Inner, ...] = ()
     if "bend" not in given and _is_alone(prepared):
@@ -119,7 +120,7 @@ def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
     if "sigma" not in given:
         chosen["sigma"] = float(f"{blur(prepared.snapshots.kept, streams):.4g}")
     options = given | {name: f"{value:g}" for name, value in chosen.items()}
-    whole = str(catalog.Spec(name, tuple(options.items())))
+    whole = str(Spec(name, tuple(options.items())))
     recipe = replace(prepared.recipe, interpolant=whole)
     return replace(prepared, recipe=recipe), Bending(chosen, inner, name)
 
@@ -128,7 +129,7 @@ def settles(found: Any, wanted: Any) -> bool:
     """Whether a run's setting is the one wanted; of a bent path it may say what a fit chose."""
     if found == wanted or not (isinstance(wanted, str) and wanted.startswith(BENT)):
         return bool(found == wanted)
-    there, here = catalog.parse_spec(str(found)), dict(catalog.parse_spec(wanted).options)
+    there, here = parse_spec(str(found)), dict(parse_spec(wanted).options)
     chosen = dict(there.options)
     if there.name == DENSITY and float(chosen.get("amplitude", Dense.amplitude)) == Dense.amplitude:
         return "bend" not in here and here.items() <= chosen.items()

@@ -30,6 +30,7 @@ from cfmcli.flows.training.triple import Triple, settle_path
 from cfmcli.model import Model
 from cfmcli.recipe import AUTO, Recipe
 from cfmcli.requests import FitRequest, Listener, Outcome, Progress, Runtime
+from cfmcli.specs import parse_chain
 from cfmcli.workflows import assemble, couplings, prepare, rectify, runtime, summary, team
 from cfmcli.workflows.aside import kept_aside
 from cfmcli.workflows.bending import Bending, settled, settles
@@ -156,7 +157,7 @@ def _device(recipe: Recipe, where: Runtime) -> torch.device:
 def check_specs(recipe: Recipe) -> None:
     """Refuse unknown transforms and fields before any work."""
     catalog.build("fields", recipe.field)
-    for spec in catalog.parse_chain(recipe.chain()):
+    for spec in parse_chain(recipe.chain()):
         catalog.build("transforms", spec)
 
 

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from cfmcli import catalog, io, multiqc, plots
+from cfmcli import io, multiqc, plots
+from cfmcli.cards import Card, describe
 from cfmcli.errors import CheckpointError, ConfigError
 from cfmcli.plots import Picture
 from cfmcli.report import Story, page
 from cfmcli.requests import EvaluateRequest, Listener, Outcome, Progress, ReportRequest, Runtime
+from cfmcli.specs import parse_spec
 from cfmcli.workflows import sight
 from cfmcli.workflows.evaluate import evaluate
 from cfmcli.workflows.fit import ignore
@@ -43,7 +45,7 @@ def report(request: ReportRequest, where: Runtime, listen: Listener) -> Outcome:
     story = Story(
         request.run,
         about,
-        catalog.describe("methods", method["method"]),
+        describe("methods", method["method"]),
         [(part, method[part], _card(part, method[part])) for part in PARTS],
         scores.figures["scores"],
         pictures,
@@ -53,9 +55,9 @@ def report(request: ReportRequest, where: Runtime, listen: Listener) -> Outcome:
     return Outcome(outputs, {"pictures": list(names)})
 
 
-def _card(part: str, spec: str) -> catalog.Card:
+def _card(part: str, spec: str) -> Card:
     """What the catalogue says of a part of the method."""
-    return catalog.describe(f"{part}s", catalog.parse_spec(spec).name)
+    return describe(f"{part}s", parse_spec(spec).name)
 
 
 def _multiqc(request: ReportRequest, metrics: dict[str, object], losses: str) -> dict[str, bytes]:

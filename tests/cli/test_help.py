@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import cfmcli
-from cfmcli import catalog, recipe
+from cfmcli import recipe
+from cfmcli.cards import Card
 from cfmcli.cli import app
 from tests.cli.harness import COMMANDS, Cfm, Stub
 
@@ -141,7 +142,7 @@ def test_every_example_runs(
 ) -> None:
     """An example in the help is a command that cfm accepts."""
     monkeypatch.setattr("cfmcli.io.describe", lambda path: {"points": 3})
-    monkeypatch.setattr(catalog, "describe", lambda family, name: catalog.Card(name, "summary"))
+    monkeypatch.setattr("cfmcli.cli.list.describe", lambda family, name: Card(name, "summary"))
     ran = cfm(*shlex.split(example)[1:])
     assert ran.code == 0, ran.err
 

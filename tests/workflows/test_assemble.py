@@ -16,6 +16,7 @@ from cfmcli.flows.coupling.couplings import Exact
 from cfmcli.flows.objective.objectives import Velocity
 from cfmcli.flows.path.interpolants import Linear
 from cfmcli.recipe import Recipe
+from cfmcli.specs import parse_spec
 from cfmcli.workflows import assemble
 
 COUPLINGS, PATHS, OBJECTIVES = map(catalog.names, ("couplings", "interpolants", "objectives"))
@@ -116,7 +117,7 @@ def test_what_can_work_is_built(settings: dict[str, Any]) -> None:
     """In each pair of a refusal and an allowance one setting decides."""
     recipe = Recipe(**settings)
     built = assemble.triple(recipe)
-    names = (catalog.parse_spec(spec).name for spec in recipe.triple())
+    names = (parse_spec(spec).name for spec in recipe.triple())
     parts = (built.coupling, built.interpolant, built.objective)
     for family, name, part in zip(
         ("couplings", "interpolants", "objectives"), names, parts, strict=True

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cfmcli import catalog
+from cfmcli.cards import describe
 from cfmcli.errors import ConfigError
 from cfmcli.flows.fields import LENGTHS
 from cfmcli.flows.objective.objectives import Objective, Place, score_from_velocity
@@ -121,7 +122,7 @@ def test_every_objective_is_judged() -> None:
     assert set(SHAPED) == {
         name
         for name in catalog.names("interpolants")
-        if "gamma" in {o.name for o in catalog.describe("interpolants", name).options}
+        if "gamma" in {o.name for o in describe("interpolants", name).options}
     }
     assert {name for spec in PATHS for name in legal(spec)} == set(OBJECTIVES)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import jvp
 
 from cfmcli import catalog
+from cfmcli.cards import describe
 from cfmcli.errors import ConfigError
 from cfmcli.flows.path.interpolants import Brownian, Ends, Interpolant, PathDraw
 from cfmcli.flows.training.triple import built
@@ -17,7 +18,7 @@ from tests import oracles
 from tests.oracles import LATENTS, Oracle, Path
 
 NAMES = catalog.names("interpolants")
-OPTIONS = {n: {o.name for o in catalog.describe("interpolants", n).options} for n in NAMES}
+OPTIONS = {n: {o.name for o in describe("interpolants", n).options} for n in NAMES}
 TIMES = (0.03, 0.3, 0.48, 0.85)
 SHAPES = [name for name in LATENTS if name != "none"]
 each_path = pytest.mark.parametrize("name", NAMES)

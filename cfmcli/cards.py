@@ -1,0 +1,73 @@
+"""Cards: what `cfm list` shows of a name, read from the class's own fields and docstring."""
+
+import inspect
+import re
+from dataclasses import dataclass
+
+from cfmcli import catalog
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a catalogue entry, as `cfm list` shows it."""
+
+    name: str
+    kind: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What `cfm list` shows of a catalogue entry."""
+
+    name: str
+    summary: str
+    options: tuple[Option, ...] = ()
+    reference: str = ""
+    use: str = ""
+
+
+def describe(family: str, name: str) -> Card:
+    """What `cfm list` shows of a name, read from the class's own fields and docstring."""
+    if family == "methods":
+        found = catalog.preset(name)
+        triple = f"{found.coupling} + {found.interpolant} + {found.objective}"
+        parts = (
+            Option("triple", "spec", triple, "coupling + interpolant + objective"),
+            *(
+                Option(key, type(value).__name__, str(value), "its own default of this setting")
+                for key, value in found.settings.items()
+            ),
+        )
+        return Card(name, found.summary, parts, found.reference, found.use)
+    item = catalog.entry(family, name)
+    target = item.load()
+    doc = inspect.getdoc(target) or ""
+    meanings = _arguments(doc)
+    options = tuple(
+        Option(key, kind.__name__, str(getattr(target, key)), meanings.get(key, ""))
+        for key, kind in item.kinds().items()
+    )
+    summary = item.summary or doc.partition("\n")[0]
+    return Card(name, summary, options, _section(doc, "Reference"), _section(doc, "Use"))
+
+
+def _section(doc: str, title: str) -> str:
+    """A one-paragraph section "Title: text" of a docstring, on one line."""
+    match = re.search(rf"^{title}:\s*(.+?)(?=\n\s*\n|\n\w+:|\Z)", doc, re.MULTILINE | re.DOTALL)
+    return " ".join(match.group(1).split()) if match else ""
+
+
+def _arguments(doc: str) -> dict[str, str]:
+    """Option name -> meaning, from the docstring's Args section."""
+    match = re.search(r"^Args:\n(.+?)(?=\n\s*\n|\n\w+:|\Z)", doc, re.MULTILINE | re.DOTALL)
+    found: dict[str, str] = {}
+    last = ""
+    for line in (match.group(1) if match else "").splitlines():
+        head = re.match(r"    (\w+): (.*)", line)
+        if head:
+            last, found[head.group(1)] = head.group(1), head.group(2)
+        elif last:
+            found[last] += " " + line.strip()
+    return found
