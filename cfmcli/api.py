@@ -21,7 +21,7 @@ from cfmcli.model import AnySolver
 from cfmcli.requests import Condition, Runtime, Scoring
 from cfmcli.scorer import LogProb
 from cfmcli.workflows import fit as fitting
-from cfmcli.workflows import points, prepare, results
+from cfmcli.workflows import intake, points, prepare, results
 from cfmcli.workflows.moved import Moved, additions
 from cfmcli.workflows.run import Run
 
@@ -269,7 +269,7 @@ class Model:
             layer=how.layer if inside else "",
             use_rep=how.use_rep if inside else "",
         )
-        return prepare.adopt(io.from_object(data, wanted), self.features, "the model")
+        return intake.adopt(io.from_object(data, wanted), self.features, "the model")
 
     def _tidy(self, table: Table, times: Sequence[float], frames: Array) -> "pd.DataFrame":
         """Positions at times as rows."""

@@ -7,7 +7,7 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Table
 from cfmcli.errors import DataError
 from cfmcli.recipe import Recipe
-from cfmcli.workflows import prepare, score
+from cfmcli.workflows import intake, prepare, score
 from cfmcli.workflows.prepare import Prepared
 
 
@@ -60,7 +60,7 @@ def folds(recipes: Sequence[Recipe], tables: Sequence[Table], *, strict: bool) -
 
 def _left_out(recipe: Recipe, tables: Sequence[Table]) -> list[str]:
     """The labels of the times to leave out."""
-    clouds = prepare.snapshots(recipe, tables)[0].clouds
+    clouds = intake.snapshots(recipe, tables)[0].clouds
     if len(clouds) < 3:
         raise DataError(
             f"{tables[0].origin}: found {len(clouds)} times, expected at least 3: none lies "

@@ -11,7 +11,7 @@ import numpy as np
 from cfmcli import io
 from cfmcli.data.table import Array, Table
 from cfmcli.model import Model
-from cfmcli.workflows import prepare
+from cfmcli.workflows import intake
 from cfmcli.workflows.results import clocked, ends_in_pca, explained, is_anndata, loadings
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _additions(
 def _stamps(model: Model, times: Array) -> dict[str, Any]:
     """The columns of times, with what the data call them, where they call them anything."""
     known = {cloud.time: cloud.label for cloud in model.clouds}
-    return clocked("time", times, [known.get(time, prepare.label(time)) for time in times])
+    return clocked("time", times, [known.get(time, intake.label(time)) for time in times])
 
 
 def _places(model: Model, piece: Piece) -> dict[str, Array]:

@@ -11,7 +11,7 @@ import numpy as np
 from cfmcli import io
 from cfmcli.data.table import Array, Table
 from cfmcli.model import Model
-from cfmcli.workflows import prepare, runtime
+from cfmcli.workflows import intake, runtime
 from cfmcli.workflows.results import clocked, ends_in_pca, explained, is_anndata, loadings
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def additions(
 
 def _observed(model: Model, table: Table, facts: Mapping[str, Any]) -> Array:
     """The clock time of each point: as the table tells, else where they start; NaN if unknown."""
-    told = prepare.times_of(model.recipe, model.clouds, table)
+    told = intake.times_of(model.recipe, model.clouds, table)
     return np.full(len(table), float(facts["start"])) if told is None else told
 
 

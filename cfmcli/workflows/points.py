@@ -16,7 +16,7 @@ from cfmcli.flows.streams import Streams
 from cfmcli.io.formats import standard_input
 from cfmcli.model import Model
 from cfmcli.requests import Condition, InterpolateRequest
-from cfmcli.workflows import prepare, results, runtime, verbs
+from cfmcli.workflows import intake, prepare, results, runtime, verbs
 
 NAMELESS = (".npy", ".npz")
 STARTS, OWN = 1000, "own"
@@ -37,7 +37,7 @@ def read_points(model: Model, path: str) -> Table:
     table = io.read_table(path, _wanted(model, path))
     if _nameless(path):
         return table.with_values(table.values, counted(model, table))
-    return prepare.adopt(table, model.features, "the model")
+    return intake.adopt(table, model.features, "the model")
 
 
 def open_points(model: Model, path: str) -> Backed:
@@ -89,7 +89,7 @@ def counted(model: Model, table: Table) -> tuple[str, ...]:
 
 def at_time(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | None:
     """Which points of a table were observed at a time, None where it does not say."""
-    told = prepare.times_of(model.recipe, model.clouds, table)
+    told = intake.times_of(model.recipe, model.clouds, table)
     if told is None or all(cloud.time != time for cloud in model.clouds):
         return None
     return np.asarray(told == time)
@@ -102,7 +102,7 @@ def own_times(model: Model, table: Table) -> Array:
         ConfigError: if the table does not tell.
         DataError: if some are of a time that the run does not know.
     """
-    told, key = prepare.times_of(model.recipe, model.clouds, table), model.recipe.time_key
+    told, key = intake.times_of(model.recipe, model.clouds, table), model.recipe.time_key
     if told is None:
         raise ConfigError(
             f"--from own: {table.origin} has no column of times as the run knows them"
@@ -110,7 +110,7 @@ def own_times(model: Model, table: Table) -> Array:
         )
     strange = np.flatnonzero(np.isnan(told))
     if len(strange):
-        got = prepare.label(table.obs[key].iloc[strange[0]])
+        got = intake.label(table.obs[key].iloc[strange[0]])
         raise DataError(
             f"{table.origin}: '{key}' holds {got} for some points, a time that the run does not "
             f"know. It knows {', '.join(c.label for c in model.clouds)}; say when all points were "

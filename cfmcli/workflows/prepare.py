@@ -1,32 +1,20 @@
-"""Prepare: from input tables to snapshots in time order."""
+"""Prepare: from input tables to everything that training needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from cfmcli import io
-from cfmcli.data.blocks import stacked
 from cfmcli.data.chain import Chain, fit_chain
 from cfmcli.data.conditions import Conditions, fit_conditions
 from cfmcli.data.counts import raw_counts
-from cfmcli.data.maps import dense
-from cfmcli.data.snapshots import Cloud, Snapshots
-from cfmcli.data.table import Array, Table
-from cfmcli.data.times import TimeMap, map_times
-from cfmcli.data.transforms import some
-from cfmcli.errors import ConfigError, DataError
-from cfmcli.io import Selection, require
+from cfmcli.data.snapshots import Snapshots
+from cfmcli.data.table import Table
+from cfmcli.data.times import TimeMap
+from cfmcli.io import Selection
 from cfmcli.recipe import Recipe
-from cfmcli.workflows import runtime
-from cfmcli.workflows.growth import massive
+from cfmcli.workflows import intake, runtime
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from cfmcli.data.table import Matrix
 
 
@@ -75,7 +63,7 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
         DataError: unusable points.
         ConfigError: options that do not suit them.
     """
-    raw, times = snapshots(recipe, tables)
+    raw, times = intake.snapshots(recipe, tables)
     resolved = recipe.resolved()
     chain, notes = _fitted(resolved.transform, raw, tables[0])
     encoded, given = raw.encoded(chain.forward), conditions(recipe, raw)
@@ -112,249 +100,6 @@ def conditions(recipe: Recipe, found: Snapshots) -> Conditions:
         if k or found.gaussian_source or all(key in cloud.obs.columns for key in keys)
     ]
     return fit_conditions(recipe.label_key, recipe.covariates, frames)
-
-
-def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeMap]:
-    """The clouds of some tables, each at its time.
-
-    Args:
-        recipe: keys, times and what is held out.
-        tables: the inputs, in the order given.
-
-    Returns:
-        Snapshots in data units, and how their times were found.
-
-    Raises:
-        DataError: if tables do not fit together or a key is missing.
-        ConfigError: if options about time contradict the data.
-    """
-    aligned = align(tables)
-    optional = len(aligned) > 1 and not recipe.time_key
-    for key in (recipe.label_key, *recipe.covariates):
-        for table in aligned[1:] if optional else aligned:
-            if key:
-                require(table, key)
-                _filled(table, key, "label" if key == recipe.label_key else "number")
-    split = _by_key if recipe.time_key else _by_file
-    clouds, times = split(recipe, aligned)
-    held = _held_out(recipe, clouds)
-    clouds = massive(recipe.mass, clouds)
-    marked = tuple(replace(cloud, held_out=cloud.label in held) for cloud in clouds)
-    return Snapshots(marked, recipe.source == "gaussian"), times
-
-
-def align(tables: Sequence[Table]) -> list[Table]:
-    """The tables with the features of the first, in its order.
-
-    Raises:
-        DataError: if one has other features.
-    """
-    first = tables[0]
-    for table in tables[1:]:
-        extra = set(table.features) - set(first.features)
-        if extra:
-            raise DataError(
-                f"{table.origin} has features that {first.origin} has not: {some(sorted(extra))}. "
-                "Choose common ones with --features, or --drop these."
-            )
-    return [first, *(adopt(table, first.features, first.origin) for table in tables[1:])]
-
-
-def adopt(table: Table, features: tuple[str, ...], wanted_by: str) -> Table:
-    """The table with these features in this order; its other numeric columns become annotations.
-
-    Args:
-        table: points to align.
-        features: names wanted.
-        wanted_by: who wants them, for messages.
-
-    Raises:
-        DataError: if one is missing.
-    """
-    if table.features == features:
-        return table
-    place = {name: k for k, name in enumerate(table.features)}
-    missing = [name for name in features if name not in place]
-    if missing:
-        raise DataError(
-            f"{table.origin} lacks {len(missing)} of the {len(features)} features of {wanted_by}: "
-            f"{some(missing)}. It has {some(table.features)}."
-        )
-    obs = table.obs.copy()
-    for name in table.features:
-        if name not in features and table.basis == "X":
-            obs[name] = dense(table.values[:, [place[name]]])[:, 0]
-    order = [place[name] for name in features]
-    return replace(table, values=table.values[:, order], features=features, obs=obs)
-
-
-def weights(table: Table, key: str) -> Array:
-    """Sample weights of a table's points, shape (n,), all one where there is no key.
-
-    Raises:
-        DataError: if they are not positive, finite numbers.
-    """
-    if not key:
-        return np.ones(len(table))
-    require(table, key)
-    try:
-        values = np.asarray(table.obs[key], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DataError(
-            f"{table.origin}: the weights in '{key}' are not numbers: choose another --weight-key."
-        ) from None
-    bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-    if len(bad):
-        raise DataError(
-            f"{io.place(table, bad[0])} has the weight {values[bad[0]]:g} in '{key}': expected "
-            f"positive, finite numbers ({len(bad)} are not)."
-        )
-    return values
-
-
-def label(value: object) -> str:
-    """A time as users write it: 2 for 2.0."""
-    number = isinstance(value, int | float | np.integer | np.floating)
-    return f"{float(value):.12g}" if number else str(value)  # type: ignore[arg-type]
-
-
-def times_of(recipe: Recipe, clouds: Sequence[Cloud], table: Table) -> Array | None:
-    """The clock time of each point, shape (n,), by its label or by the number it stands for.
-
-    NaN for a time that no cloud has; None where the table does not tell times.
-    """
-    if not recipe.time_key or recipe.time_key not in table.obs.columns:
-        return None
-    known = {label(c.time): c.time for c in clouds} | {c.label: c.time for c in clouds}
-    told = [known.get(label(value), np.nan) for value in table.obs[recipe.time_key]]
-    return np.array(told, dtype=np.float64)
-
-
-def _by_file(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeMap]:
-    """One cloud a file, at 0, 1, 2, ... or at the times given."""
-    if recipe.time_map or recipe.time_order:
-        raise ConfigError("--time-map and --time-order need --time-key, the column they speak of.")
-    gaussian = recipe.source == "gaussian"
-    times = recipe.times or tuple(float(k + gaussian) for k in range(len(tables)))
-    if len(times) != len(tables):
-        raise ConfigError(
-            f"--times gives {len(times)} times for {len(tables)} files: give one each."
-        )
-    if any(b <= a for a, b in pairwise(times)):
-        listed = ", ".join(f"{t:g}" for t in times)
-        raise ConfigError(f"--times {listed}: expected ascending times, the files in that order.")
-    if len(tables) < 2 and not gaussian:
-        raise DataError(
-            f"Found one cloud, {tables[0].origin}: give a second file, name the column of times "
-            "with --time-key, or learn a generator of it with --source gaussian."
-        )
-    clouds = [
-        _cloud(table, weights(table, recipe.weight_key), f"{time:.12g}", time)
-        for table, time in zip(tables, times, strict=True)
-    ]
-    rule = "--times" if recipe.times else "order of the files"
-    return clouds, TimeMap(tuple(c.label for c in clouds), times, rule)
-
-
-def _by_key(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeMap]:
-    """One cloud a time label, over all files."""
-    if recipe.times:
-        raise ConfigError("--times is for one file a time; with --time-key use --time-map.")
-    labels = [_labels(table, recipe.time_key) for table in tables]
-    for table in tables:
-        weights(table, recipe.weight_key)  # here a row still tells its line
-    order, ranked = _distinct(labels, [table.obs[recipe.time_key] for table in tables])
-    found = map_times(order, given=recipe.time_map, order=recipe.time_order, ranked=ranked)
-    clouds = []
-    for name, time in zip(found.labels, found.times, strict=True):
-        parts = [table.rows(own == name) for table, own in zip(tables, labels, strict=True)]
-        whole = _joined([part for part in parts if len(part)])
-        clouds.append(_cloud(whole, weights(whole, recipe.weight_key), name, time))
-    return clouds, found
-
-
-def _labels(table: Table, key: str) -> npt.NDArray[Any]:
-    """The time label of every point of a table."""
-    require(table, key)
-    _filled(table, key, "time")
-    return np.array([label(value) for value in table.obs[key]], dtype=object)
-
-
-def _filled(table: Table, key: str, what: str) -> None:
-    """Refuse points without a value in a column.
-
-    Raises:
-        DataError: with file, line and id of the first.
-    """
-    missing = np.flatnonzero(table.obs[key].isna().to_numpy())
-    if len(missing):
-        raise DataError(
-            f"{io.place(table, missing[0])} has no {what} in '{key}' ({len(missing)} such "
-            "points): fill it in or drop those rows."
-        )
-
-
-def _distinct(
-    labels: Sequence[npt.NDArray[Any]], columns: Sequence["pd.Series[Any]"]
-) -> tuple[list[str], bool]:
-    """The distinct labels, in category order where all columns are ordered alike."""
-    import pandas as pd
-
-    present = set(np.concatenate(labels))
-    kinds = [c.dtype for c in columns]
-    first = kinds[0]
-    if isinstance(first, pd.CategoricalDtype) and first.ordered and all(k == first for k in kinds):
-        return [name for name in map(label, first.categories) if name in present], True
-    return sorted(present), False
-
-
-def _joined(tables: Sequence[Table]) -> Table:
-    """Tables with the same features, one below the other."""
-    if len(tables) == 1:
-        return tables[0]
-    import pandas as pd
-
-    values = stacked([table.values for table in tables])
-    obs = pd.concat([table.obs for table in tables])
-    return replace(tables[0], values=values, obs=obs.set_axis(io.numbered(obs.index), axis=0))
-
-
-def _cloud(table: Table, mass: Array, name: str, time: float) -> Cloud:
-    """A table as the cloud of one time."""
-    total = float(mass.sum())
-    return Cloud(table.values, mass / total, table.obs, name, time, mass=total)
-
-
-def _held_out(recipe: Recipe, clouds: Sequence[Cloud]) -> set[str]:
-    """The labels of the clouds that --holdout names, all of them between kept ones.
-
-    Raises:
-        ConfigError: if one does not exist, or is the first or the last.
-    """
-    held: set[str] = set()
-    for text in recipe.holdout:
-        found = [cloud.label for cloud in clouds if text == cloud.label or _same(text, cloud.time)]
-        if not found:
-            listed = ", ".join(cloud.label for cloud in clouds)
-            raise ConfigError(f"--holdout {text}: there is no such time. The data have {listed}.")
-        held |= set(found)
-    kept = [cloud.label not in held for cloud in clouds]
-    if held and not (kept[0] and kept[-1]):
-        between = ", ".join(cloud.label for cloud in clouds[1:-1])
-        remedy = f"Hold out one of {between}." if between else "It takes three times or more."
-        raise ConfigError(
-            "--holdout names the first or the last time: nothing would be learnt on one side of "
-            f"it. {remedy}"
-        )
-    return held
-
-
-def _same(text: str, time: float) -> bool:
-    """Whether a text is this number."""
-    try:
-        return float(text) == time
-    except ValueError:
-        return False
 
 
 def _told_of_counts(transform: str, points: "Matrix", origin: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import Vote
-from cfmcli.workflows import points, prepare, runtime, verbs
+from cfmcli.workflows import intake, points, runtime, verbs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +106,7 @@ def scored(p: Array, y: Array, frequencies: Array, weights: Array) -> dict[str, 
 
 def names(column: "pd.Series[Any]") -> list[str]:
     """The classes of points as text, empty where they have none."""
-    return ["" if gone else prepare.label(v) for v, gone in zip(column, column.isna(), strict=True)]
+    return ["" if gone else intake.label(v) for v, gone in zip(column, column.isna(), strict=True)]
 
 
 def _labelled(model: Model, vote: Vote, end: float) -> Labelled:

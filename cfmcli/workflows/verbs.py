@@ -18,7 +18,7 @@ from cfmcli.requests import (
     Integration,
     Runtime,
 )
-from cfmcli.workflows import prepare, runtime
+from cfmcli.workflows import intake, runtime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def clock_time(model: Model, text: str, *, last: bool = False) -> float:
 def point_weights(model: Model, table: Table) -> Array:
     """The weights of a table's points, equal where it has no such column."""
     key = model.recipe.weight_key
-    return prepare.weights(table, key if key in table.obs.columns else "")
+    return intake.weights(table, key if key in table.obs.columns else "")
 
 
 def given(*paths: str) -> list[str]:

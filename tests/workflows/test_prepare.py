@@ -10,7 +10,7 @@ from cfmcli.data import maps
 from cfmcli.data.table import Table
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.recipe import Recipe, from_layers
-from cfmcli.workflows import prepare
+from cfmcli.workflows import intake, prepare
 
 
 def table(
@@ -30,7 +30,7 @@ def course(days: Any) -> Table:
 
 def test_points_are_split_by_their_time() -> None:
     """Every point in the cloud of its label, in the order of the rows; times keep their spacing."""
-    found, times = prepare.snapshots(
+    found, times = intake.snapshots(
         Recipe(time_key="day"), [course(["d10", "d2", "d10", "d2", "d2", "d3.5", "d3.5"])]
     )
     rows = {c.label: c.points[:, 0].tolist() for c in found.clouds}
@@ -52,25 +52,25 @@ def test_points_are_split_by_their_time() -> None:
 )
 def test_times_of_every_kind_are_ordered(days: Any) -> None:
     """The later points come last."""
-    found, _ = prepare.snapshots(Recipe(time_key="day"), [course(days)])
+    found, _ = intake.snapshots(Recipe(time_key="day"), [course(days)])
     assert [c.points[:, 0].tolist() for c in found.clouds] == [[1, 3], [0, 2]]
 
 
 def test_labels_read_as_users_write_them() -> None:
     """2, not 2.0, so that --holdout 2 and --from 2 mean it."""
-    found, _ = prepare.snapshots(Recipe(time_key="day"), [course([2.0, 2.0, 0.25, 0.25])])
+    found, _ = intake.snapshots(Recipe(time_key="day"), [course([2.0, 2.0, 0.25, 0.25])])
     assert [c.label for c in found.clouds] == ["0.25", "2"]
-    assert prepare.label("E7.5") == "E7.5"
-    assert prepare.label(np.float32(0.1)) != ""
+    assert intake.label("E7.5") == "E7.5"
+    assert intake.label(np.float32(0.1)) != ""
 
 
 def test_files_share_times() -> None:
     """With a time key, points of one label come together from all files, weights and all."""
     one, other = course([0, 0, 1, 1]), course([1, 1, 2, 2])
-    found, _ = prepare.snapshots(Recipe(time_key="day"), [one, other])
+    found, _ = intake.snapshots(Recipe(time_key="day"), [one, other])
     assert [len(c) for c in found.clouds] == [2, 4, 2]
     mixed = table(sparse.csr_matrix(other.values), {"day": [1, 1, 2, 2]})
-    stacked, _ = prepare.snapshots(Recipe(time_key="day"), [one, mixed])
+    stacked, _ = intake.snapshots(Recipe(time_key="day"), [one, mixed])
     for a, b in zip(found.clouds, stacked.clouds, strict=True):
         np.testing.assert_array_equal(a.points, maps.dense(b.points))
 
@@ -78,12 +78,12 @@ def test_files_share_times() -> None:
 def test_files_are_clouds_in_their_order() -> None:
     """0, 1, 2, ... or the times given; a Gaussian source stands before."""
     tables = [table(np.eye(2) + k, origin=f"{k}.csv") for k in range(3)]
-    found, times = prepare.snapshots(Recipe(), tables)
+    found, times = intake.snapshots(Recipe(), tables)
     assert found.timeline.times == (0.0, 1.0, 2.0)
     assert "order of the files" in str(times)
-    found, _ = prepare.snapshots(Recipe(times=(-1.0, 0.5, 7.0)), tables)
+    found, _ = intake.snapshots(Recipe(times=(-1.0, 0.5, 7.0)), tables)
     assert found.timeline.labels == ("-1", "0.5", "7")
-    found, _ = prepare.snapshots(Recipe(source="gaussian"), tables[:1])
+    found, _ = intake.snapshots(Recipe(source="gaussian"), tables[:1])
     assert found.timeline.times == (0.0, 1.0)
 
 
@@ -91,17 +91,17 @@ def test_features_are_aligned_by_name() -> None:
     """Another order of columns is the same points; one too few or too many is named."""
     first = table([[1, 2], [3, 4]])
     turned = table([[20, 10], [40, 30]], names="ba", origin="u.csv")
-    _, second = prepare.align([first, turned])
+    _, second = intake.align([first, turned])
     np.testing.assert_array_equal(second.values, [[10, 20], [30, 40]])
     with pytest.raises(DataError, match=r"u\.csv lacks 1 of the 2 features of t\.csv: b"):
-        prepare.align([first, table([[1], [2]], names="a", origin="u.csv")])
+        intake.align([first, table([[1], [2]], names="a", origin="u.csv")])
     with pytest.raises(DataError, match=r"u\.csv has features that t\.csv has not: c"):
-        prepare.align([first, table([[1, 2, 3]] * 2, names="abc", origin="u.csv")])
+        intake.align([first, table([[1, 2, 3]] * 2, names="abc", origin="u.csv")])
 
 
 def test_other_numbers_become_annotations() -> None:
     """What the model does not want travels along."""
-    found = prepare.adopt(table([[1, 2, 3], [4, 5, 6]], names="abc"), ("c", "a"), "the model")
+    found = intake.adopt(table([[1, 2, 3], [4, 5, 6]], names="abc"), ("c", "a"), "the model")
     np.testing.assert_array_equal(found.values, [[3, 1], [6, 4]])
     assert found.obs["b"].tolist() == [2, 5]
 
@@ -110,12 +110,12 @@ def test_weights_are_normalised_within_a_time() -> None:
     """Positive, finite, and of sum one for each cloud."""
     points = course([0, 0, 1, 1])
     points.obs["mass"] = [1.0, 3.0, 5.0, 5.0]
-    found, _ = prepare.snapshots(Recipe(time_key="day", weight_key="mass"), [points])
+    found, _ = intake.snapshots(Recipe(time_key="day", weight_key="mass"), [points])
     assert [c.weights.tolist() for c in found.clouds] == [[0.25, 0.75], [0.5, 0.5]]
     for wrong in ([1, 2, 0, 1], [1, -1, 1, 1], [1, np.nan, 1, 1], [1, np.inf, 1, 1], ["a"] * 4):
         points.obs["mass"] = wrong
         with pytest.raises(DataError, match="mass"):
-            prepare.snapshots(Recipe(time_key="day", weight_key="mass"), [points])
+            intake.snapshots(Recipe(time_key="day", weight_key="mass"), [points])
 
 
 def test_the_transform_counts_points_by_their_weights() -> None:
@@ -130,11 +130,11 @@ def test_the_transform_counts_points_by_their_weights() -> None:
 def test_missing_times_and_keys_are_named() -> None:
     """With the point, or the nearest column."""
     with pytest.raises(DataError, match=r"point t\.csv-1 has no time"):
-        prepare.snapshots(Recipe(time_key="day"), [course([0, None, 1, 1])])
+        intake.snapshots(Recipe(time_key="day"), [course([0, None, 1, 1])])
     with pytest.raises(DataError, match="Did you mean 'day'"):
-        prepare.snapshots(Recipe(time_key="days"), [course([0, 0, 1, 1])])
+        intake.snapshots(Recipe(time_key="days"), [course([0, 0, 1, 1])])
     with pytest.raises(DataError, match="label"):
-        prepare.snapshots(Recipe(time_key="day", label_key="label"), [course([0, 0, 1, 1])])
+        intake.snapshots(Recipe(time_key="day", label_key="label"), [course([0, 0, 1, 1])])
 
 
 @pytest.mark.parametrize(
@@ -150,25 +150,25 @@ def test_missing_times_and_keys_are_named() -> None:
 def test_contradictions_are_refused(settings: dict[str, Any], error: type, message: str) -> None:
     """Options about time that do not suit the data."""
     with pytest.raises(error, match=message):
-        prepare.snapshots(Recipe(time_key="day", **settings), [course([0, 0, 1, 1, 2, 2])])
+        intake.snapshots(Recipe(time_key="day", **settings), [course([0, 0, 1, 1, 2, 2])])
 
 
 def test_a_time_is_held_out_by_label_or_number() -> None:
     """1.0 means the label 1; so does the clock time of d1."""
     for text in ("1", "1.0"):
-        found, _ = prepare.snapshots(
+        found, _ = intake.snapshots(
             Recipe(time_key="day", holdout=(text,)), [course([0, 0, 1, 1, 2, 2])]
         )
         assert [c.held_out for c in found.clouds] == [False, True, False]
     days = course(["d0", "d0", "d1", "d1", "d2", "d2"])
-    found, _ = prepare.snapshots(Recipe(time_key="day", holdout=("1",)), [days])
+    found, _ = intake.snapshots(Recipe(time_key="day", holdout=("1",)), [days])
     assert [c.held_out for c in found.clouds] == [False, True, False]
 
 
 def test_a_cloud_alone_needs_another_or_noise() -> None:
     """With the three ways out."""
     with pytest.raises(DataError, match=r"--time-key.*--source gaussian"):
-        prepare.snapshots(Recipe(), [table(np.eye(2))])
+        intake.snapshots(Recipe(), [table(np.eye(2))])
 
 
 def counted(d: int = 12) -> Table:
