@@ -6,41 +6,27 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cfmcli import catalog, io, provenance
-from cfmcli.data.moments import Moments
-from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.table import Table
 from cfmcli.errors import CheckpointError, ConfigError, Interrupted
-from cfmcli.flows import processes
-from cfmcli.flows.coupling.pairing import PlannedPairs
-from cfmcli.flows.dynamics.displacement import check_pairs
-from cfmcli.flows.fields import Field, Shape
 from cfmcli.flows.streams import Streams
-from cfmcli.flows.training.ranks import ALONE, Ranks
-from cfmcli.flows.training.schedule import Schedule, weight_decay
-from cfmcli.flows.training.tasks import Task
+from cfmcli.flows.training.ranks import Ranks
 from cfmcli.flows.training.trainer import Record, Trainer
-from cfmcli.flows.training.triple import Triple, settle_path
 from cfmcli.model import Model
-from cfmcli.recipe import AUTO, Recipe
+from cfmcli.recipe import Recipe
 from cfmcli.requests import FitRequest, Listener, Outcome, Progress, Runtime
 from cfmcli.specs import parse_chain
-from cfmcli.workflows import assemble, couplings, prepare, rectify, runtime, summary, team
-from cfmcli.workflows.aside import kept_aside
-from cfmcli.workflows.bending import Bending, settled, settles
-from cfmcli.workflows.binding import Binder
+from cfmcli.workflows import assemble, couplings, prepare, rectify, runtime, summary, team, training
+from cfmcli.workflows.bending import settles
 from cfmcli.workflows.run import Run
-from cfmcli.workflows.sides import PlanNote
 
 SAVE_EVERY = 5.0
-FEWEST = 2
-"""Points kept aside of each cloud where `--steps auto` keeps a share of its own."""
 
 
 def ignore(progress: Progress) -> None:
@@ -77,7 +63,7 @@ def trained(prepared: prepare.Prepared, device: torch.device, listen: Listener =
         listen: told of progress.
     """
     recipe = prepared.recipe
-    job = _job(prepared, Streams(recipe.seed), device)
+    job = training.job(prepared, Streams(recipe.seed), device)
     if job.trainer:
         for record in job.trainer.run():
             listen(_progress(record, job.trainer.end))
@@ -174,7 +160,7 @@ def _train(
     streams = Streams(recipe.seed)
     inputs = run.digests(rectify.files(recipe))
     facts = {"recipe": recipe.to_mapping(), "inputs": inputs}
-    job = _job(prepared, streams, *at)
+    job = training.job(prepared, streams, *at)
     maps = couplings.writers(job.seen, job.plans) if request.write_couplings else {}
     records: list[Record] = _restore(run, job.trainer, facts) if request.resume else []
     saved = -math.inf  # the first block is saved, so that a kill loses no more than that
@@ -217,103 +203,6 @@ def _train(
     told = job.bending.told()
     notes = (*summary.described(prepared), *map(str, job.plans), *told, *summary.verdicts(metrics))
     return Outcome(run.outputs(), {"run": str(run.path), **metrics}, notes)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A fit that is ready to run.
-
-    Args:
-        prepared: the data.
-        triple: the method, bound to their dimension.
-        field: the network.
-        trainer: what trains it, None where there is nothing to train.
-        plans: what became of the couplings.
-        bending: what was chosen of the path.
-        seen: the points to train on.
-    """
-
-    prepared: prepare.Prepared
-    triple: Triple
-    field: Field
-    trainer: Trainer | None
-    plans: list[PlanNote]
-    bending: Bending
-    seen: Snapshots
-
-    @property
-    def turn(self) -> int | None:
-        """The step at which validation had converged, None where the steps were given."""
-        return (self.trainer.turn or None) if self.trainer else None
-
-    def model(self) -> Model:
-        """The trained model, on the CPU."""
-        if self.trainer:
-            self.trainer.finish()
-        snapshots = self.prepared.snapshots
-        return Model(
-            self.prepared.recipe,
-            snapshots.timeline,
-            self.prepared.chain,
-            self.field.eval(),
-            snapshots.clouds,
-            snapshots.gaussian_source,
-            self.triple.reading(snapshots.gaussian_source),
-            self.prepared.conditions,
-        )
-
-
-def _job(
-    prepared: prepare.Prepared, streams: Streams, device: torch.device, ranks: Ranks = ALONE
-) -> Job:
-    """Everything built, with the path settled and the plans solved."""
-    prepared, bending = settled(prepared, streams)
-    parts = assemble.triple(prepared.recipe)
-    recipe, conditions = prepared.recipe, prepared.conditions
-    snapshots = prepared.snapshots
-    share = recipe.kept if parts.objective.heads else 0.0
-    seen, aside = kept_aside(snapshots, share, streams, 0 if recipe.validation else FEWEST)
-    shape = Shape(len(prepared.chain.outputs), snapshots.timeline.segments, conditions.width)
-    triple = parts.bound(shape.dim, streams.torch("path"))
-    assemble.check_data(triple, snapshots, conditions)
-    carry = rectify.carrier(recipe.from_run)
-    binder = Binder(recipe, triple.coupling, conditions, streams, carry)
-    task, plans = _task(recipe, triple, binder, seen)
-    validation = _task(recipe, triple, binder, aside)[0] if aside else None
-    network = catalog.build("fields", recipe.field)
-    field: Field = network.build(triple.objective.heads, shape, streams.torch("weights"))
-    if not triple.objective.heads:
-        for part in task.pairs:
-            if isinstance(part, PlannedPairs):
-                check_pairs(part.plan, shape.dim)
-        return Job(prepared, triple, field, None, plans, bending, seen)
-    moments = Moments.of(snapshots)
-    means, spreads, center = map(torch.as_tensor, (moments.means, moments.spreads, moments.center))
-    field.view.settle(means, spreads, moments.scale)
-    settle_path(triple.interpolant, center, moments.scale, device)
-    schedule = Schedule(
-        recipe.most_steps,
-        recipe.batch_size,
-        recipe.lr,
-        recipe.ema,
-        recipe.precision == "bf16",
-        weight_decay([len(cloud) for cloud in seen.kept]),
-        processes.allowed() if any(plan.coupled_in_batches for plan in plans) else 0,
-        open=recipe.steps == AUTO,
-    )
-    field = field.to(device)
-    trainer = Trainer(field, task, schedule, streams, validation, recipe.patience, ranks)
-    return Job(prepared, triple, field, trainer, plans, bending, seen)
-
-
-def _task(
-    recipe: Recipe, triple: Triple, binder: Binder, snapshots: Snapshots
-) -> tuple[Task, list[PlanNote]]:
-    """The task of a triple on some snapshots, its plans solved."""
-    path = triple.interpolant
-    pairs, layout, plans = binder.segments(snapshots, path)
-    dropout = recipe.condition_dropout
-    return Task(pairs, path, triple.objective, layout, dropout), plans
 
 
 def _save(

@@ -1,0 +1,137 @@
+"""Training: a fit that is ready to run, its path settled and its plans solved."""
+
+from dataclasses import dataclass
+
+import torch
+
+from cfmcli import catalog
+from cfmcli.data.moments import Moments
+from cfmcli.data.snapshots import Snapshots
+from cfmcli.flows import processes
+from cfmcli.flows.coupling.pairing import PlannedPairs
+from cfmcli.flows.dynamics.displacement import check_pairs
+from cfmcli.flows.fields import Field, Shape
+from cfmcli.flows.streams import Streams
+from cfmcli.flows.training.ranks import ALONE, Ranks
+from cfmcli.flows.training.schedule import Schedule, weight_decay
+from cfmcli.flows.training.tasks import Task
+from cfmcli.flows.training.trainer import Trainer
+from cfmcli.flows.training.triple import Triple, settle_path
+from cfmcli.model import Model
+from cfmcli.recipe import AUTO, Recipe
+from cfmcli.workflows import assemble, rectify
+from cfmcli.workflows.aside import kept_aside
+from cfmcli.workflows.bending import Bending, settled
+from cfmcli.workflows.binding import Binder
+from cfmcli.workflows.prepare import Prepared
+from cfmcli.workflows.sides import PlanNote
+
+FEWEST = 2
+"""Points kept aside of each cloud where `--steps auto` keeps a share of its own."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fit that is ready to run.
+
+    Args:
+        prepared: the data.
+        triple: the method, bound to their dimension.
+        field: the network.
+        trainer: what trains it, None where there is nothing to train.
+        plans: what became of the couplings.
+        bending: what was chosen of the path.
+        seen: the points to train on.
+    """
+
+    prepared: Prepared
+    triple: Triple
+    field: Field
+    trainer: Trainer | None
+    plans: list[PlanNote]
+    bending: Bending
+    seen: Snapshots
+
+    @property
+    def turn(self) -> int | None:
+        """The step at which validation had converged, None where the steps were given."""
+        return (self.trainer.turn or None) if self.trainer else None
+
+    def model(self) -> Model:
+        """The trained model, on the CPU."""
+        if self.trainer:
+            self.trainer.finish()
+        snapshots = self.prepared.snapshots
+        return Model(
+            self.prepared.recipe,
+            snapshots.timeline,
+            self.prepared.chain,
+            self.field.eval(),
+            snapshots.clouds,
+            snapshots.gaussian_source,
+            self.triple.reading(snapshots.gaussian_source),
+            self.prepared.conditions,
+        )
+
+
+def job(prepared: Prepared, streams: Streams, device: torch.device, ranks: Ranks = ALONE) -> Job:
+    """Everything built, with the path settled and the plans solved.
+
+    Args:
+        prepared: the data and their recipe.
+        streams: the run's randomness.
+        device: where it is trained.
+        ranks: the processes that share the training.
+
+    Raises:
+        ConfigError: options that cannot work together.
+        DataError: a cloud that is too small.
+        NumericsError: a plan that cannot be solved.
+    """
+    prepared, bending = settled(prepared, streams)
+    parts = assemble.triple(prepared.recipe)
+    recipe, conditions = prepared.recipe, prepared.conditions
+    snapshots = prepared.snapshots
+    share = recipe.kept if parts.objective.heads else 0.0
+    seen, aside = kept_aside(snapshots, share, streams, 0 if recipe.validation else FEWEST)
+    shape = Shape(len(prepared.chain.outputs), snapshots.timeline.segments, conditions.width)
+    triple = parts.bound(shape.dim, streams.torch("path"))
+    assemble.check_data(triple, snapshots, conditions)
+    carry = rectify.carrier(recipe.from_run)
+    binder = Binder(recipe, triple.coupling, conditions, streams, carry)
+    task, plans = _task(recipe, triple, binder, seen)
+    validation = _task(recipe, triple, binder, aside)[0] if aside else None
+    network = catalog.build("fields", recipe.field)
+    field: Field = network.build(triple.objective.heads, shape, streams.torch("weights"))
+    if not triple.objective.heads:
+        for part in task.pairs:
+            if isinstance(part, PlannedPairs):
+                check_pairs(part.plan, shape.dim)
+        return Job(prepared, triple, field, None, plans, bending, seen)
+    moments = Moments.of(snapshots)
+    means, spreads, center = map(torch.as_tensor, (moments.means, moments.spreads, moments.center))
+    field.view.settle(means, spreads, moments.scale)
+    settle_path(triple.interpolant, center, moments.scale, device)
+    schedule = Schedule(
+        recipe.most_steps,
+        recipe.batch_size,
+        recipe.lr,
+        recipe.ema,
+        recipe.precision == "bf16",
+        weight_decay([len(cloud) for cloud in seen.kept]),
+        processes.allowed() if any(plan.coupled_in_batches for plan in plans) else 0,
+        open=recipe.steps == AUTO,
+    )
+    field = field.to(device)
+    trainer = Trainer(field, task, schedule, streams, validation, recipe.patience, ranks)
+    return Job(prepared, triple, field, trainer, plans, bending, seen)
+
+
+def _task(
+    recipe: Recipe, triple: Triple, binder: Binder, snapshots: Snapshots
+) -> tuple[Task, list[PlanNote]]:
+    """The task of a triple on some snapshots, its plans solved."""
+    path = triple.interpolant
+    pairs, layout, plans = binder.segments(snapshots, path)
+    dropout = recipe.condition_dropout
+    return Task(pairs, path, triple.objective, layout, dropout), plans
