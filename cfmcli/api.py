@@ -13,11 +13,11 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, DataError
+from cfmcli.flows.dynamics.choice import AnySolver
 from cfmcli.flows.dynamics.mass import changes
 from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
-from cfmcli.model import AnySolver
 from cfmcli.requests import Condition, Runtime, Scoring
 from cfmcli.scorer import LogProb
 from cfmcli.workflows import fit as fitting

@@ -16,12 +16,11 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.choice import AnySolver, deterministic
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.flow import Flow, Paths, Pilot
 from cfmcli.flows.dynamics.mass import Guided, total
 from cfmcli.flows.dynamics.motion import Motion, motion
-from cfmcli.flows.dynamics.pace import Auto
-from cfmcli.flows.dynamics.sde import StochasticSolver, deterministic
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.dynamics.stochastic import dynamics
 from cfmcli.flows.fields import Field
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cfmcli.data.table import Matrix
-
-
-AnySolver = Solver | StochasticSolver | Auto | str
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import cfmcli
 from cfmcli import checkpoint
 from cfmcli.data.table import Array
 from cfmcli.errors import CheckpointError, ConfigError, DataError
-from cfmcli.flows.dynamics.sde import with_tolerances
+from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import Scoring

@@ -8,7 +8,7 @@ from cfmcli import io
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError, DataError
-from cfmcli.flows.dynamics.sde import with_tolerances
+from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import EvaluateRequest, Listener, Outcome, Progress, Runtime

@@ -10,7 +10,7 @@ from cfmcli import catalog, io, metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics.sde import with_tolerances
+from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe

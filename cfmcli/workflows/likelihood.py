@@ -11,8 +11,8 @@ from cfmcli import catalog, io
 from cfmcli.data.blocks import GRAIN
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.flows.dynamics.flow import TANGENTS
-from cfmcli.flows.dynamics.sde import with_tolerances
 from cfmcli.flows.dynamics.stochastic import dynamics, grain
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model

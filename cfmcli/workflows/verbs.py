@@ -8,9 +8,9 @@ import numpy as np
 from cfmcli import catalog, stored
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.flows.dynamics.flow import CHUNK
 from cfmcli.flows.dynamics.motion import Deterministic, Motion, motion
-from cfmcli.flows.dynamics.sde import with_tolerances
 from cfmcli.flows.dynamics.solvers import Adaptive
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model

@@ -14,7 +14,7 @@ import cfmcli
 from cfmcli import checkpoint, metrics, plots
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError, Interrupted
-from cfmcli.flows.dynamics.sde import with_tolerances
+from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.requests import (
     Condition,
     EvaluateRequest,

@@ -18,7 +18,7 @@ from cfmcli.errors import (
     NumericsError,
     OutputExistsError,
 )
-from cfmcli.flows.dynamics.sde import with_tolerances
+from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.requests import (
     Integration,
     InterpolateRequest,

@@ -9,11 +9,11 @@ from typing import Any
 from cfmcli import catalog
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.choice import AnySolver, deterministic, stochastic
 from cfmcli.flows.dynamics.diffusions import diffusion
 from cfmcli.flows.dynamics.displacement import Displacement
 from cfmcli.flows.dynamics.flow import Flow, Paths
 from cfmcli.flows.dynamics.pace import Auto, Pace
-from cfmcli.flows.dynamics.sde import StochasticSolver, deterministic, stochastic
 from cfmcli.flows.dynamics.solvers import FixedStep, Solver
 from cfmcli.flows.dynamics.stochastic import Noise, wander
 from cfmcli.flows.objective.reading import Guide
@@ -174,7 +174,7 @@ class Stochastic(Motion):
 
 
 def motion(
-    solver: Solver | StochasticSolver | Auto | str = "",
+    solver: AnySolver = "",
     sde: str = "",
     streams: Streams | None = None,
 ) -> Motion:

@@ -13,11 +13,11 @@ from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError
 from cfmcli.flows.coupling.plans import PairPlan
 from cfmcli.flows.dynamics import pace as module
+from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.flow import Flow, Pilot
 from cfmcli.flows.dynamics.motion import Automatic, motion
 from cfmcli.flows.dynamics.pace import COSTS, SHARE, Auto, Carry, apart, paced
-from cfmcli.flows.dynamics.sde import deterministic
 from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep, Solver, State
 from cfmcli.flows.fields import MLP, Shape
 from cfmcli.flows.objective.reading import Guide

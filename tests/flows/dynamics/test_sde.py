@@ -11,15 +11,9 @@ from torch import Tensor
 from cfmcli import catalog
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics import sde
+from cfmcli.flows.dynamics.choice import deterministic, stochastic
 from cfmcli.flows.dynamics.diffusions import diffusion
-from cfmcli.flows.dynamics.sde import (
-    Process,
-    StochasticHeun,
-    StochasticSolver,
-    denoise,
-    deterministic,
-    stochastic,
-)
+from cfmcli.flows.dynamics.sde import Process, StochasticHeun, StochasticSolver, denoise
 from cfmcli.flows.dynamics.solvers import FixedStep, State
 from tests import oracles
 from tests.oracles import Mixture, Oracle
