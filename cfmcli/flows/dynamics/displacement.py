@@ -11,7 +11,8 @@ from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.plans import IntArray, Plan
-from cfmcli.flows.dynamics.flow import Paths, journey
+from cfmcli.flows.dynamics.flow import Paths
+from cfmcli.flows.dynamics.legs import journey
 
 MOST_BYTES, PAIR_BYTES, PLACE_BYTES = 4e9, 64, 40
 """Memory for the pairs of a gap; what one needs, and what it needs for each dimension."""

@@ -6,7 +6,6 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from dataclasses import field as member
 from functools import cached_property, lru_cache
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from cfmcli.data.blocks import blocks
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
+from cfmcli.flows.dynamics.legs import journey
 from cfmcli.flows.dynamics.pace import Pace, apart, paced
 from cfmcli.flows.dynamics.solvers import Solver, State
 from cfmcli.flows.fields import Field
@@ -64,19 +64,6 @@ class Pilot:
     points: Array
     times: tuple[float, float]
     guide: Guide | None = None
-
-
-@dataclass(frozen=True)
-class Leg:
-    """A stretch of a journey inside one gap.
-
-    Args:
-        segment: the gap.
-        times: inner times, at least two, strictly monotone.
-    """
-
-    segment: int
-    times: list[float]
 
 
 @dataclass(frozen=True)
@@ -265,32 +252,6 @@ class Flow:
         """Points on the field's device."""
         device = next(self.field.parameters()).device
         return torch.as_tensor(x, dtype=torch.float64 if double else torch.float32).to(device)
-
-
-def journey(times: Sequence[float], segments: int) -> list[Leg]:
-    """Inner times as legs that end at the knots 0, 1, ..., where the field may bend sharply.
-
-    Args:
-        times: inner times in [0, segments], monotone, repeats allowed.
-        segments: number of gaps.
-
-    Returns:
-        Legs in order; none where all times are one.
-    """
-    legs: list[Leg] = []
-    for a, b in pairwise(times):
-        if a == b:
-            continue
-        low, high = sorted((a, b))
-        knots = [float(k) for k in range(1, segments) if low < k < high]
-        stops = [a, *(knots if a < b else knots[::-1]), b]
-        for u, v in pairwise(stops):
-            segment = min(max(int(min(u, v)), 0), segments - 1)
-            if legs and legs[-1].segment == segment:
-                legs[-1].times.append(v)
-            else:
-                legs.append(Leg(segment, [u, v]))
-    return legs
 
 
 @dataclass(frozen=True)

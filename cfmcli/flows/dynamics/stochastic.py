@@ -16,7 +16,8 @@ from cfmcli.flows.coupling.plans import IntArray
 from cfmcli.flows.densities import Density
 from cfmcli.flows.dynamics.diffusions import Constant, Diffusion, diffusion
 from cfmcli.flows.dynamics.estimators import Estimator, Means
-from cfmcli.flows.dynamics.flow import CHUNK, Flow, Leg, Paths, journey
+from cfmcli.flows.dynamics.flow import CHUNK, Flow, Paths
+from cfmcli.flows.dynamics.legs import Leg, journey
 from cfmcli.flows.dynamics.sde import Process, StochasticSolver, denoise
 from cfmcli.flows.dynamics.sde_likelihood import Leg as Stretch
 from cfmcli.flows.dynamics.sde_likelihood import at_once, log_density
