@@ -18,11 +18,11 @@ from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.choice import AnySolver, deterministic
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
+from cfmcli.flows.dynamics.estimates import dynamics
 from cfmcli.flows.dynamics.flow import Flow, Paths, Pilot
 from cfmcli.flows.dynamics.mass import Guided, total
 from cfmcli.flows.dynamics.motion import Motion, motion
 from cfmcli.flows.dynamics.solvers import Solver
-from cfmcli.flows.dynamics.stochastic import dynamics
 from cfmcli.flows.fields import Field
 from cfmcli.flows.objective.reading import Guide, Reading
 from cfmcli.flows.streams import Streams

@@ -10,10 +10,10 @@ from cfmcli.data.chain import Chain
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.plans import IntArray
 from cfmcli.flows.dynamics.diffusions import Diffusion
+from cfmcli.flows.dynamics.estimates import Grouped, Groups, LogDensity, estimates
 from cfmcli.flows.dynamics.estimators import Estimator, Means
 from cfmcli.flows.dynamics.flow import Flow
 from cfmcli.flows.dynamics.mass import log_gain
-from cfmcli.flows.dynamics.stochastic import Grouped, Groups, LogDensity, estimates
 from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
 

@@ -12,8 +12,8 @@ from cfmcli.data.blocks import GRAIN
 from cfmcli.data.table import Array, Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.choice import with_tolerances
+from cfmcli.flows.dynamics.estimates import dynamics, grain
 from cfmcli.flows.dynamics.flow import TANGENTS
-from cfmcli.flows.dynamics.stochastic import dynamics, grain
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import LikelihoodRequest, Listener, Outcome, Runtime, Scoring

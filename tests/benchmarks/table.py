@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from cfmcli.flows.densities import standard_normal
+from cfmcli.flows.dynamics.estimates import estimate
 from cfmcli.flows.dynamics.estimators import Means, Ode
 from cfmcli.flows.dynamics.likelihood import Exact
 from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep, Solver
-from cfmcli.flows.dynamics.stochastic import STILL, estimate
+from cfmcli.flows.dynamics.stochastic import STILL
 from cfmcli.model import Model
 from tests.benchmarks import rivals
 from tests.benchmarks.quality import QUALITY

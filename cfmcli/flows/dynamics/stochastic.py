@@ -1,30 +1,22 @@
-"""Stochastic: a flow run as a diffusion of the same densities, and the likelihood of that."""
+"""Stochastic: a flow run as a diffusion of the same densities."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cfmcli import catalog
 from cfmcli.data.blocks import blocks
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
-from cfmcli.flows.coupling.plans import IntArray
-from cfmcli.flows.densities import Density
-from cfmcli.flows.dynamics.diffusions import Constant, Diffusion, diffusion
-from cfmcli.flows.dynamics.estimators import Estimator, Means
+from cfmcli.flows.dynamics.diffusions import Constant, Diffusion
 from cfmcli.flows.dynamics.flow import CHUNK, Flow, Paths
 from cfmcli.flows.dynamics.legs import Leg, journey
 from cfmcli.flows.dynamics.sde import Process, StochasticSolver, denoise
-from cfmcli.flows.dynamics.sde_likelihood import Leg as Stretch
-from cfmcli.flows.dynamics.sde_likelihood import at_once, log_density
-from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.objective.reading import NO_SCORE, Drift, Guide, Local
 from cfmcli.flows.streams import Streams
-from cfmcli.requests import Scoring
 
 QUIET_FROM = 0.97
 """Path time from which paths between noise and points are led without noise: there the score is
@@ -46,35 +38,6 @@ class Noise:
     solver: StochasticSolver
     diffusion: Diffusion
     streams: Streams
-
-
-@dataclass(frozen=True)
-class LogDensity:
-    """Log densities of points.
-
-    Args:
-        values: log p in nats, shape (n,).
-        error: standard error of each, shape (n,).
-        bound: a lower bound in the mean, shape (n,).
-        effective: effective number of paths of each, shape (n,).
-        nfe: evaluations of the field for each chunk of points, at most.
-    """
-
-    values: Array
-    error: Array
-    bound: Array
-    effective: Array
-    nfe: int
-
-    @property
-    def columns(self) -> tuple[Array, Array, Array, Array]:
-        """Everything that is told of each point."""
-        return self.values, self.error, self.bound, self.effective
-
-    def rows(self, index: slice) -> "LogDensity":
-        """What is told of some points."""
-        values, error, bound, effective = (column[index] for column in self.columns)
-        return LogDensity(values, error, bound, effective, self.nfe)
 
 
 def wander(
@@ -123,167 +86,6 @@ def wander(
     return Paths(np.stack([found[s] for s in inner]), np.full(len(x), np.nan), most)
 
 
-def estimate(
-    flow: Flow,
-    x: Array,
-    times: tuple[float, float],
-    how: tuple[Estimator, Diffusion, Means],
-    base: Density,
-    guide: Guide | None = None,
-) -> LogDensity:
-    """Log densities of points at a clock time, from paths to a time of known density.
-
-    Reference: Albergo et al. (2023), arXiv 2303.08797, sec. 2.6
-
-    Args:
-        flow: velocity and score.
-        x: points at the first time, shape (n, D).
-        times: clock times, from where to where.
-        how: the estimator, the diffusion of its paths, and what to compute with.
-        base: the density at the second time.
-        guide: the condition of each point, where the flow has conditions.
-
-    Raises:
-        ConfigError: if a time lies outside the snapshots, or a score is needed and there is none.
-        NumericsError: if the integration fails.
-    """
-    estimator, diffusion, means = how
-    legs = journey([flow.timeline.inner(time) for time in times], flow.timeline.segments)
-
-    if not legs:
-        there = base.log_prob(x)
-        return LogDensity(there, np.zeros(len(x)), there, np.ones(len(x)), 0)
-
-    def journey_of(index: Tensor) -> list[Stretch]:
-        stretches: list[Stretch] = []
-        for leg in legs:
-            own = guide and guide.of(index.cpu())
-            drift = flow.drift(leg.segment, own, double=means.solver.double)
-            local = [s - leg.segment for s in leg.times]
-            for times_of, quiet in _stretches([local[0], local[-1]], drift):
-                level = STILL if quiet else diffusion
-                stretches.append((process(drift, level), (times_of[0], times_of[-1])))
-        return stretches
-
-    def log_base(y: Tensor) -> Tensor:
-        return torch.as_tensor(base.log_prob(y.double().cpu().numpy())).to(y)
-
-    points = flow.tensor(x, means.solver.double)
-    with torch.no_grad():
-        told = log_density(estimator, journey_of, log_base, points, means)
-    columns = (told.log_prob, told.error, told.bound, told.effective)
-    values, error, bound, effective = (part.double().cpu().numpy() for part in columns)
-    return LogDensity(values, error, bound, effective, told.nfe)
-
-
-def dynamics(
-    scoring: Scoring, solver: Solver, generator: torch.Generator
-) -> tuple[Estimator, Diffusion, Means]:
-    """What `estimate` needs, from what a user says.
-
-    Args:
-        scoring: specs.
-        solver: integrator of the flow.
-        generator: source of noise and probes.
-
-    Raises:
-        ConfigError: if a spec is wrong, or noise and estimator do not go together.
-    """
-    estimator: Estimator = catalog.build(
-        "estimators", scoring.estimator or ("sde" if scoring.sde else "ode")
-    )
-    if estimator.paths > 1 and not scoring.sde:
-        raise ConfigError(
-            f"--estimator {scoring.estimator} is for stochastic dynamics: say how stochastic with "
-            "--sde, for example --sde 0.5."
-        )
-    if scoring.sde and estimator.paths == 1:
-        raise ConfigError(
-            f"--estimator {scoring.estimator} is for the flow itself, and --sde {scoring.sde} adds "
-            "noise: use --estimator sde, or leave --sde out."
-        )
-    divergence = catalog.build("divergences", scoring.divergence)
-    level = diffusion(scoring.sde) if scoring.sde else STILL
-    return estimator, level, Means(divergence, solver, generator)
-
-
-def grain(estimator: Estimator, dim: int) -> int:
-    """Points whose densities are obtained at once: a power of 2, so that few grids of blocks exist.
-
-    Args:
-        estimator: how densities are obtained.
-        dim: dimension of the points.
-    """
-    most = min(CHUNK, at_once(estimator, dim))
-    return 1 << (most.bit_length() - 1)
-
-
-Groups = Sequence[tuple[IntArray, Density]]
-
-
-@dataclass(frozen=True)
-class Grouped:
-    """The known density at the ends of paths from points of several groups.
-
-    Args:
-        groups: rows of points, all of them in all, and the density that holds for them.
-        rows: the points that the paths come from, path after path.
-    """
-
-    groups: Groups
-    rows: slice
-
-    @property
-    def name(self) -> str:
-        """What it is called in outputs."""
-        return ", ".join(dict.fromkeys(density.name for _, density in self.groups))
-
-    def log_prob(self, x: Array) -> Array:
-        """log density at ends of shape (P n, D), in nats: shape (P n,)."""
-        count = self.rows.stop - self.rows.start
-        paths, found = x.reshape(-1, count, x.shape[1]), np.empty((len(x) // count, count))
-        for rows, density in self.groups:
-            own = rows[(rows >= self.rows.start) & (rows < self.rows.stop)] - self.rows.start
-            if len(own):
-                ends = density.log_prob(paths[:, own].reshape(-1, x.shape[1]))
-                found[:, own] = ends.reshape(-1, len(own))
-        return found.reshape(-1)
-
-
-def estimates(
-    flow: Flow,
-    x: Array,
-    times: tuple[float, float],
-    how: tuple[Estimator, Diffusion, Means],
-    groups: Groups,
-    guide: Guide | None,
-    streams: Streams,
-) -> LogDensity:
-    """Log densities of points of several groups, a block at a time, each with its own randomness.
-
-    Args:
-        flow: velocity and score.
-        x: points at the first time, shape (n, D).
-        times: clock times, from where to where.
-        how: as `estimate` takes it, but for the generator.
-        groups: rows of points, all of them in all, and their density at the second time.
-        guide: the condition of each point, where the flow has conditions.
-        streams: where noise and probes come from.
-
-    Raises:
-        ConfigError: if a time lies outside the snapshots, or a score is needed and there is none.
-        NumericsError: if the integration fails.
-    """
-    parts = []
-    for number, rows in enumerate(blocks(len(x), grain(how[0], x.shape[1]))):
-        means = replace(how[2], generator=streams.block("probes", number))
-        own, base = guide and guide.of(rows), Grouped(groups, rows)
-        parts.append(estimate(flow, x[rows], times, (*how[:2], means), base, own))
-    columns = zip(*(part.columns for part in parts), strict=True)
-    values, error, bound, effective = map(np.concatenate, columns)
-    return LogDensity(values, error, bound, effective, max(part.nfe for part in parts))
-
-
 def process(drift: Drift, diffusion: Diffusion) -> Process:
     """A gap's velocity and score as a process on its own time t in [0, 1].
 
@@ -306,28 +108,16 @@ def process(drift: Drift, diffusion: Diffusion) -> Process:
     )
 
 
-def _along(
-    drift: Drift, leg: Leg, x: Tensor, noise: Noise, generator: torch.Generator
-) -> tuple[list[Tensor], int]:
-    """Points at the times of one leg, and the evaluations that it took."""
-    local = [s - leg.segment for s in leg.times]
-    noisy, still = process(drift, noise.diffusion), process(drift, STILL)
-    if noisy.still:
-        return noise.solver.solve(still, x, local, generator)
-    found, nfe = {local[0]: x}, 0
-    for times, quiet in _stretches(local, drift):
-        here = found[times[0]]
-        if quiet and times[0] < times[-1]:
-            states, calls = _denoised(drift, here, times, noise.solver)
-        else:
-            states, calls = noise.solver.solve(still if quiet else noisy, here, times, generator)
-        found |= dict(zip(times, states, strict=True))
-        nfe += calls
-    return [found[t] for t in local], nfe
+def stretches(times: list[float], drift: Drift) -> list[tuple[list[float], bool]]:
+    """Times of a gap cut at `QUIET_FROM` where its paths come from noise; which are beyond it.
 
+    Args:
+        times: times in [0, 1], strictly monotone.
+        drift: velocity and score of the gap.
 
-def _stretches(times: list[float], drift: Drift) -> list[tuple[list[float], bool]]:
-    """Times of a gap cut at `QUIET_FROM` where its paths come from noise; which are beyond it."""
+    Returns:
+        The times of each part in order, and whether they are beyond the cut.
+    """
     if not drift.reading.normal_source:
         return [(times, False)]
     up = times[0] < times[-1]
@@ -339,6 +129,26 @@ def _stretches(times: list[float], drift: Drift) -> list[tuple[list[float], bool
         ([t for t in whole if t >= QUIET_FROM], True),
     ]
     return [(part, quiet) for part, quiet in (parts if up else parts[::-1]) if len(part) > 1]
+
+
+def _along(
+    drift: Drift, leg: Leg, x: Tensor, noise: Noise, generator: torch.Generator
+) -> tuple[list[Tensor], int]:
+    """Points at the times of one leg, and the evaluations that it took."""
+    local = [s - leg.segment for s in leg.times]
+    noisy, still = process(drift, noise.diffusion), process(drift, STILL)
+    if noisy.still:
+        return noise.solver.solve(still, x, local, generator)
+    found, nfe = {local[0]: x}, 0
+    for times, quiet in stretches(local, drift):
+        here = found[times[0]]
+        if quiet and times[0] < times[-1]:
+            states, calls = _denoised(drift, here, times, noise.solver)
+        else:
+            states, calls = noise.solver.solve(still if quiet else noisy, here, times, generator)
+        found |= dict(zip(times, states, strict=True))
+        nfe += calls
+    return [found[t] for t in local], nfe
 
 
 def _denoised(

@@ -11,11 +11,12 @@ from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.couplings import Exact
 from cfmcli.flows.coupling.pairing import NormalSource, PooledPairs
 from cfmcli.flows.densities import Base, Density, standard_normal
+from cfmcli.flows.dynamics.estimates import estimate
 from cfmcli.flows.dynamics.estimators import Means, Ode
 from cfmcli.flows.dynamics.flow import Flow
 from cfmcli.flows.dynamics.likelihood import Auto
 from cfmcli.flows.dynamics.solvers import Adaptive
-from cfmcli.flows.dynamics.stochastic import STILL, estimate
+from cfmcli.flows.dynamics.stochastic import STILL
 from cfmcli.flows.fields import MLP, Shape
 from cfmcli.flows.objective.objectives import Velocity
 from cfmcli.flows.path.interpolants import Linear

@@ -11,11 +11,12 @@ from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics import sde_likelihood
+from cfmcli.flows.dynamics.estimates import estimate
 from cfmcli.flows.dynamics.estimators import Means, Ode
 from cfmcli.flows.dynamics.flow import Flow
 from cfmcli.flows.dynamics.likelihood import Divergence, Exact, Hutchinson
 from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep
-from cfmcli.flows.dynamics.stochastic import STILL, estimate
+from cfmcli.flows.dynamics.stochastic import STILL
 from cfmcli.flows.fields import MLP, Field, Head, Shape
 from cfmcli.flows.view import View
 from tests import oracles

@@ -13,12 +13,13 @@ from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.diffusions import Constant, diffusion
+from cfmcli.flows.dynamics.estimates import estimate
 from cfmcli.flows.dynamics.estimators import Controlled, Means, Ode
 from cfmcli.flows.dynamics.flow import Flow
 from cfmcli.flows.dynamics.likelihood import Exact
 from cfmcli.flows.dynamics.sde import StochasticHeun
 from cfmcli.flows.dynamics.solvers import Adaptive
-from cfmcli.flows.dynamics.stochastic import Noise, estimate, wander
+from cfmcli.flows.dynamics.stochastic import Noise, wander
 from cfmcli.flows.fields import Field, Head
 from cfmcli.flows.objective.reading import Reading
 from cfmcli.flows.streams import Streams
