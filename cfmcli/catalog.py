@@ -76,8 +76,8 @@ CATALOG: dict[str, dict[str, Entry]] = {
             "flows.path.interpolants",
             linear="Linear",
             trigonometric="Trigonometric",
-            brownian="Brownian",
         ),
+        **_in("flows.path.bridge", brownian="Brownian"),
         **_in(
             "flows.path.curves",
             spline="Spline",

@@ -12,7 +12,8 @@ from torch.func import jvp
 from cfmcli import catalog
 from cfmcli.cards import describe
 from cfmcli.errors import ConfigError
-from cfmcli.flows.path.interpolants import Brownian, Ends, Interpolant, PathDraw
+from cfmcli.flows.path.bridge import Brownian
+from cfmcli.flows.path.interpolants import Ends, Interpolant, PathDraw
 from cfmcli.flows.training.triple import built
 from tests import oracles
 from tests.oracles import LATENTS, Oracle, Path

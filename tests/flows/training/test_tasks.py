@@ -14,8 +14,9 @@ from cfmcli.flows.coupling.couplings import Independent
 from cfmcli.flows.coupling.pairing import BatchedPairs, CloudSource, Layout, PairSource, Points
 from cfmcli.flows.objective.latent_objectives import Denoiser, VelocityDenoiser
 from cfmcli.flows.objective.objectives import Velocity
+from cfmcli.flows.path.bridge import Brownian
 from cfmcli.flows.path.curves import Spline
-from cfmcli.flows.path.interpolants import Brownian, Interpolant, Linear
+from cfmcli.flows.path.interpolants import Interpolant, Linear
 from cfmcli.flows.path.onesided import OneSidedLinear
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.tasks import Batch, Task
