@@ -72,11 +72,7 @@ CATALOG: dict[str, dict[str, Entry]] = {
         **_in("flows.coupling.semidiscrete", semidiscrete="SemiDiscrete"),
     },
     "interpolants": {
-        **_in(
-            "flows.path.interpolants",
-            linear="Linear",
-            trigonometric="Trigonometric",
-        ),
+        **_in("flows.path.interpolants", linear="Linear", trigonometric="Trigonometric"),
         **_in("flows.path.bridge", brownian="Brownian"),
         **_in(
             "flows.path.curves",

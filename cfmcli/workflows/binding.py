@@ -21,12 +21,12 @@ from cfmcli.flows.coupling.chains import ChainedPairs, Chains
 from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired
 from cfmcli.flows.coupling.excess import Excess, Solved, judged
 from cfmcli.flows.coupling.following import Departure, FollowingPairs, following
+from cfmcli.flows.coupling.layout import Layout
 from cfmcli.flows.coupling.pairing import (
     STRIDE,
     BatchedPairs,
     CloudSource,
     GroupedPairs,
-    Layout,
     NormalSource,
     PairSource,
     PlannedPairs,

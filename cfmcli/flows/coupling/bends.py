@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfmcli.data.table import Array
-from cfmcli.flows.coupling.pairing import PairSource, Points
+from cfmcli.flows.coupling.layout import Points
+from cfmcli.flows.coupling.pairing import PairSource
 from cfmcli.flows.coupling.splines import natural_tangents
 from cfmcli.flows.streams import Streams
 

@@ -6,7 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from cfmcli.data.table import Array
-from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs, Points
+from cfmcli.flows.coupling.layout import Points
+from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs
 from cfmcli.flows.coupling.plans import IntArray
 from cfmcli.flows.coupling.splines import natural_tangents
 from cfmcli.flows.streams import Streams

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cfmcli.data.table import Array
-from cfmcli.flows.coupling.pairing import PairSource, Points
+from cfmcli.flows.coupling.layout import Points
+from cfmcli.flows.coupling.pairing import PairSource
 from cfmcli.flows.streams import Streams
 
 FLOOR = 0.1

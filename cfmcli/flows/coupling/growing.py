@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.couplings import Coupling
-from cfmcli.flows.coupling.pairing import PairSource, Points, measured
+from cfmcli.flows.coupling.layout import Points
+from cfmcli.flows.coupling.pairing import PairSource, measured
 from cfmcli.flows.coupling.plans import PairPlan, Plan, systematic
 from cfmcli.flows.streams import Streams
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from cfmcli.data.table import Array
-from cfmcli.flows.coupling.pairing import Layout, PairSource, Points
+from cfmcli.flows.coupling.layout import Layout, Points
+from cfmcli.flows.coupling.pairing import PairSource
 from cfmcli.flows.objective.objectives import Objective
 from cfmcli.flows.path.interpolants import Ends, Interpolant, PathDraw
 from cfmcli.flows.streams import Streams

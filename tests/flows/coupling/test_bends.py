@@ -9,7 +9,8 @@ from scipy.interpolate import CubicSpline
 
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.bends import MOST, bends, bent
-from cfmcli.flows.coupling.pairing import Layout, PlannedPairs
+from cfmcli.flows.coupling.layout import Layout
+from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.coupling.plans import PairPlan
 from cfmcli.flows.path.curves import Bent
 from cfmcli.flows.path.interpolants import Ends

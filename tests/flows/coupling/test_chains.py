@@ -9,7 +9,8 @@ from scipy.stats import chisquare
 
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains, Link
-from cfmcli.flows.coupling.pairing import Layout, PlannedPairs, Points
+from cfmcli.flows.coupling.layout import Layout, Points
+from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.coupling.plans import IntArray, PairPlan, Plan, ProductPlan
 from cfmcli.flows.streams import Streams
 

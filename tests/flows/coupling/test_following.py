@@ -6,7 +6,8 @@ import torch
 
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.following import Density, FollowingPairs, following
-from cfmcli.flows.coupling.pairing import Layout, PlannedPairs
+from cfmcli.flows.coupling.layout import Layout
+from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.coupling.plans import PairPlan
 from cfmcli.flows.path.curves import Dense
 from cfmcli.flows.path.interpolants import Ends

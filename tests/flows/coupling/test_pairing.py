@@ -7,12 +7,12 @@ import pytest
 
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.couplings import Coupling, Exact, Independent
+from cfmcli.flows.coupling.layout import Layout
 from cfmcli.flows.coupling.pairing import (
     PLAN_LIFE,
     BatchedPairs,
     CloudSource,
     GroupedPairs,
-    Layout,
     NormalSource,
     PairSource,
     PlannedPairs,

@@ -10,7 +10,7 @@ from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.coupling.couplings import Exact
 from cfmcli.flows.coupling.growing import GrowingBatches, Masses, alone, growing
-from cfmcli.flows.coupling.pairing import Layout
+from cfmcli.flows.coupling.layout import Layout
 from cfmcli.flows.coupling.plans import Plan
 from cfmcli.flows.coupling.wfr import LEAST, TYPICAL, FisherRao
 from cfmcli.flows.streams import Streams

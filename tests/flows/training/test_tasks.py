@@ -11,7 +11,8 @@ from torch import Tensor
 
 from cfmcli import catalog
 from cfmcli.flows.coupling.couplings import Independent
-from cfmcli.flows.coupling.pairing import BatchedPairs, CloudSource, Layout, PairSource, Points
+from cfmcli.flows.coupling.layout import Layout, Points
+from cfmcli.flows.coupling.pairing import BatchedPairs, CloudSource, PairSource
 from cfmcli.flows.objective.latent_objectives import Denoiser, VelocityDenoiser
 from cfmcli.flows.objective.objectives import Velocity
 from cfmcli.flows.path.bridge import Brownian
