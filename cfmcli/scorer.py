@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfmcli.data.chain import Chain
-from cfmcli.data.table import Array
-from cfmcli.flows.coupling.plans import IntArray
+from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.dynamics.diffusions import Diffusion
 from cfmcli.flows.dynamics.estimates import Grouped, Groups, LogDensity, estimates
 from cfmcli.flows.dynamics.estimators import Estimator, Means

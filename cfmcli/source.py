@@ -11,9 +11,9 @@ from cfmcli import catalog
 from cfmcli.data.blocks import READ, blocks
 from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import BackedCloud, Cloud
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.errors import CfmWarning, ConfigError
-from cfmcli.flows.coupling.plans import IntArray, systematic
+from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.densities import Base, Density, standard_normal
 from cfmcli.flows.streams import Streams
 from cfmcli.requests import OWN, Condition

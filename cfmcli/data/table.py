@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Matrix: TypeAlias = npt.NDArray[Any] | sparse.csr_matrix
 
 Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from cfmcli.data.blocks import blocks
 from cfmcli.data.maps import NUMBERS
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
-from cfmcli.flows.coupling.plans import systematic
+from cfmcli.flows.coupling.resampling import systematic
 
 MAX_COMPONENTS = 16
 MAX_POINTS = 10_000

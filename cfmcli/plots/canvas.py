@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfmcli.data.table import Array
-from cfmcli.flows.coupling.plans import IntArray
+from cfmcli.data.table import Array, IntArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
-from cfmcli.flows.coupling.plans import IntArray
+from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model, as_solver
 from cfmcli.plots.canvas import Clock

@@ -8,9 +8,9 @@ import numpy as np
 
 from cfmcli import catalog, metrics
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.couplings import Exact, Independent
-from cfmcli.flows.coupling.plans import IntArray, systematic
+from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams

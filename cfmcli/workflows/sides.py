@@ -10,7 +10,8 @@ import numpy.typing as npt
 from cfmcli.data.maps import moments
 from cfmcli.data.table import Array
 from cfmcli.flows.coupling.excess import Excess
-from cfmcli.flows.coupling.plans import Plan, systematic
+from cfmcli.flows.coupling.plans import Plan
+from cfmcli.flows.coupling.resampling import systematic
 
 SMALL = 5e-4
 """A share of the mass not worth speaking of."""

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli import io
-from cfmcli.data.table import Array, Backed, Table
+from cfmcli.data.table import Array, Backed, IntArray, Table
 from cfmcli.errors import ConfigError
-from cfmcli.flows.coupling.plans import IntArray
 from cfmcli.flows.dynamics.flow import Paths
 from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.coupling.couplings import Blocks, Coupling, normalised
-from cfmcli.flows.coupling.plans import IntArray, PairPlan, Plan, pair_costs
+from cfmcli.flows.coupling.plans import PairPlan, Plan, pair_costs
 
 _FLOOR = 1e-9
 """Least eigenvalue of a covariance, as a share of the largest."""

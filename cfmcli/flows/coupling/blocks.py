@@ -12,16 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.flows import processes
-from cfmcli.flows.coupling.plans import (
-    ROWS,
-    IntArray,
-    PairPlan,
-    merge_pairs,
-    squared_distances,
-    summed,
-)
+from cfmcli.flows.coupling.plans import ROWS, PairPlan, merge_pairs, squared_distances, summed
 from cfmcli.flows.coupling.simplex import quantised, solve
 
 Points = npt.NDArray[np.float32]

@@ -5,10 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.layout import Points
 from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs
-from cfmcli.flows.coupling.plans import IntArray
 from cfmcli.flows.coupling.splines import natural_tangents
 from cfmcli.flows.streams import Streams
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.blocks import (
     CELLS_PER_SIZE,
     Items,
@@ -22,7 +22,7 @@ from cfmcli.flows.coupling.blocks import (
     split,
 )
 from cfmcli.flows.coupling.couplings import Blocks, Coupling
-from cfmcli.flows.coupling.plans import IntArray, PairPlan, Plan
+from cfmcli.flows.coupling.plans import PairPlan, Plan
 from cfmcli.flows.coupling.simplex import QUANTA
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ from cfmcli.data.table import Array
 from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.layout import Points
 from cfmcli.flows.coupling.pairing import PairSource, measured
-from cfmcli.flows.coupling.plans import PairPlan, Plan, systematic
+from cfmcli.flows.coupling.plans import PairPlan, Plan
+from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.streams import Streams
 
 _LEAST = 1e-9

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling import costs, simplex
 from cfmcli.flows.coupling.couplings import Coupling, fits_exact, normalised
-from cfmcli.flows.coupling.plans import IntArray, PairPlan, Plan, merge_pairs
+from cfmcli.flows.coupling.plans import PairPlan, Plan, merge_pairs
 
 _LEAST_SWAP, _LEAST_SWEEP = 1e-12, 1e-6
 """Gain that ends the search: of a swap, by the largest cost; of a sweep, by the plan's cost."""

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch.quasirandom import SobolEngine
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.layout import Points
-from cfmcli.flows.coupling.plans import IntArray, Plan, systematic
+from cfmcli.flows.coupling.plans import Plan
+from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.streams import Streams
 
 PLAN_LIFE = 40

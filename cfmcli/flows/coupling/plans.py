@@ -1,16 +1,13 @@
 """Plans: the joint law of source and target indices, drawn without wasting points."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.errors import NumericsError
-
-IntArray = npt.NDArray[np.intp]
+from cfmcli.flows.coupling.resampling import Line
 
 ROWS = 65_536
 """Points that are gathered at once, so that memory stays that of the points themselves."""
@@ -89,7 +86,7 @@ class ProductPlan(Plan):
     def __init__(self, w0: Array, w1: Array) -> None:
         self.shape = (len(w0), len(w1))
         self._w0, self._w1 = w0, w1
-        self._lines = _Line.of_single_items(w0), _Line.of_single_items(w1)
+        self._lines = Line.of_single_items(w0), Line.of_single_items(w1)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
         """Draw rows and columns apart; each row and each column comes floor or ceil times."""
@@ -131,7 +128,7 @@ class PairPlan(Plan):
     ) -> None:
         self.shape, self.rounds = shape, rounds
         self._i, self._j, self._mass = merge_pairs(i, j, mass, shape)
-        self._line = _Line(self._mass, np.searchsorted(self._i, np.arange(shape[0] + 1)))
+        self._line = Line(self._mass, np.searchsorted(self._i, np.arange(shape[0] + 1)))
 
     @classmethod
     def of_matrix(cls, matrix: Array) -> "PairPlan":
@@ -175,10 +172,10 @@ class DensePlan(Plan):
         self._matrix = matrix
 
     @cached_property
-    def _line(self) -> "_Line":
+    def _line(self) -> "Line":
         """The matrix, row after row, as one line of mass."""
         n0, n1 = self.shape
-        return _Line(self._matrix.ravel(), np.arange(n0 + 1) * n1)
+        return Line(self._matrix.ravel(), np.arange(n0 + 1) * n1)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
         """Draw pairs; each pair, and each row of x0, comes floor or ceil times."""
@@ -201,69 +198,6 @@ class DensePlan(Plan):
     def mean_cost(self, x0: Array, x1: Array) -> float:
         """Mean squared distance of a pair."""
         return float(np.vdot(self._matrix, squared_distances(x0, x1)) / self._matrix.sum())
-
-
-def systematic(mass: Array, n: int, rng: np.random.Generator) -> IntArray:
-    """Draw n indices in random order, each floor or ceil of n times its share of the mass.
-
-    Reference: Douc, Cappé and Moulines (2005), arXiv cs/0507025
-
-    Args:
-        mass: masses, shape (k,), >= 0, not all zero.
-        n: number of indices, >= 0.
-        rng: source of randomness.
-
-    Returns:
-        Indices, shape (n,).
-    """
-    return _Line.of_single_items(mass).draw(n, rng)
-
-
-@dataclass(frozen=True, eq=False)
-class _Line:
-    """Masses laid end to end, in groups that each draw puts in a new order.
-
-    The new order keeps two items that happen to lie one step apart from always being drawn
-    together; shuffling groups rather than items makes a draw from a dense plan cheap.
-
-    Args:
-        mass: masses of the items, shape (k,).
-        starts: first item of each group, and k at the end, shape (groups + 1,).
-    """
-
-    mass: Array
-    starts: IntArray
-
-    @classmethod
-    def of_single_items(cls, mass: Array) -> "_Line":
-        """A line on which each item is its own group."""
-        return cls(mass, np.arange(len(mass) + 1))
-
-    @cached_property
-    def _ends(self) -> Array:
-        """Where each item ends, shape (k,)."""
-        return np.cumsum(self.mass)
-
-    @cached_property
-    def _edges(self) -> Array:
-        """Where each group starts, and where the last one ends, shape (groups + 1,)."""
-        return np.concatenate([[0.0], self._ends])[self.starts]
-
-    def draw(self, n: int, rng: np.random.Generator) -> IntArray:
-        """Items met by n equidistant points with a random offset, in random order."""
-        order = rng.permutation(len(self.starts) - 1)
-        ends = np.cumsum(np.diff(self._edges)[order])
-        points = (np.arange(n) + rng.random()) * (ends[-1] / max(n, 1))
-        place = _locate(ends, points)
-        group = order[place]
-        items = _locate(self._ends, self._edges[group + 1] - (ends[place] - points))
-        # Rounding must not carry a point over the edge of its group.
-        return rng.permutation(np.clip(items, self.starts[group], self.starts[group + 1] - 1))
-
-
-def _locate(ends: Array, points: Array) -> IntArray:
-    """The interval of each point, given where the intervals end."""
-    return np.minimum(np.searchsorted(ends, points, side="right"), len(ends) - 1)
 
 
 def _moments(x: Array, w: Array) -> tuple[Array, float]:

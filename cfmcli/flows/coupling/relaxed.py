@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 from cfmcli.flows.coupling import costs, simplex, sinkhorn
 from cfmcli.flows.coupling.couplings import Coupling, fits_exact, normalised
-from cfmcli.flows.coupling.plans import DensePlan, IntArray, PairPlan, Plan
+from cfmcli.flows.coupling.plans import DensePlan, PairPlan, Plan
 
 _TOLERANCE, _ITERATIONS = 1e-4, 10_000
 

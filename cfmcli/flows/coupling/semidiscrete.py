@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.errors import CfmWarning, ConfigError
 from cfmcli.flows.coupling import simplex
 from cfmcli.flows.coupling.couplings import (
@@ -17,14 +17,8 @@ from cfmcli.flows.coupling.couplings import (
     fits_exact,
     normalised,
 )
-from cfmcli.flows.coupling.plans import (
-    IntArray,
-    PairPlan,
-    Plan,
-    squared_distances,
-    summed,
-    systematic,
-)
+from cfmcli.flows.coupling.plans import PairPlan, Plan, squared_distances, summed
+from cfmcli.flows.coupling.resampling import systematic
 
 Draw = Callable[[int, np.random.Generator], Array]
 """A sampler of the source: n points, shape (n, D), for n and a generator."""

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cfmcli.data.pot import pot
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.errors import NumericsError
-from cfmcli.flows.coupling.plans import IntArray
 
 QUANTA = 2**48
 """The total mass is cut into about this many quanta; sums of quanta are exact in float64."""

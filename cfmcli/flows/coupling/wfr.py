@@ -10,8 +10,9 @@ from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 from cfmcli.flows.coupling import costs, simplex, sinkhorn
 from cfmcli.flows.coupling.couplings import Coupling, normalised
-from cfmcli.flows.coupling.plans import PairPlan, Plan, systematic
+from cfmcli.flows.coupling.plans import PairPlan, Plan
 from cfmcli.flows.coupling.relaxed import relaxed_pairs
+from cfmcli.flows.coupling.resampling import systematic
 
 MOST_PAIRS = 25_000_000
 """Largest n0 n1 at which one plan takes about a minute and 1 GiB."""

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
-from cfmcli.flows.coupling.plans import IntArray, Plan
+from cfmcli.flows.coupling.plans import Plan
 from cfmcli.flows.dynamics.flow import Paths
 from cfmcli.flows.dynamics.legs import journey
 

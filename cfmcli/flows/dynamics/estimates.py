@@ -9,9 +9,8 @@ from torch import Tensor
 
 from cfmcli import catalog
 from cfmcli.data.blocks import blocks
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.errors import ConfigError
-from cfmcli.flows.coupling.plans import IntArray
 from cfmcli.flows.densities import Density
 from cfmcli.flows.dynamics.diffusions import Diffusion, diffusion
 from cfmcli.flows.dynamics.estimators import Estimator, Means

@@ -7,11 +7,11 @@ import pytest
 from scipy.interpolate import CubicSpline
 from scipy.stats import chisquare
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains, Link
 from cfmcli.flows.coupling.layout import Layout, Points
 from cfmcli.flows.coupling.pairing import PlannedPairs
-from cfmcli.flows.coupling.plans import IntArray, PairPlan, Plan, ProductPlan
+from cfmcli.flows.coupling.plans import PairPlan, Plan, ProductPlan
 from cfmcli.flows.streams import Streams
 
 STREAMS = Streams(9)

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cfmcli.data.table import Array
+from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling import blocks
 from cfmcli.flows.coupling import excess as module
 from cfmcli.flows.coupling.couplings import Blocks, Coupling, Exact
 from cfmcli.flows.coupling.excess import CANDIDATES, PART, Excess, cheapest, excess
-from cfmcli.flows.coupling.plans import IntArray, PairPlan
+from cfmcli.flows.coupling.plans import PairPlan
 from tests.benchmarks.tasks import mixtures
 
 Ends = tuple[Array, Array]

@@ -5,14 +5,8 @@ import pytest
 
 from cfmcli.data.table import Array
 from cfmcli.errors import NumericsError
-from cfmcli.flows.coupling.plans import (
-    DensePlan,
-    PairPlan,
-    Plan,
-    ProductPlan,
-    squared_distances,
-    systematic,
-)
+from cfmcli.flows.coupling.plans import DensePlan, PairPlan, Plan, ProductPlan, squared_distances
+from cfmcli.flows.coupling.resampling import systematic
 
 W0 = np.array([0.1, 0.25, 0.05, 0.4, 0.2])
 W1 = np.array([0.3, 0.3, 0.15, 0.25])

@@ -1,0 +1,71 @@
+"""Resampling: items drawn as often as their mass says, each floor or ceil times."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cfmcli.data.table import Array, IntArray
+
+
+def systematic(mass: Array, n: int, rng: np.random.Generator) -> IntArray:
+    """Draw n indices in random order, each floor or ceil of n times its share of the mass.
+
+    Reference: Douc, Cappé and Moulines (2005), arXiv cs/0507025
+
+    Args:
+        mass: masses, shape (k,), >= 0, not all zero.
+        n: number of indices, >= 0.
+        rng: source of randomness.
+
+    Returns:
+        Indices, shape (n,).
+    """
+    return Line.of_single_items(mass).draw(n, rng)
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Masses laid end to end, in groups that each draw puts in a new order.
+
+    The new order keeps two items that happen to lie one step apart from always being drawn
+    together; shuffling groups rather than items makes a draw from a dense plan cheap.
+
+    Args:
+        mass: masses of the items, shape (k,).
+        starts: first item of each group, and k at the end, shape (groups + 1,).
+    """
+
+    mass: Array
+    starts: IntArray
+
+    @classmethod
+    def of_single_items(cls, mass: Array) -> "Line":
+        """A line on which each item is its own group."""
+        return cls(mass, np.arange(len(mass) + 1))
+
+    @cached_property
+    def _ends(self) -> Array:
+        """Where each item ends, shape (k,)."""
+        return np.cumsum(self.mass)
+
+    @cached_property
+    def _edges(self) -> Array:
+        """Where each group starts, and where the last one ends, shape (groups + 1,)."""
+        return np.concatenate([[0.0], self._ends])[self.starts]
+
+    def draw(self, n: int, rng: np.random.Generator) -> IntArray:
+        """Items met by n equidistant points with a random offset, in random order."""
+        order = rng.permutation(len(self.starts) - 1)
+        ends = np.cumsum(np.diff(self._edges)[order])
+        points = (np.arange(n) + rng.random()) * (ends[-1] / max(n, 1))
+        place = _locate(ends, points)
+        group = order[place]
+        items = _locate(self._ends, self._edges[group + 1] - (ends[place] - points))
+        # Rounding must not carry a point over the edge of its group.
+        return rng.permutation(np.clip(items, self.starts[group], self.starts[group + 1] - 1))
+
+
+def _locate(ends: Array, points: Array) -> IntArray:
+    """The interval of each point, given where the intervals end."""
+    return np.minimum(np.searchsorted(ends, points, side="right"), len(ends) - 1)
