@@ -18,6 +18,7 @@ from cfmcli.flows.dynamics.mass import changes
 from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
+from cfmcli.layers import from_layers
 from cfmcli.requests import Condition, Runtime, Scoring
 from cfmcli.scorer import LogProb
 from cfmcli.workflows import fit as fitting
@@ -313,7 +314,7 @@ def fit(*data: Points, device: str = "auto", threads: int = 0, **settings: Any) 
         raise ConfigError("There is nothing to fit: give one or more clouds.")
     names = tuple(f"data[{k}]" for k in range(len(data)))
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    how = recipe.from_layers(plain, {"inputs": names})
+    how = from_layers(plain, {"inputs": names})
     tables = [_from(item, how) for item in data]
     where = Runtime(device=device, threads=threads, seed=how.seed)
     return Model(fitting.learn(how, tables, where))

@@ -12,8 +12,8 @@ from cfmcli.data.times import Timeline
 from cfmcli.errors import CheckpointError
 from cfmcli.flows.fields import MLP, Shape
 from cfmcli.flows.training.triple import Triple, path_state, restore_path
+from cfmcli.layers import from_layers
 from cfmcli.model import Model
-from cfmcli.recipe import from_layers
 
 
 def pack(model: Model) -> bytes:

@@ -39,7 +39,7 @@ def tiny() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def fit_run() -> Fit:
     """A function that fits a tiny run folder; beside its options it takes settings by name."""
-    from cfmcli.recipe import from_layers
+    from cfmcli.layers import from_layers
     from cfmcli.requests import FitRequest, Runtime
     from cfmcli.workflows import fit
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from cfmcli import recipe
 from cfmcli.cards import describe
 from cfmcli.errors import ConfigError
+from cfmcli.layers import from_layers, from_toml
 from cfmcli.presets import METHODS
-from cfmcli.recipe import Recipe, from_layers, from_toml
+from cfmcli.recipe import Recipe
 
 FIELDS = [item.name for item in dataclasses.fields(Recipe)]
 WORDS = st.text(max_size=12)

@@ -14,6 +14,7 @@ from cfmcli.cli.declare import flag, option
 from cfmcli.cli.render import as_table, as_text
 from cfmcli.cli.settings import layer, recipe_options, stored, words
 from cfmcli.errors import ConfigError
+from cfmcli.layers import from_layers
 from cfmcli.requests import EvaluateRequest, Integration, LeaveOutRequest, Outcome
 
 LEFT_OUT = "Times left out"
@@ -109,7 +110,7 @@ def evaluate(
     base, plain = stored(config), layer({"inputs": tuple(judged), "seed": session.common.seed})
     names = dict.fromkeys(words(given.pop("method", "")))
     methods = [{"method": name} for name in names] or [{}]
-    recipes = [recipe.from_layers(base, given | plain | method) for method in methods]
+    recipes = [from_layers(base, given | plain | method) for method in methods]
     from cfmcli.workflows.leaveout import leave_out
 
     chosen = LeaveOutRequest(seeds=seeds, strict=strict, by=by, **asked)

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
-from cfmcli import recipe
 from cfmcli.cli import options
 from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import flag, option
 from cfmcli.cli.settings import layer, recipe_options, stored
 from cfmcli.cli.shards import SHARING
 from cfmcli.errors import ConfigError
+from cfmcli.layers import from_layers
 from cfmcli.requests import AUTO, FitRequest, Outcome
 
 Couplings = Annotated[
@@ -73,7 +73,7 @@ def fit(
     cfm fit --from-run run --method rf -o straight
     """
     given = layer({**settings, "inputs": tuple(data or ()) or None, "seed": session.common.seed})
-    chosen = recipe.from_layers(stored(config), given)
+    chosen = from_layers(stored(config), given)
     if not (chosen.inputs or chosen.from_run):
         raise ConfigError(
             "No data: name the files to fit, a --config that names them, or a --from-run."

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 from cfmcli import recipe
 from cfmcli.cli.declare import option, spec
 from cfmcli.errors import ConfigError
+from cfmcli.layers import from_toml
 from cfmcli.requests import OWN, Condition
 
 # The files are positional, and the seed is an option of every command.
@@ -81,7 +82,7 @@ def stored(path: str) -> dict[str, Any]:
     if not path:
         return {}
     try:
-        return recipe.from_toml(Path(path).read_text(encoding="utf-8"), path)
+        return from_toml(Path(path).read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: it could not be read ({error}).") from None
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from cfmcli.recipe import from_layers
+from cfmcli.layers import from_layers
 from cfmcli.requests import (
     FitRequest,
     Integration,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from cfmcli import recipe
-from cfmcli.recipe import Recipe, from_layers
+from cfmcli.layers import from_layers
+from cfmcli.recipe import Recipe
 from tests.cli.harness import FIT, SAMPLE, Cfm, Stub
 
 # For each setting three texts as typed, and what each means.

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cfmcli.errors import ConfigError
-from cfmcli.recipe import from_layers
+from cfmcli.layers import from_layers
 from cfmcli.requests import FitRequest, Runtime
 from cfmcli.workflows import fit
 

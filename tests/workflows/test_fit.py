@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cfmcli import checkpoint, metrics, plots, recipe
+from cfmcli import checkpoint, metrics, plots
 from cfmcli.errors import (
     CfmWarning,
     CheckpointError,
@@ -21,6 +21,7 @@ from cfmcli.errors import (
     NumericsError,
     OutputExistsError,
 )
+from cfmcli.layers import from_layers, from_toml
 from cfmcli.model import Model
 from cfmcli.recipe import MOST_STEPS
 from cfmcli.requests import FitRequest, Progress, Runtime
@@ -126,7 +127,7 @@ def test_the_recipe_of_a_run_runs_again(toy_run: Path, tmp_path: Path) -> None:
     """recipe.toml is re-runnable, has no open choice left, and gives the same bytes."""
     text = (toy_run / "recipe.toml").read_text()
     assert tomllib.loads(text)["method"]["coupling"] == "exact"
-    again = recipe.from_layers(recipe.from_toml(text))
+    again = from_layers(from_toml(text))
     where = Runtime(device="cpu", threads=1)
     fitting.fit(again, FitRequest(str(tmp_path / "again")), where, fitting.ignore)
     assert model_bytes(tmp_path / "again") == model_bytes(toy_run)

@@ -14,7 +14,7 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError, OutputExistsError
 from cfmcli.flows.streams import Streams
-from cfmcli.recipe import from_layers
+from cfmcli.layers import from_layers
 from cfmcli.requests import LeaveOutRequest, Outcome, Progress, Runtime
 from cfmcli.workflows import fit, score
 from cfmcli.workflows.leaveout import leave_out

@@ -9,7 +9,8 @@ from scipy import sparse
 from cfmcli.data import maps
 from cfmcli.data.table import Table
 from cfmcli.errors import CfmWarning, ConfigError, DataError
-from cfmcli.recipe import Recipe, from_layers
+from cfmcli.layers import from_layers
+from cfmcli.recipe import Recipe
 from cfmcli.workflows import intake, prepare
 
 
