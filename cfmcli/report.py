@@ -4,10 +4,10 @@ import base64
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from cfmcli.cards import Card
+from cfmcli.markup import Html, folded, join, table, tag, word
 from cfmcli.plots.canvas import Picture
 
 FLOOR = (
@@ -41,14 +41,7 @@ figure { margin: 1.5rem 0 } img { max-width: 100%; height: auto; background: #ff
 """
 PIXELS = 130
 """Pixels of the page for an inch of a picture."""
-VOID = ("meta", "img")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-
-class Html(str):
-    """Text that is markup already; any other text is escaped where it is put into markup."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -80,12 +73,12 @@ def page(story: Story) -> str:
         "Data": _data(story),
         "Method": _method(story),
         "Scores": _scores(story),
-        "Pictures": _join(_figure(picture, data) for picture, data in story.pictures),
+        "Pictures": join(_figure(picture, data) for picture, data in story.pictures),
         "How to go on": _onward(story),
         "Provenance": _provenance(story),
     }
-    links = _join(tag("a", title, href=f"#{_anchor(title)}") for title in sections)
-    body = _join(
+    links = join(tag("a", title, href=f"#{_anchor(title)}") for title in sections)
+    body = join(
         tag("section", tag("h2", title, id=_anchor(title)), inside)
         for title, inside in sections.items()
     )
@@ -102,57 +95,9 @@ def page(story: Story) -> str:
     return "<!DOCTYPE html>\n" + tag("html", head, tag("body", main), lang="en") + "\n"
 
 
-def tag(element: str, *inside: str, **attributes: str) -> Html:
-    """An element; what is not markup already is escaped.
-
-    Args:
-        element: its name.
-        inside: its content.
-        attributes: by name, `class_` for class.
-    """
-    end = "" if element in VOID else f"</{element}>"
-    said = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
-    return Html(f"<{element}{said}>{_join(inside)}{end}")
-
-
-def _join(parts: Iterator[str] | Sequence[str]) -> Html:
-    """Parts one after the other, escaped where they are no markup."""
-    return Html("".join(part if isinstance(part, Html) else escape(part) for part in parts))
-
-
 def _anchor(title: str) -> str:
     """The name that links use."""
     return title.lower().replace(" ", "-")
-
-
-def _word(value: Any) -> str:
-    """A value on one line."""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_word, value))
-    if value is None or value == "":
-        return "–"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Html:
-    """A table whose first column names its rows."""
-    top = tag("tr", *(tag("th", word, scope="col") for word in head))
-    lines = (
-        tag("tr", tag("th", _word(row[0]), scope="row"), *(_cell(value) for value in row[1:]))
-        for row in rows
-    )
-    return tag("table", tag("caption", title), tag("thead", top), tag("tbody", *lines))
-
-
-def _cell(value: Any) -> Html:
-    """A cell; numbers stand to the right."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return tag("td", _word(value), **({"class_": "number"} if number else {}))
-
-
-def _folded(title: str, inside: Html) -> Html:
-    """Something that opens when it is asked for."""
-    return tag("details", tag("summary", title), inside)
 
 
 def _summary(story: Story) -> str:
@@ -181,9 +126,9 @@ def _asked(story: Story) -> Html:
         for section in story.about["recipe"].values()
         for name, value in section.items()
     ]
-    recipe = _table("Recipe", ("setting", "value"), [(name, _word(value)) for name, value in rows])
+    recipe = table("Recipe", ("setting", "value"), [(name, word(value)) for name, value in rows])
     command = tag("pre", story.about["provenance"]["command"])
-    return _join((command, _folded("The whole recipe", recipe)))
+    return join((command, folded("The whole recipe", recipe)))
 
 
 def _data(story: Story) -> Html:
@@ -197,9 +142,9 @@ def _data(story: Story) -> Html:
     shown = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
     chain = about["recipe"]["data"]["transform"]
     source = "Points start as N(0, I). " if about["source"] == "N(0, I)" else ""
-    return _join(
+    return join(
         (
-            _table("Snapshots", ("snapshot", "time", "points", "use"), rows),
+            table("Snapshots", ("snapshot", "time", "points", "use"), rows),
             tag("p", f"{source}{len(names)} features, transformed by {chain}: {shown}"),
         )
     )
@@ -218,11 +163,11 @@ def _method(story: Story) -> Html:
         for family, spec, card in story.parts
     ]
     cite = (tag("li", text) for text in story.about["provenance"]["cite"])
-    return _join(
+    return join(
         (
             tag("p", said),
             tag("p", f"When to use it: {story.method.use}. {story.method.reference}."),
-            _table("Parts", ("part", "chosen", "meaning", "reference"), rows),
+            table("Parts", ("part", "chosen", "meaning", "reference"), rows),
             tag("h3", "Please cite"),
             tag("ul", *cite),
         )
@@ -246,18 +191,16 @@ def _scores(story: Story) -> Html:
             for s in held
             for name in ("w1", "w2")
         ]
-        parts += [_table("Held out", head, rows), tag("p", REFERENCES)]
+        parts += [table("Held out", head, rows), tag("p", REFERENCES)]
     columns = ("metric", "from", "to", "value", "floor")
     rows = [tuple(row[name] for name in columns) for row in story.scores]
     near = [row for row in rows if row[-1] is not None]
     rest = [row[:-1] for row in rows if row[-1] is None]
-    parts += [_table("Against every snapshot", columns, near), tag("p", FLOOR)]
-    parts.append(_folded("Energy and shape of paths", _table("Paths", columns[:-1], rest)))
+    parts += [table("Against every snapshot", columns, near), tag("p", FLOOR)]
+    parts.append(folded("Energy and shape of paths", table("Paths", columns[:-1], rest)))
     flat = [(name, value) for name, value in _flat(story.about["metrics"], "")]
-    parts.append(
-        _folded("Every figure of the fit", _table("metrics.json", ("name", "value"), flat))
-    )
-    return _join(parts)
+    parts.append(folded("Every figure of the fit", table("metrics.json", ("name", "value"), flat)))
+    return join(parts)
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -299,10 +242,10 @@ def _provenance(story: Story) -> Html:
     origin = story.about["provenance"]
     facts = [("seed", str(origin["seed"])), ("date", origin["date"])]
     facts += [(name, value) for name, value in origin["platform"].items()]
-    return _join(
+    return join(
         (
-            _table("Run", ("what", "value"), facts),
-            _table("Inputs", ("file", "SHA-256"), list(origin["inputs"].items())),
-            _table("Versions", ("package", "version"), list(origin["versions"].items())),
+            table("Run", ("what", "value"), facts),
+            table("Inputs", ("file", "SHA-256"), list(origin["inputs"].items())),
+            table("Versions", ("package", "version"), list(origin["versions"].items())),
         )
     )
