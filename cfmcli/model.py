@@ -17,11 +17,11 @@ from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.choice import AnySolver, deterministic
-from cfmcli.flows.dynamics.displacement import Displacement, Gap
+from cfmcli.flows.dynamics.displacement import Displacement
 from cfmcli.flows.dynamics.estimates import dynamics
-from cfmcli.flows.dynamics.flow import Flow, Paths, Pilot
+from cfmcli.flows.dynamics.flow import Flow, Pilot
 from cfmcli.flows.dynamics.mass import Guided, total
-from cfmcli.flows.dynamics.motion import Motion, motion
+from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.fields import Field
 from cfmcli.flows.objective.reading import Guide, Reading
@@ -84,14 +84,7 @@ class Model:
             return Flow(self.field, self.timeline, self.reading, self._pilots, self.bf16)
         how = Triple.of(*self.recipe.triple()).coupling
         rng = Streams(self.recipe.seed).numpy("plan")
-        gaps = []
-        for before, after in pairwise(self.kept):
-            stored = (np.asarray(c.points, dtype=np.float32) for c in (before, after))
-            x0, x1 = (points.astype(np.float64) for points in stored)
-            whole = how.whole(len(x0), len(x1)) or how
-            plan = whole.plan(x0, x1, before.weights, after.weights, rng)
-            gaps.append(Gap(x0, x1, plan))
-        return Displacement(tuple(gaps), self.timeline)
+        return Displacement.between(self.kept, self.timeline, how, rng)
 
     @property
     def learnt(self) -> Flow:
@@ -119,7 +112,7 @@ class Model:
         if source.cloud is None or not self.flow.grows:
             return source
         weights, (x, guide) = self._placed(source.time, given)
-        mass = self.learnt.paths(x, span, as_solver("dopri5"), guide).masses(-1, weights)
+        mass = self.learnt.paths(x, span, deterministic("dopri5"), guide).masses(-1, weights)
         return replace(source, cloud=replace(source.cloud, weights=mass / mass.sum()))
 
     def _placed(self, time: float, given: Condition = OWN) -> tuple[Array, Guided]:
@@ -173,8 +166,8 @@ class Model:
 
     def cloud(self, time: float, *, held_out: bool = False) -> Cloud | None:
         """The stored snapshot at a clock time, if there is one."""
-        found = [c for c in self.clouds if c.time == time and (held_out or not c.held_out)]
-        return found[0] if found else None
+        known = self.clouds if held_out else self.kept
+        return next((cloud for cloud in known if cloud.time == time), None)
 
     @property
     def kept(self) -> tuple[Cloud, ...]:
@@ -200,10 +193,8 @@ class Model:
             raise ConfigError(f"Cannot draw {n} samples: expected at least 1.")
         when = self.timeline.times[-1] if time is None else time
         cloud = self.source_at(when, given).draw(n, Streams(seed), given)
-        times = cloud.time, when
-        guide = self.guide(cloud.obs, given)
-        how = motion(solver, sde, Streams(seed))
-        paths = how.paths(self.flow, cloud.points, times, guide)
+        how, guide = motion(solver, sde, Streams(seed)), self.guide(cloud.obs, given)
+        paths = how.paths(self.flow, cloud.points, (cloud.time, when), guide)
         return self.chain.inverse(paths.points[-1])
 
     def transport(
@@ -218,10 +209,8 @@ class Model:
         seed: int = 0,
     ) -> Array:
         """Carry points from one clock time (default: the first) to another (the last), (n, d)."""
-        times = (
-            self.timeline.times[0] if start is None else start,
-            self.timeline.times[-1] if end is None else end,
-        )
+        first, *_, last = self.timeline.times
+        times = first if start is None else start, last if end is None else end
         how = motion(solver, sde, Streams(seed))
         paths = how.paths(self.flow, self.encode(points), times, guide)
         return self.chain.inverse(paths.points[-1])
@@ -250,31 +239,8 @@ class Model:
         """
         begin = self.timeline.times[0] if start is None else start
         how = motion(solver, sde, Streams(seed))
-        paths = self.trajectories(self.encode(points), times, begin, how, guide)
+        paths = how.trajectories(self.flow, self.encode(points), times, begin, guide)
         return np.stack([self.chain.inverse(frame) for frame in paths.points])
-
-    def trajectories(
-        self,
-        x: Array,
-        times: Sequence[float],
-        start: float,
-        how: Motion,
-        guide: Guide | None = None,
-    ) -> Paths:
-        """Positions in flow coordinates at clock times in any order, before or after the start."""
-        after = sorted({t for t in times if t >= start})
-        before = sorted({t for t in times if t < start}, reverse=True)
-        forward = how.paths(self.flow, x, [start, *after], guide)
-        backward = how.paths(self.flow, x, [start, *before], guide)
-        place = {t: forward.points[k + 1] for k, t in enumerate(after)}
-        place |= {t: backward.points[k + 1] for k, t in enumerate(before)}
-        points = np.stack([place[t] for t in times])
-        energy, nfe = forward.energy + backward.energy, forward.nfe + backward.nfe
-        if forward.log_mass is None or backward.log_mass is None:
-            return Paths(points, energy, nfe)
-        grown = dict(zip(after, forward.log_mass[1:], strict=True))
-        grown |= dict(zip(before, backward.log_mass[1:], strict=True))
-        return Paths(points, energy, nfe, np.stack([grown[t] for t in times]))
 
     def log_prob(
         self,
@@ -312,7 +278,7 @@ class Model:
         streams, count = streams or Streams(0), points.shape[0]
         told = self.conditions.told(pd.DataFrame(index=range(count)) if obs is None else obs)
         when = self.timeline.times[-1] if time is None else time
-        scorer = self.scorer(when, told, scoring, as_solver(solver), streams)
+        scorer = self.scorer(when, told, scoring, deterministic(solver), streams)
         return scorer.of(points, slice(0, count), streams)
 
     def scorer(
@@ -335,20 +301,10 @@ class Model:
         if scoring.known == "target":
             known, end = replace(known, cloud=self.kept[-1]), self.timeline.times[-1]
         how, span = dynamics(scoring, solver, streams.torch("probes")), (time, end)
-        groups, mass = known.densities(scoring.base, told, streams), None
-        if flow.grows:
-            mass = total(flow, self._placed(end), (end, time), solver)
+        groups = known.densities(scoring.base, told, streams)
+        mass = total(flow, self._placed(end), (end, time), solver) if flow.grows else None
         return Scorer(flow, self.chain, span, how, groups, self.guide(told), mass)
 
     def on(self, device: torch.device) -> "Model":
         """The same model with its field on a device."""
         return replace(self, field=self.field.to(device))
-
-
-def as_solver(solver: Solver | str) -> Solver:
-    """A solver of the flow from its spec.
-
-    Raises:
-        ConfigError: if the spec is wrong, or names a solver of stochastic dynamics.
-    """
-    return deterministic(solver)

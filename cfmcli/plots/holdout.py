@@ -6,7 +6,7 @@ import numpy as np
 
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
-from cfmcli.model import as_solver
+from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.plots.canvas import CLASSES, PAGE, PALE, Picture, canvas, dots, explain, legend, some
 from cfmcli.plots.scene import Scene
 
@@ -59,5 +59,5 @@ def predicted(scene: Scene, cloud: Cloud) -> Array:
     start = model.source.conditioned(before.rows(some(len(before))), scene.streams)
     x, guide = np.asarray(start.points, dtype=np.float64), model.guide(start.obs)
     times = (before.time, cloud.time)
-    found: Array = model.flow.paths(x, times, as_solver("dopri5"), guide).points[-1]
+    found: Array = model.flow.paths(x, times, deterministic("dopri5"), guide).points[-1]
     return found

@@ -9,8 +9,9 @@ import numpy as np
 
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, IntArray
+from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.streams import Streams
-from cfmcli.model import Model, as_solver
+from cfmcli.model import Model
 from cfmcli.plots.canvas import Clock
 from cfmcli.plots.plane import Plane
 
@@ -64,7 +65,7 @@ class Scene:
         inner = np.linspace(0, model.timeline.segments, FRAMES)
         times = np.array([model.timeline.clock(float(s)) for s in inner])
         guide = model.guide(start.obs)
-        paths = model.flow.paths(start.points, times.tolist(), as_solver("dopri5"), guide)
+        paths = model.flow.paths(start.points, times.tolist(), deterministic("dopri5"), guide)
         return Journey(times, paths.points, self._arrivals(paths.points[-1]))
 
     def velocities(self, cloud: Cloud) -> Array:

@@ -61,7 +61,7 @@ class Course:
             for cut in cuts:
                 x, own = self.cloud.read(cut.rows), guide and guide.of(cut.rows)
                 moving = self.how.after(cut.blocks(CHUNK))
-                paths = self.model.trajectories(x, self.times, head.time, moving, own)
+                paths = moving.trajectories(self.model.flow, x, self.times, head.time, own)
                 for place in paths.points:
                     room.put(place)
                 start = head.mass * head.weights[cut.rows]

@@ -51,7 +51,7 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
         return Outcome({}, about, (f"would follow {len(cloud)} points at {len(times)} times",))
     guide = model.guide(cloud.obs, paths.condition)
     x, last = np.asarray(cloud.points, dtype=np.float64), model.timeline.times[-1]
-    *places, end = model.trajectories(x, [*times, last], cloud.time, how, guide).points
+    *places, end = how.trajectories(model.flow, x, [*times, last], cloud.time, guide).points
     if request.fate_key:
         ballot = targets.ballot(model, Vote(request.fate_key), last, Streams(where.seed))
         groups = Groups.of(ballot.among.classes, ballot.votes(end))

@@ -9,10 +9,11 @@ import numpy as np
 
 from cfmcli import metrics
 from cfmcli.data.snapshots import Cloud
+from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.dynamics.flow import Paths
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
-from cfmcli.model import Model, as_solver
+from cfmcli.model import Model
 from cfmcli.workflows import growth
 from cfmcli.workflows.measures import DISTANCES, measures
 from cfmcli.workflows.score import subsample
@@ -144,7 +145,7 @@ class Judge:
         for name, value in self._figures(start, sample).items():
             yield Score(*ends, name, value)
         for name, steps in EULER.items():
-            few = self.carried(start, ends, as_solver(f"euler:steps={steps}"))
+            few = self.carried(start, ends, deterministic(f"euler:steps={steps}"))
             mass = few.masses(-1, start.weights)
             value = metrics.w2(few.points[-1], sample.points, mass, sample.weights)
             yield Score(*ends, name, value, floor)

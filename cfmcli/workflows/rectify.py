@@ -10,9 +10,10 @@ from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.table import Array
 from cfmcli.data.times import TimeMap
 from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.objective.reading import Guide
 from cfmcli.headers import MODEL
-from cfmcli.model import Model, as_solver
+from cfmcli.model import Model
 from cfmcli.recipe import Recipe, option
 from cfmcli.stored import load
 from cfmcli.workflows.prepare import Prepared
@@ -80,7 +81,7 @@ def carrier(run: str) -> Carry | None:
         if condition is not None:
             guide = Guide(torch.as_tensor(condition, dtype=torch.float32))
         times = model.timeline.times[segment : segment + 2]
-        moved: Array = model.flow.paths(points, times, as_solver("dopri5"), guide).points[-1]
+        moved: Array = model.flow.paths(points, times, deterministic("dopri5"), guide).points[-1]
         return moved
 
     return carry

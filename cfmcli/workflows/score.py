@@ -11,10 +11,11 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.couplings import Exact, Independent
 from cfmcli.flows.coupling.resampling import systematic
+from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
-from cfmcli.model import Model, as_solver
+from cfmcli.model import Model
 from cfmcli.workflows import growth
 
 MAX_POINTS = 3000
@@ -49,7 +50,7 @@ def held_out(
         most: most points on a side.
     """
     target = subsample(cloud, streams, most)
-    found = {"model": predicted(model, cloud.time, as_solver("dopri5"), streams, most)}
+    found = {"model": predicted(model, cloud.time, deterministic("dopri5"), streams, most)}
     found |= references(model.kept, cloud.time, streams, most)
     scores = {
         name: distances(guess.points, target.points, guess.weights, target.weights)

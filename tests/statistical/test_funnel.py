@@ -19,8 +19,8 @@ import cfmcli
 from cfmcli import catalog
 from cfmcli.api import Model
 from cfmcli.data.table import Array
+from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.dynamics.likelihood import density_change
-from cfmcli.model import as_solver
 from tests.statistical.figures import Figures
 
 pytestmark = pytest.mark.slow
@@ -85,7 +85,11 @@ def mass(log_weights: Array) -> tuple[float, float]:
 
 def along(spec: str, model: Model, start: Array) -> tuple[float, float]:
     """The flow's mass with the divergence integrated by the solver that carries the points."""
-    solver, exact, idle = as_solver(spec), catalog.build("divergences", "exact"), torch.Generator()
+    solver, exact, idle = (
+        deterministic(spec),
+        catalog.build("divergences", "exact"),
+        torch.Generator(),
+    )
     flow, log_weights = model.core.learnt, []
     velocity = flow.drift(0, double=solver.double).velocity
     for part in np.split(start, TEST // PART):

@@ -22,9 +22,9 @@ from cfmcli.errors import (
     DataError,
     OutputExistsError,
 )
+from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.fields import Field, Head
 from cfmcli.flows.streams import Streams
-from cfmcli.model import as_solver
 from cfmcli.requests import (
     EvaluateRequest,
     Integration,
@@ -133,7 +133,7 @@ def test_path_figures_are_those_of_transport(
     assert cost == pytest.approx(told.figures["mean_cost"], rel=1e-5)
     square = metrics.w2(source, target) ** 2
     assert found["npe"] == pytest.approx(abs(told.figures["path_energy"] / square - 1), rel=1e-4)
-    arcs = load(toy_run).flow.paths(source, np.linspace(0, 1, 400).tolist(), as_solver("rk4"))
+    arcs = load(toy_run).flow.paths(source, np.linspace(0, 1, 400).tolist(), deterministic("rk4"))
     assert found["curvature"] == pytest.approx(metrics.curvature(arcs.points), rel=0.02)
 
 
@@ -165,9 +165,9 @@ def test_every_snapshot_and_every_gap(days: Outcome, days_run: Path) -> None:
     assert sorted(values(days)) == sorted(expected)
     model = load(days_run)
     clouds = {c.time: np.asarray(c.points) for c in model.clouds}
-    there = model.flow.paths(clouds[0.0], (0.0, 1.0), as_solver("dopri5")).points[-1]
+    there = model.flow.paths(clouds[0.0], (0.0, 1.0), deterministic("dopri5")).points[-1]
     assert values(days)[0.0, 1.0, "w1"] == pytest.approx(metrics.w1(there, clouds[1.0]), rel=1e-6)
-    last = model.flow.paths(clouds[2.5], (2.5, 5.0), as_solver("euler:steps=2")).points[-1]
+    last = model.flow.paths(clouds[2.5], (2.5, 5.0), deterministic("euler:steps=2")).points[-1]
     found = values(days)[2.5, 5.0, "w2_nfe_2"]
     assert found == pytest.approx(metrics.w2(last, clouds[5.0]), rel=1e-6)
 
@@ -225,7 +225,7 @@ def test_points_are_carried_under_their_own_conditions(
     model = load(tmp_path / "run")
     first, last = model.clouds
     x, times = np.asarray(first.points), (first.time, last.time)
-    ends = model.flow.paths(x, times, as_solver("dopri5"), model.guide(first.obs)).points[-1]
+    ends = model.flow.paths(x, times, deterministic("dopri5"), model.guide(first.obs)).points[-1]
     found = values(do(tmp_path / "run"))[0.0, 1.0, "w2"]
     assert found == pytest.approx(metrics.w2(ends, last.points), rel=1e-6)
 
@@ -254,7 +254,9 @@ def scored(run: Path, formula: Formula, x0: Array, x1: Array, a: Array) -> dict[
         for t, x in enumerate((x0, x1))
     )
     field = Field({"velocity": cast(Head, Closed(formula))})
-    judge = Judge(replace(model, field=field, clouds=clouds), as_solver("dopri5"), Streams(0), 3000)
+    judge = Judge(
+        replace(model, field=field, clouds=clouds), deterministic("dopri5"), Streams(0), 3000
+    )
     return {score.metric: score.value for score in judge.scores([clouds[1]])}
 
 

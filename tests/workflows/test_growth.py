@@ -14,10 +14,11 @@ from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
+from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.path.growing import TravellingDirac
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.triple import Triple
-from cfmcli.model import Model, as_solver
+from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import Scoring
 from cfmcli.stored import load, pack
@@ -28,7 +29,7 @@ from tests.conftest import SAMPLES
 
 QUICK: dict[str, Any] = {"device": "cpu", "threads": 1, "transform": "none"}
 SMALL: dict[str, Any] = QUICK | {"field": "mlp:width=32,depth=2", "batch_size": 128, "steps": 250}
-DOPRI = as_solver("dopri5")
+DOPRI = deterministic("dopri5")
 DAYS = (0.0, 1.0, 2.0, 3.0)
 RNG = np.random.default_rng(0)
 

@@ -15,9 +15,10 @@ import cfmcli
 from cfmcli import catalog, checkpoint
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError
+from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.dynamics.flow import Flow
 from cfmcli.flows.objective.reading import Guide
-from cfmcli.model import Model, as_solver
+from cfmcli.model import Model
 from cfmcli.stored import load, pack
 from cfmcli.workflows import binding
 from tests import oracles
@@ -188,7 +189,7 @@ def test_couplings_within_classes(coupling: str, tmp_path: Path) -> None:
         assert isinstance(m.flow, Flow)
         told = torch.as_tensor(m.conditions.encode(pd.DataFrame({"kind": kinds[:5]}))).float()
         for w in (0.0, 1.0, 2.0):
-            solver = as_solver("euler:steps=2")
+            solver = deterministic("euler:steps=2")
             paths = m.flow.paths(m.encode(X[:5]), (0.0, 1.0), solver, Guide(told, w))
             found.append(paths.points[-1])
     assert np.isfinite(found).all()

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 
+from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, IntArray
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
+from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.plans import Plan
 from cfmcli.flows.dynamics.flow import Paths
 from cfmcli.flows.dynamics.legs import journey
@@ -82,6 +85,31 @@ class Displacement:
     gaps: tuple[Gap, ...]
     timeline: Timeline
     grows: ClassVar[bool] = False
+
+    @classmethod
+    def between(
+        cls,
+        clouds: Sequence[Cloud],
+        timeline: Timeline,
+        coupling: Coupling,
+        rng: np.random.Generator,
+    ) -> "Displacement":
+        """The displacement between each two of some clouds, as exact as checkpoints store them.
+
+        Args:
+            clouds: in flow coordinates, in time order.
+            timeline: their clock.
+            coupling: of each two.
+            rng: randomness of the plans.
+        """
+        gaps = []
+        for before, after in pairwise(clouds):
+            stored = (np.asarray(c.points, dtype=np.float32) for c in (before, after))
+            x0, x1 = (points.astype(np.float64) for points in stored)
+            whole = coupling.whole(len(x0), len(x1)) or coupling
+            plan = whole.plan(x0, x1, before.weights, after.weights, rng)
+            gaps.append(Gap(x0, x1, plan))
+        return cls(tuple(gaps), timeline)
 
     def paths(self, x: Array, times: Sequence[float], *unused: Any) -> Paths:
         """Carry points through clock times, forward or backward; nothing is integrated.

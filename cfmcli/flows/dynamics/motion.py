@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from cfmcli import catalog
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
@@ -47,6 +49,41 @@ class Motion(ABC):
             ConfigError: if a time lies outside the snapshots, or the flow cannot move like this.
             NumericsError: if the integration fails.
         """
+
+    def trajectories(
+        self,
+        flow: Flow | Displacement,
+        x: Array,
+        times: Sequence[float],
+        start: float,
+        guide: Guide | None = None,
+    ) -> Paths:
+        """Carry points to clock times in any order, before or after the start.
+
+        Args:
+            flow: what they are carried along.
+            x: points at the start, shape (n, D).
+            times: clock times asked for.
+            start: clock time of the points.
+            guide: the condition of each point, where the flow has conditions.
+
+        Raises:
+            ConfigError: if a time lies outside the snapshots, or the flow cannot move like this.
+            NumericsError: if the integration fails.
+        """
+        after = sorted({t for t in times if t >= start})
+        before = sorted({t for t in times if t < start}, reverse=True)
+        forward = self.paths(flow, x, [start, *after], guide)
+        backward = self.paths(flow, x, [start, *before], guide)
+        place = {t: forward.points[k + 1] for k, t in enumerate(after)}
+        place |= {t: backward.points[k + 1] for k, t in enumerate(before)}
+        points = np.stack([place[t] for t in times])
+        energy, nfe = forward.energy + backward.energy, forward.nfe + backward.nfe
+        if forward.log_mass is None or backward.log_mass is None:
+            return Paths(points, energy, nfe)
+        grown = dict(zip(after, forward.log_mass[1:], strict=True))
+        grown |= dict(zip(before, backward.log_mass[1:], strict=True))
+        return Paths(points, energy, nfe, np.stack([grown[t] for t in times]))
 
     @abstractmethod
     def told(
