@@ -12,8 +12,8 @@ import typer
 
 import cfmcli
 from cfmcli.cli.boundary import guarded
+from cfmcli.cli.common import Common
 from cfmcli.cli.console import Console
-from cfmcli.cli.options import Common
 from cfmcli.cli.progress import listening
 from cfmcli.cli.render import as_json, as_text
 from cfmcli.errors import ConfigError

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cfmcli import recipe
-from cfmcli.cli import options
+from cfmcli.cli import dynamics, options
 from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import flag, option
 from cfmcli.cli.render import as_table, as_text
@@ -67,9 +67,9 @@ def evaluate(
     strict: Strict = LeaveOutRequest.strict,
     by: By = LeaveOutRequest.by,
     config: options.Config = "",
-    solver: options.OdeSolver = Integration.solver,
-    atol: options.Atol = None,
-    rtol: options.Rtol = None,
+    solver: dynamics.OdeSolver = Integration.solver,
+    atol: dynamics.Atol = None,
+    rtol: dynamics.Rtol = None,
     force: options.Force = False,
     dry_run: options.DryRun = False,
     **settings: Any,

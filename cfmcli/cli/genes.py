@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from cfmcli.cli import options
+from cfmcli.cli import dynamics, options
 from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import option
 from cfmcli.cli.settings import condition, words
@@ -89,10 +89,10 @@ def genes(
     label: options.Label = "",
     covariates: options.Covariates = "",
     guidance: options.Guidance = OWN.guidance,
-    sde: options.Sde = Integration.sde,
-    solver: options.Solver = Integration.solver,
-    atol: options.Atol = None,
-    rtol: options.Rtol = None,
+    sde: dynamics.Sde = Integration.sde,
+    solver: dynamics.Solver = Integration.solver,
+    atol: dynamics.Atol = None,
+    rtol: dynamics.Rtol = None,
     force: options.Force = False,
     dry_run: options.DryRun = False,
 ) -> Outcome:

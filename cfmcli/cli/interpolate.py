@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from cfmcli.cli import options, shards
+from cfmcli.cli import dynamics, options, shards
 from cfmcli.cli.command import Session, command
 from cfmcli.cli.declare import option
 from cfmcli.cli.settings import condition, words
@@ -36,11 +36,11 @@ def interpolate(
     label: options.Label = "",
     covariates: options.Covariates = "",
     guidance: options.Guidance = OWN.guidance,
-    sde: options.Sde = Integration.sde,
-    solver: options.Solver = Integration.solver,
-    atol: options.Atol = None,
-    rtol: options.Rtol = None,
-    precision: options.Rounding = Integration.precision,
+    sde: dynamics.Sde = Integration.sde,
+    solver: dynamics.Solver = Integration.solver,
+    atol: dynamics.Atol = None,
+    rtol: dynamics.Rtol = None,
+    precision: dynamics.Rounding = Integration.precision,
     shard: shards.Sharded = "",
     jobs: shards.Jobs = 1,
     force: options.Force = False,

@@ -1,6 +1,6 @@
 """`cfm likelihood`."""
 
-from cfmcli.cli import options, shards
+from cfmcli.cli import dynamics, options, shards
 from cfmcli.cli.command import Session, command
 from cfmcli.cli.settings import condition
 from cfmcli.requests import Integration, LikelihoodRequest, Outcome, Scoring
@@ -14,14 +14,14 @@ def likelihood(
     time: options.Time = "",
     label: options.Label = "",
     covariates: options.Covariates = "",
-    base: options.Base = Scoring.base,
-    known: options.Known = Scoring.known,
-    divergence: options.Divergence = Scoring.divergence,
-    estimator: options.Estimator = Scoring.estimator,
-    sde: options.Sde = Scoring.sde,
-    solver: options.OdeSolver = Integration.solver,
-    atol: options.Atol = None,
-    rtol: options.Rtol = None,
+    base: dynamics.Base = Scoring.base,
+    known: dynamics.Known = Scoring.known,
+    divergence: dynamics.Divergence = Scoring.divergence,
+    estimator: dynamics.Estimator = Scoring.estimator,
+    sde: dynamics.Sde = Scoring.sde,
+    solver: dynamics.OdeSolver = Integration.solver,
+    atol: dynamics.Atol = None,
+    rtol: dynamics.Rtol = None,
     shard: shards.Sharded = "",
     jobs: shards.Jobs = 1,
     force: options.Force = False,

@@ -1,14 +1,12 @@
-"""Every option once: its names, its meaning, and where it stands in the help."""
+"""Options that several commands share, each once: its names, its meaning, and its place in help."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from cfmcli.cli.declare import flag, option, spec
-from cfmcli.requests import Runtime
+from cfmcli.cli.declare import flag, option
 
-POINTS, FLOW, OUTPUT, COMMON = "Points", "Flow", "Output", "Common options"
+POINTS, FLOW, OUTPUT = "Points", "Flow", "Output"
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder that cfm fit wrote.")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="File of points; - is CSV on stdin.")]
@@ -249,143 +247,3 @@ Guidance = Annotated[
         metavar="FLOAT",
     ),
 ]
-
-Solver = Annotated[
-    str,
-    spec(
-        "--solver",
-        family="solvers",
-        meaning="Integrator",
-        panel=FLOW,
-        unset="dopri5; with --sde stochastic-heun",
-    ),
-]
-OdeSolver = Annotated[
-    str,
-    spec(
-        "--solver", family="solvers", meaning="Integrator of the flow", panel=FLOW, unset="dopri5"
-    ),
-]
-Sde = Annotated[
-    str,
-    option(
-        "--sde",
-        meaning="Diffusion epsilon of stochastic dynamics, a number or a spec; "
-        "see cfm list diffusions. Needs a run with a score.",
-        panel=FLOW,
-        metavar="EPS",
-        unset="none: the flow itself",
-    ),
-]
-Estimator = Annotated[
-    str,
-    spec(
-        "--estimator",
-        family="estimators",
-        meaning="How densities are obtained",
-        panel=FLOW,
-        unset="ode; with --sde sde",
-    ),
-]
-Known = Annotated[
-    str,
-    option(
-        "--known",
-        meaning="Where the density is known: source (the first time) or target (the last).",
-        panel=FLOW,
-        metavar="END",
-    ),
-]
-Atol = Annotated[
-    float | None,
-    option(
-        "--atol",
-        meaning="Absolute tolerance, in units of the transformed features.",
-        panel=FLOW,
-        metavar="FLOAT",
-        unset="the solver's",
-    ),
-]
-Rtol = Annotated[
-    float | None,
-    option(
-        "--rtol", meaning="Relative tolerance.", panel=FLOW, metavar="FLOAT", unset="the solver's"
-    ),
-]
-Rounding = Annotated[
-    str,
-    option(
-        "--precision",
-        meaning="Arithmetic of the network that carries points: f32, or bf16, whose error is told; "
-        "on processors without bf16 units it is slower.",
-        panel=FLOW,
-        metavar="KIND",
-    ),
-]
-Base = Annotated[
-    str, spec("--base", family="bases", meaning="Density at the end that is known", panel=FLOW)
-]
-Divergence = Annotated[
-    str,
-    spec("--divergence", family="divergences", meaning="Divergence of the velocity", panel=FLOW),
-]
-
-
-@dataclass(frozen=True)
-class Common:
-    """The options of every command."""
-
-    seed: Annotated[
-        int | None,
-        option(
-            "--seed",
-            meaning="Seed of all randomness.",
-            panel=COMMON,
-            min=0,
-            metavar="INT",
-            unset=str(Runtime.seed),
-        ),
-    ] = None
-    device: Annotated[
-        str,
-        option("--device", meaning="auto, cpu, cuda, cuda:I or mps.", panel=COMMON, metavar="NAME"),
-    ] = Runtime.device
-    threads: Annotated[
-        int,
-        option(
-            "--threads",
-            meaning="CPU threads.",
-            panel=COMMON,
-            min=0,
-            metavar="INT",
-            unset="what the machine allows, at most 4; 1 for small networks",
-        ),
-    ] = Runtime.threads
-    quiet: Annotated[
-        bool, flag("--quiet", "-q", meaning="Only warnings and errors.", panel=COMMON)
-    ] = False
-    verbose: Annotated[
-        bool,
-        flag(
-            "--verbose", "-v", meaning="More detail, and other libraries' warnings.", panel=COMMON
-        ),
-    ] = False
-    log_file: Annotated[
-        str,
-        option(
-            "--log-file",
-            meaning="File to append everything said to, with times.",
-            panel=COMMON,
-            metavar="FILE",
-            unset="none",
-        ),
-    ] = ""
-    no_progress: Annotated[
-        bool, flag("--no-progress", meaning="No progress bar or lines.", panel=COMMON)
-    ] = False
-    debug: Annotated[
-        bool, flag("--debug", meaning="Show the traceback of an error.", panel=COMMON)
-    ] = False
-    json: Annotated[bool, flag("--json", meaning="One JSON object on stdout.", panel=COMMON)] = (
-        False
-    )

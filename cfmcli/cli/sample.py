@@ -1,6 +1,6 @@
 """`cfm sample`."""
 
-from cfmcli.cli import options, shards
+from cfmcli.cli import dynamics, options, shards
 from cfmcli.cli.command import Session, command
 from cfmcli.cli.settings import condition
 from cfmcli.requests import OWN, Integration, Outcome, SampleRequest
@@ -15,11 +15,11 @@ def sample(
     label: options.Label = "",
     covariates: options.Covariates = "",
     guidance: options.Guidance = OWN.guidance,
-    sde: options.Sde = Integration.sde,
-    solver: options.Solver = Integration.solver,
-    atol: options.Atol = None,
-    rtol: options.Rtol = None,
-    precision: options.Rounding = Integration.precision,
+    sde: dynamics.Sde = Integration.sde,
+    solver: dynamics.Solver = Integration.solver,
+    atol: dynamics.Atol = None,
+    rtol: dynamics.Rtol = None,
+    precision: dynamics.Rounding = Integration.precision,
     shard: shards.Sharded = "",
     jobs: shards.Jobs = 1,
     force: options.Force = False,
