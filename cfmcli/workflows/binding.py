@@ -1,82 +1,50 @@
 """Binding: a coupling tied to the points of each segment, its plans solved."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
 from cfmcli.data.conditions import Conditions
-from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
-from cfmcli.flows.coupling.bends import bent
-from cfmcli.flows.coupling.bijection import BinaryPartition
 from cfmcli.flows.coupling.cells import CellPairs
-from cfmcli.flows.coupling.chains import ChainedPairs, Chains
 from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired
-from cfmcli.flows.coupling.excess import Excess, Solved, judged
-from cfmcli.flows.coupling.following import Departure, FollowingPairs, following
+from cfmcli.flows.coupling.excess import Solved, judged
+from cfmcli.flows.coupling.following import Departure
 from cfmcli.flows.coupling.layout import Layout
 from cfmcli.flows.coupling.pairing import (
     STRIDE,
     BatchedPairs,
     CloudSource,
-    GroupedPairs,
     NormalSource,
     PairSource,
     PlannedPairs,
     PooledPairs,
     measured,
 )
-from cfmcli.flows.coupling.plans import Plan, ProductPlan
+from cfmcli.flows.coupling.plans import Plan
 from cfmcli.flows.coupling.semidiscrete import SemiDiscrete, fit_potential
-from cfmcli.flows.path.curves import Bent, Dense
 from cfmcli.flows.path.interpolants import Interpolant, Linear
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import growth, runtime
+from cfmcli.workflows.bound import Bound, grouped
+from cfmcli.workflows.scope import whole_cloud
 from cfmcli.workflows.sides import Codes, Piece, PlanNote, Side, independent_cost
+from cfmcli.workflows.tangents import led
 
 POOL = 10_000
 LEAST_POOL = 1_000
 """Points of N(0, I) for each of many classes, at least."""
 RECTIFIED = 4
 """Pools of N(0, I) that a trained flow carries at once, to make pairs."""
-MOST_BYTES = 4e9
 STRAIGHT = Linear()
 LARGE = 0.5
 """A share of left-out mass to warn of."""
-LINK_BYTES = 48
-"""Bytes of a pair of a plan that splines follow in both directions."""
-
-
-class Bound(NamedTuple):
-    """A coupling bound to the two ends of a segment.
-
-    Args:
-        pairs: where its pairs come from.
-        scope: dataset, minibatch, pool or cells.
-        coupling: the coupling in use.
-        cost: its mean cost, NaN where it is not known beforehand.
-        left_out: share of the mass of either end that its plan leaves out, NaN likewise.
-        pieces: its plans over whole clouds of points; none where there are none.
-        excess: what its plan costs beyond the exact one, where that is not 0 and can be told.
-        lengths: δ of each axis, where pairs grow and it plays a role.
-    """
-
-    pairs: PairSource
-    scope: str
-    coupling: Coupling
-    cost: float = math.nan
-    left_out: tuple[float, float] = (math.nan, math.nan)
-    pieces: tuple[Piece, ...] = ()
-    excess: Excess | None = None
-    lengths: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -145,22 +113,8 @@ class Binder:
             _say_what_is_left_out(notes[-1])
         dim = int(kept[0].points.shape[1])
         layout = Layout(dim, self.conditions.width, path.needs_tangents, path.needs_masses)
-        if isinstance(path, Bent):
-            pairs = bent(pairs, Moments.of(snapshots).means, np.array(snapshots.timeline.times))
-        elif isinstance(path, Dense):
-            pairs = [
-                FollowingPairs(own, dim, self._departure(own, dim, k))
-                for k, own in enumerate(pairs)
-            ]
-        elif path.needs_tangents:
-            pairs = _chained(pairs, snapshots, dim)
+        pairs = led(pairs, path, snapshots, self.streams, self.departures)
         return pairs, layout, notes
-
-    def _departure(self, pairs: PairSource, dim: int, k: int) -> Departure:
-        """How paths of a gap depart from lines: learnt once, for points kept aside as well."""
-        if k not in self.departures:
-            self.departures[k] = following(pairs, dim, k, self.streams)
-        return self.departures[k]
 
     def side(self, cloud: Cloud) -> Side:
         """A cloud as an end of a segment."""
@@ -190,19 +144,8 @@ class Binder:
             bounds.append(self._bound(own, target.of_class(c), k, place, len(found)))
         shares = np.array([target.weights[target.classes == c].sum() for c in found])
         shares /= shares.sum()
-        means = shares @ np.array([(bound.cost, *bound.left_out) for bound in bounds])
-        cost, before, after = means.tolist()
-        pairs = GroupedPairs(tuple(bound.pairs for bound in bounds), shares)
-        pieces = tuple(
-            Piece(piece.plan, _rows_of(source, int(c)), np.flatnonzero(target.classes == c), share)
-            for c, bound, share in zip(found, bounds, shares.tolist(), strict=True)
-            for piece in bound.pieces
-        )
-        first = bounds[0]
-        worst = max((b.excess for b in bounds if b.excess), key=lambda e: e.share, default=None)
-        left_out = (before, after)
-        said = (first.scope, first.coupling, cost, left_out, pieces, worst, first.lengths)
-        return Bound(pairs, *said)
+        places = [(_rows_of(source, int(c)), np.flatnonzero(target.classes == c)) for c in found]
+        return grouped(bounds, shares, places)
 
     def _say_what_ends(self, before: Codes, after: Codes) -> None:
         """Warn of classes that a gap leaves behind."""
@@ -338,28 +281,10 @@ class Binder:
 
 def _rows_of(side: Side | None, c: int) -> Codes:
     """Which points of a source are of a class; all of them where none is known to be."""
-    assert side is not None
+    if side is None:
+        return np.arange(0)
     own = np.zeros(len(side.points), bool) if side.classes is None else side.classes == c
     return np.flatnonzero(own) if own.any() else np.arange(len(own))
-
-
-def whole_cloud(recipe: Recipe, coupling: Coupling, n0: int, n1: int) -> Coupling | None:
-    """The coupling for whole clouds of these sizes, None where minibatches are to be coupled."""
-    if recipe.scope == "minibatch" or (recipe.scope == "auto" and recipe.ot_batch):
-        return None
-    affordable = coupling.whole(n0, n1)
-    if isinstance(coupling, BinaryPartition) and affordable != coupling:
-        runtime.warn(
-            f"bsp pairs clouds of one size, got {n0} and {n1} points: blocks couples them instead."
-        )
-    if recipe.scope == "auto" or affordable == coupling:
-        return affordable
-    if n0 * n1 * 8 > MOST_BYTES:
-        raise ConfigError(
-            f"--scope dataset: a plan of {n0} x {n1} points needs {n0 * n1 * 8e-9:.0f} GB or more: "
-            "use --coupling blocks, or --scope minibatch --ot-batch 1024."
-        )
-    return coupling
 
 
 def _say_what_is_left_out(note: PlanNote) -> None:
@@ -371,27 +296,3 @@ def _say_what_is_left_out(note: PlanNote) -> None:
             f"{after:.0%} at the end, so the flow learns little of those points: raise reg_m (in "
             f"squared flow units; random pairs are {note.independent:.3g} apart) or mass."
         )
-
-
-def _chained(pairs: list[PairSource], snapshots: Snapshots, dim: int) -> list[PairSource]:
-    """The same pairs with tangents of the splines through their chains."""
-    planned = [source for source in pairs if isinstance(source, PlannedPairs)]
-    if len(planned) < len(pairs):
-        raise ConfigError(
-            "Splines follow points through plans over whole clouds: use --scope dataset, a source "
-            "of points and no --label-key, or --interpolant linear."
-        )
-    for n0, n1 in (p.plan.shape for p in planned if isinstance(p.plan, ProductPlan)):
-        if n0 * n1 * LINK_BYTES > MOST_BYTES:
-            raise ConfigError(
-                f"Splines through {n0} x {n1} random pairs need {n0 * n1 * LINK_BYTES * 1e-9:.0f} "
-                "GB: use --coupling exact."
-            )
-    if any((side <= 0).any() for p in planned for side in p.plan.marginals()):
-        raise ConfigError(
-            "Splines follow every point through all snapshots, and this coupling leaves some out: "
-            "use --coupling exact."
-        )
-    times = np.array(snapshots.timeline.times)
-    chains = Chains(tuple(planned), times, dim)
-    return [ChainedPairs(chains, k) for k in range(len(planned))]

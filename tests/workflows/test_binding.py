@@ -21,8 +21,9 @@ from cfmcli.flows.path.interpolants import Linear
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.tasks import Task
 from cfmcli.recipe import Recipe
-from cfmcli.workflows import assemble, binding
+from cfmcli.workflows import assemble, binding, tangents
 from cfmcli.workflows.binding import Binder
+from cfmcli.workflows.scope import whole_cloud
 from cfmcli.workflows.sides import PlanNote
 
 N0, N1 = 24, 36
@@ -244,14 +245,14 @@ def test_the_scope_follows_the_size(
 ) -> None:
     """auto: whole clouds where a plan fits, its stand-in or minibatches beyond; else as asked."""
     recipe = Recipe(**settings)
-    assert binding.whole_cloud(recipe, assemble.triple(recipe).coupling, *sizes) == expected
+    assert whole_cloud(recipe, assemble.triple(recipe).coupling, *sizes) == expected
 
 
 def test_a_plan_that_cannot_fit_is_refused() -> None:
     """With its size and both ways out."""
     recipe = Recipe(scope="dataset")
     with pytest.raises(ConfigError, match=r"GB.*--coupling blocks.*--scope minibatch"):
-        binding.whole_cloud(recipe, Exact(), 100_000, 100_000)
+        whole_cloud(recipe, Exact(), 100_000, 100_000)
 
 
 LABELS = np.array(["a", "b", "c"])
@@ -568,6 +569,6 @@ def test_bent_paths_need_every_point_to_go_on(monkeypatch: pytest.MonkeyPatch) -
     recipe, snapshots = Recipe(interpolant="spline"), straight(10, (0.0, 1.0, 2.0))
     with pytest.raises(ConfigError, match=r"leaves some out.*--coupling exact"):
         Binder(recipe, Half(), Conditions(), Streams(0)).segments(snapshots, path=Spline())
-    monkeypatch.setattr(binding, "MOST_BYTES", 1e3)
+    monkeypatch.setattr(tangents, "MOST_BYTES", 1e3)
     with pytest.raises(ConfigError, match=r"10 x 10 random pairs.*--coupling exact"):
         Binder(recipe, Independent(), Conditions(), Streams(0)).segments(snapshots, path=Spline())

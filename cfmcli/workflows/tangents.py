@@ -1,0 +1,74 @@
+"""Tangents: how the paths of pairs leave and arrive, where they bend."""
+
+import numpy as np
+
+from cfmcli.data.moments import Moments
+from cfmcli.data.snapshots import Snapshots
+from cfmcli.errors import ConfigError
+from cfmcli.flows.coupling.bends import bent
+from cfmcli.flows.coupling.chains import ChainedPairs, Chains
+from cfmcli.flows.coupling.following import Departure, FollowingPairs, following
+from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs
+from cfmcli.flows.coupling.plans import ProductPlan
+from cfmcli.flows.dynamics.displacement import MOST_BYTES
+from cfmcli.flows.path.curves import Bent, Dense
+from cfmcli.flows.path.interpolants import Interpolant
+from cfmcli.flows.streams import Streams
+
+LINK_BYTES = 48
+"""Bytes of a pair of a plan that splines follow in both directions."""
+
+
+def led(
+    pairs: list[PairSource],
+    path: Interpolant,
+    snapshots: Snapshots,
+    streams: Streams,
+    departures: dict[int, Departure],
+) -> list[PairSource]:
+    """The pairs of every segment with the tangents that their paths need, if they need any.
+
+    Args:
+        pairs: of each segment.
+        path: what they are joined by.
+        snapshots: the clouds between which they are, in flow coordinates.
+        streams: the run's randomness.
+        departures: of the gaps whose paths follow the density; what is learnt here is added, so
+            that points kept aside follow the same.
+
+    Raises:
+        ConfigError: if tangents are needed and the pairs are not planned over whole clouds.
+    """
+    dim, times = int(snapshots.kept[0].points.shape[1]), np.array(snapshots.timeline.times)
+    if isinstance(path, Bent):
+        return bent(pairs, Moments.of(snapshots).means, times)
+    if isinstance(path, Dense):
+        for k, own in enumerate(pairs):
+            if k not in departures:
+                departures[k] = following(own, dim, k, streams)
+        return [FollowingPairs(own, dim, departures[k]) for k, own in enumerate(pairs)]
+    return _chained(pairs, snapshots, dim) if path.needs_tangents else pairs
+
+
+def _chained(pairs: list[PairSource], snapshots: Snapshots, dim: int) -> list[PairSource]:
+    """The same pairs with tangents of the splines through their chains."""
+    planned = [source for source in pairs if isinstance(source, PlannedPairs)]
+    if len(planned) < len(pairs):
+        raise ConfigError(
+            "Splines follow points through plans over whole clouds: use --scope dataset, a source "
+            "of points and no --label-key, or --interpolant linear."
+        )
+    for n0, n1 in (p.plan.shape for p in planned if isinstance(p.plan, ProductPlan)):
+        if n0 * n1 * LINK_BYTES > MOST_BYTES:
+            raise ConfigError(
+                f"Splines through {n0} x {n1} random pairs need {n0 * n1 * LINK_BYTES * 1e-9:.0f} "
+                "GB: use --coupling exact."
+            )
+    if any((side <= 0).any() for p in planned for side in p.plan.marginals()):
+        raise ConfigError(
+            "Splines follow every point through all snapshots, and this coupling leaves some out: "
+            "use --coupling exact."
+        )
+    times = np.array(snapshots.timeline.times)
+    chains = Chains(tuple(planned), times, dim)
+    return [ChainedPairs(chains, k) for k in range(len(planned))]
