@@ -1,14 +1,13 @@
 """The Python API: the command line's verbs on arrays, DataFrames and AnnData."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from cfmcli import io, model, recipe, stored
-from cfmcli.data.conditions import word
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.data.times import Timeline
@@ -18,8 +17,9 @@ from cfmcli.flows.dynamics.mass import changes
 from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
+from cfmcli.keywords import CHOSEN, Guided, Scored, condition_of
 from cfmcli.layers import from_layers
-from cfmcli.requests import Condition, Runtime, Scoring
+from cfmcli.requests import Runtime, Scoring
 from cfmcli.scorer import LogProb
 from cfmcli.workflows import fit as fitting
 from cfmcli.workflows import intake, points, prepare, results
@@ -32,53 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Model", "fit"]
 
 Points = Any
-
-
-class Chosen(TypedDict, total=False):
-    """Keywords that choose the condition of points of a conditional flow.
-
-    Without them each point comes under its own: the columns of a DataFrame or of an AnnData's obs,
-    or what was drawn with it.
-
-    Args:
-        label: a class, for all points.
-        covariates: column -> number, for all points.
-    """
-
-    label: Any
-    covariates: Mapping[str, float]
-
-
-class Guided(Chosen, total=False):
-    """The same, with the weight of the condition.
-
-    Args:
-        guidance: w of classifier-free guidance: 0 leaves the condition out, 1 is the conditional
-            flow itself, more exaggerates it.
-    """
-
-    guidance: float
-
-
-class Scored(Chosen, total=False):
-    """The same, with how densities are obtained.
-
-    Args:
-        base: spec of the density that is known.
-        divergence: spec of the divergence.
-        estimator: spec of the estimator.
-        sde: diffusion of stochastic dynamics, a number or a spec.
-        known: where the density is known: "source" or "target".
-    """
-
-    base: str
-    divergence: str
-    estimator: str
-    sde: str | float
-    known: str
-
-
-CHOSEN = ("label", "covariates", "guidance")
 
 
 @dataclass(frozen=True)
@@ -149,7 +102,7 @@ class Model:
             seed: seed of the draw, and of the noise.
             condition: label, covariates and guidance, where the flow is conditional.
         """
-        given = _given(condition)
+        given = condition_of(condition)
         return self.core.sample(n, time, given=given, solver=solver, sde=str(sde), seed=seed)
 
     def transport(
@@ -178,7 +131,7 @@ class Model:
             An array for an array; a DataFrame with its features moved; a copy of an AnnData with
             `obsm["X_cfm"]`, velocities and, where the transform has an inverse, layers added.
         """
-        table, given = self._table(data), _given(condition)
+        table, given = self._table(data), condition_of(condition)
         times = self.timeline.times
         begin, stop = times[0] if start is None else start, times[-1] if end is None else end
         x = self.core.encode(table.values)
@@ -225,7 +178,7 @@ class Model:
             `time`, the features and the annotations of the starting points.
         """
         table = self._table(data)
-        guide = self.core.guide(table.obs, _given(condition), table.origin)
+        guide = self.core.guide(table.obs, condition_of(condition), table.origin)
         frames = self.core.interpolate(
             table.values, times, start, guide=guide, solver=solver, sde=str(sde), seed=seed
         )
@@ -251,7 +204,7 @@ class Model:
                 and covariates, instead of the points' own.
         """
         table = self._table(data)
-        given = _given({k: v for k, v in how.items() if k in CHOSEN}).unguided()
+        given = condition_of({k: v for k, v in how.items() if k in CHOSEN}).unguided()
         scoring = Scoring(**{k: str(v) for k, v in how.items() if k not in CHOSEN})
         told = self.core.conditions.told(table.obs, given, table.origin)
         return self.core.log_prob(
@@ -284,12 +237,6 @@ class Model:
         notes = table.obs.drop(columns=[c for c in found.columns if c in table.obs.columns])
         repeated = pd.concat([notes] * count, ignore_index=True)
         return pd.concat([found, repeated], axis=1)
-
-
-def _given(condition: Mapping[str, Any]) -> Condition:
-    """Keywords as a condition; a label may be a number."""
-    label = condition.get("label")
-    return Condition(**{**condition, "label": "" if label is None else word(label)})
 
 
 def fit(*data: Points, device: str = "auto", threads: int = 0, **settings: Any) -> Model:

@@ -1,0 +1,59 @@
+"""Keywords: what the verbs of the Python API take by name."""
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from cfmcli.data.conditions import word
+from cfmcli.requests import Condition
+
+CHOSEN = ("label", "covariates", "guidance")
+
+
+class Chosen(TypedDict, total=False):
+    """Keywords that choose the condition of points of a conditional flow.
+
+    Without them each point comes under its own: the columns of a DataFrame or of an AnnData's obs,
+    or what was drawn with it.
+
+    Args:
+        label: a class, for all points.
+        covariates: column -> number, for all points.
+    """
+
+    label: Any
+    covariates: Mapping[str, float]
+
+
+class Guided(Chosen, total=False):
+    """The same, with the weight of the condition.
+
+    Args:
+        guidance: w of classifier-free guidance: 0 leaves the condition out, 1 is the conditional
+            flow itself, more exaggerates it.
+    """
+
+    guidance: float
+
+
+class Scored(Chosen, total=False):
+    """The same, with how densities are obtained.
+
+    Args:
+        base: spec of the density that is known.
+        divergence: spec of the divergence.
+        estimator: spec of the estimator.
+        sde: diffusion of stochastic dynamics, a number or a spec.
+        known: where the density is known: "source" or "target".
+    """
+
+    base: str
+    divergence: str
+    estimator: str
+    sde: str | float
+    known: str
+
+
+def condition_of(keywords: Mapping[str, Any]) -> Condition:
+    """Keywords as a condition; a label may be a number."""
+    label = keywords.get("label")
+    return Condition(**{**keywords, "label": "" if label is None else word(label)})
