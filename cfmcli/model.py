@@ -17,7 +17,7 @@ from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.choice import AnySolver, deterministic
-from cfmcli.flows.dynamics.displacement import Displacement
+from cfmcli.flows.dynamics.displacement import Displacement, learnt
 from cfmcli.flows.dynamics.estimates import dynamics
 from cfmcli.flows.dynamics.flow import Flow, Pilot
 from cfmcli.flows.dynamics.mass import Guided, total
@@ -82,23 +82,13 @@ class Model:
         """The flow in flow coordinates; of a method without heads, its pairs."""
         if self.reading.objective.heads:
             return Flow(self.field, self.timeline, self.reading, self._pilots, self.bf16)
-        how = Triple.of(*self.recipe.triple()).coupling
-        rng = Streams(self.recipe.seed).numpy("plan")
-        return Displacement.between(self.kept, self.timeline, how, rng)
+        how, streams = Triple.of(*self.recipe.triple()).coupling, Streams(self.recipe.seed)
+        return Displacement.between(self.kept, self.timeline, how, streams.numpy("plan"))
 
     @property
     def learnt(self) -> Flow:
-        """The flow of a method that learns one.
-
-        Raises:
-            ConfigError: if nothing was learnt.
-        """
-        if isinstance(self.flow, Displacement):
-            raise ConfigError(
-                "static-ot moves the observed points and has no density: fit with --method otcfm "
-                "for likelihoods."
-            )
-        return self.flow
+        """The flow, refused where nothing was learnt."""
+        return learnt(self.flow)
 
     @property
     def source(self) -> Source:

@@ -14,7 +14,7 @@ from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.plans import Plan
-from cfmcli.flows.dynamics.flow import Paths
+from cfmcli.flows.dynamics.flow import Flow, Paths
 from cfmcli.flows.dynamics.legs import journey
 
 MOST_BYTES, PAIR_BYTES, PLACE_BYTES = 4e9, 64, 40
@@ -152,6 +152,20 @@ class Displacement:
             segment -= 1
         moves = self.gaps[segment].moves(x, s - segment, np.random.default_rng(0))
         return moves / self.timeline.span(segment)
+
+
+def learnt(flow: Flow | Displacement) -> Flow:
+    """The flow of a method that learns one.
+
+    Raises:
+        ConfigError: if nothing was learnt.
+    """
+    if isinstance(flow, Displacement):
+        raise ConfigError(
+            "static-ot moves the observed points and has no density: fit with --method otcfm "
+            "for likelihoods."
+        )
+    return flow
 
 
 def check_pairs(plan: Plan, dim: int) -> None:
