@@ -15,7 +15,7 @@ PACKAGE = Path(cfmcli.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 NUMERICS = [p for p in FILES if p.relative_to(PACKAGE).parts[0] in ("data", "flows", "metrics")]
 HEAVY = ("torch", "ot", "pandas", "anndata", "scanpy", "matplotlib", "scipy", "sklearn", "pyarrow")
-MOST_LINES = 400
+MOST_LINES = 300
 
 
 def name(path: Path) -> str:
