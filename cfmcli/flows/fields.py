@@ -8,7 +8,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp
 
 from cfmcli.catalog import did_you_mean
 from cfmcli.errors import ConfigError
@@ -65,6 +64,7 @@ class Head(nn.Module):
             return torch.addcmul(seen.drift, out, scale)
         return out * scale**self.power
 
+    @torch.no_grad()
     def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The output and, as one more column, the trace of its derivative in x, (B, D + 1)."""
         seen, slopes = self.view.seen(s, x, c), []
@@ -74,7 +74,7 @@ class Head(nn.Module):
             if isinstance(layer, nn.Linear):
                 h = layer(h)
             else:
-                h, slope, *_ = jvp(layer, (h,), (torch.ones_like(h),))
+                h, slope = _sloped(layer, h)
                 slopes.append(slope)
         trace = self._trace(slopes, x.shape[1])[:, None] * self.view.scale**self.power
         if self.power == 1:
@@ -212,9 +212,19 @@ class MLP:
         return Head(nn.Sequential(*layers[:-1]), view, LENGTHS[name])
 
 
+def _sloped(activation: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
+    """An activation and its slope at h."""
+    with torch.enable_grad():
+        place = h.detach().requires_grad_()
+        value: Tensor = activation(place)
+        (slope,) = torch.autograd.grad(value.sum(), place)
+    return value.detach(), slope
+
+
 def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:
     """A linear layer with uniform weights of variance 1 / (3 fan_in), drawn from the generator."""
-    layer = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
+    with torch.random.fork_rng(devices=()):  # its own first draw leaves the global numbers alone
+        layer = nn.Linear(fan_in, fan_out)
     bound = 1 / math.sqrt(fan_in)
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)

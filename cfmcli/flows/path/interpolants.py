@@ -1,23 +1,23 @@
 """Interpolants: random paths x_t = m_t(x0, x1) + gamma_t z between paired points.
 
 An interpolant is two formulas, the mean m_t(x0, x1) and the latent variance gamma^2(t). Their rates
-are derived by forward-mode differentiation, so the conditional velocity
+are derived by automatic differentiation, so the conditional velocity
 dx_t/dt = dm_t/dt + (d gamma_t/dt) z needs no formula of its own. A path whose shape is learned is
 a module of its own, whose parameters climb the game that the field descends.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp
 
 from cfmcli.catalog import name_of
 from cfmcli.errors import ConfigError
+from cfmcli.flows.path.derivative import derivative
 from cfmcli.flows.path.latents import Latent
 
 _LEAST_MASS = 1e-12
@@ -127,7 +127,7 @@ class Interpolant(ABC):
         gamma = sqrt(v) has an unbounded rate where v = 0 and dv/dt is not.
         """
         edges = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-        value, rate = _rate(self.variance, edges)
+        value, rate = derivative(self.variance, edges)
         return 1e-3 if bool(((value < 1e-12) & (rate.abs() > 1e-6)).any()) else 0.0
 
     @property
@@ -151,7 +151,7 @@ class Interpolant(ABC):
             The point and its velocity. Where gamma vanishes, so does its contribution: the rate of
             sqrt(gamma^2) does not exist there.
         """
-        mean, mean_rate = _rate(lambda s: self.mean(s, ends), t)
+        mean, mean_rate = derivative(lambda s: self.mean(s, ends), t)
         grown = self._growth(t, ends)
         if not self.has_latent:
             none = torch.zeros_like(t)
@@ -165,7 +165,7 @@ class Interpolant(ABC):
         """m_t and d log m_t/dt, shape (B, 1) each."""
         if not self.needs_masses:
             return torch.ones_like(t), torch.zeros_like(t)
-        mass, rate = _rate(lambda s: self.mass(s, ends), t)
+        mass, rate = derivative(lambda s: self.mass(s, ends), t)
         return mass, rate / mass.clamp_min(_LEAST_MASS)
 
     def rates(self, t: Tensor) -> Rates:
@@ -183,14 +183,14 @@ class Interpolant(ABC):
                 "that is, such as linear or trigonometric."
             )
         one, zero = torch.ones_like(t), torch.zeros_like(t)
-        alpha, alpha_rate = _rate(lambda s: self.mean(s, Ends(one, zero)), t)
-        beta, beta_rate = _rate(lambda s: self.mean(s, Ends(zero, one)), t)
+        alpha, alpha_rate = derivative(lambda s: self.mean(s, Ends(one, zero)), t)
+        beta, beta_rate = derivative(lambda s: self.mean(s, Ends(zero, one)), t)
         gamma, gamma_rate = self.latent_rates(t)
         return Rates(alpha, beta, gamma, alpha_rate, beta_rate, gamma_rate)
 
     def latent_rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """gamma and d gamma/dt at times t, shaped as t; the rate is put to 0 where gamma is."""
-        variance, rate = _rate(self.variance, t)
+        variance, rate = derivative(self.variance, t)
         gamma = variance.clamp_min(0).sqrt()
         return gamma, torch.where(gamma > 0, rate / (2 * gamma), torch.zeros_like(gamma))
 
@@ -205,12 +205,6 @@ def cone(t: Tensor, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
     angle = angle.clamp_min(_LEAST_ANGLE)
     r0, r1 = (1 - t) * m0.sqrt(), t * m1.sqrt()
     return r1 * angle.sin(), r0 + r1 * angle.cos(), angle
-
-
-def _rate(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
-    """A function of time and its time derivative."""
-    value, rate, *_ = jvp(function, (t,), (torch.ones_like(t),))
-    return value, rate
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,6 @@ class Trainer:
         self.chosen = self.descent.weights.clone()
         path = list(task.interpolant.parameters())
         self.bender = Descent(path, 0.0) if path else None
-        self.seeds = [torch.tensor(1 / unit) for unit in self.units.values()]
 
     @property
     def end(self) -> int:
@@ -184,7 +183,8 @@ class Trainer:
         with self._precision():
             losses = self.task.objective.losses(self.field.at(seen), batch.draw)
         found = [losses[name] for name in self.units]
-        torch.autograd.backward(found, self.seeds)
+        pairs = zip(found, self.units.values(), strict=True)
+        torch.autograd.backward([loss / unit for loss, unit in pairs])
         self.ranks.average(self.descent.gradient)
         norm = self.descent.step(rate)
         if self.bender:
