@@ -20,7 +20,7 @@ from cfmcli.flows.dynamics.choice import AnySolver, deterministic
 from cfmcli.flows.dynamics.displacement import Displacement, learnt
 from cfmcli.flows.dynamics.estimates import dynamics
 from cfmcli.flows.dynamics.flow import Flow, Pilot
-from cfmcli.flows.dynamics.mass import Guided, total
+from cfmcli.flows.dynamics.mass import Guided
 from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.fields import Field
@@ -292,8 +292,8 @@ class Model:
             known, end = replace(known, cloud=self.kept[-1]), self.timeline.times[-1]
         how, span = dynamics(scoring, solver, streams.torch("probes")), (time, end)
         groups = known.densities(scoring.base, told, streams)
-        mass = total(flow, self._placed(end), (end, time), solver) if flow.grows else None
-        return Scorer(flow, self.chain, span, how, groups, self.guide(told), mass)
+        placed = self._placed(end) if flow.grows else None
+        return Scorer(flow, self.chain, span, how, groups, self.guide(told), placed)
 
     def on(self, device: torch.device) -> "Model":
         """The same model with its field on a device."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from cfmcli.data.chain import Chain
 from cfmcli.data.table import Array, IntArray
@@ -12,7 +14,7 @@ from cfmcli.flows.dynamics.diffusions import Diffusion
 from cfmcli.flows.dynamics.estimates import Grouped, Groups, LogDensity, estimates
 from cfmcli.flows.dynamics.estimators import Estimator, Means
 from cfmcli.flows.dynamics.flow import Flow
-from cfmcli.flows.dynamics.mass import log_gain
+from cfmcli.flows.dynamics.mass import Guided, log_gain, total
 from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
 
@@ -53,9 +55,10 @@ class LogProb:
         """Evaluations of the field, at most for a chunk."""
         return self.found.nfe
 
-    def rows(self, index: slice) -> "LogProb":
+    def rows(self, index: slice | IntArray) -> "LogProb":
         """Those of some of the points."""
-        return replace(self, found=self.found.rows(index))
+        values, error, bound, effective = (column[index] for column in self.found.columns)
+        return replace(self, found=LogDensity(values, error, bound, effective, self.nfe))
 
     @classmethod
     def joined(cls, parts: Sequence["LogProb"]) -> "LogProb":
@@ -77,7 +80,7 @@ class Scorer:
         how: the estimator, the diffusion of its paths, and what to compute with.
         groups: rows of the points, all of them in all, and the density known for them.
         guide: the condition of each point, where the flow has conditions.
-        mass: what the unit mass at the second time is at the first; None where it is constant.
+        population: weights of points at the second time, and these; None where mass is constant.
     """
 
     flow: Flow
@@ -86,13 +89,31 @@ class Scorer:
     how: tuple[Estimator, Diffusion, Means]
     groups: Groups
     guide: Guide | None
-    mass: float | None
+    population: tuple[Array, Guided] | None
+
+    @cached_property
+    def mass(self) -> float | None:
+        """What the unit mass at the second time is at the first; None where it is constant."""
+        if self.population is None:
+            return None
+        return total(self.flow, self.population, self.span[::-1], self.how[2].solver)
 
     @property
     def stochastic(self) -> bool:
         """Whether log densities are estimated."""
         estimator, _, means = self.how
         return estimator.paths > 1 or means.divergence.stochastic(len(self.chain.outputs))
+
+    def at(self, time: float, places: IntArray) -> "Scorer":
+        """The scorer of some of the points at another time.
+
+        Args:
+            time: clock time.
+            places: which points, ascending: the first of them is row 0 there.
+        """
+        groups = [(np.flatnonzero(np.isin(places, rows)), density) for rows, density in self.groups]
+        guide = self.guide and self.guide.of(torch.from_numpy(places))
+        return replace(self, span=(time, self.span[1]), groups=groups, guide=guide)
 
     def of(self, points: "Matrix", rows: slice, streams: Streams) -> LogProb:
         """Log densities of some of the points, in nats.

@@ -11,7 +11,7 @@ def likelihood(
     run: options.Run,
     data: options.Data,
     output: options.Output,
-    time: options.Time = "",
+    time: options.TimeOwn = "",
     label: options.Label = "",
     covariates: options.Covariates = "",
     base: dynamics.Base = Scoring.base,
@@ -32,10 +32,12 @@ def likelihood(
     A conditional flow gives each row's density under the condition in its own
     columns, or under the one given here. With --sde it is the density of the
     stochastic dynamics, by importance-weighted paths, with its error and a bound.
+    With --time own each row is scored at its own time.
 
     Example:
     cfm likelihood run target.csv -o scores.csv
     cfm likelihood run target.csv --base gmm:k=5 --divergence exact -o scores.csv
+    cfm likelihood run timecourse.h5ad --time own -o scores.csv
     cfm likelihood run target.csv --sde 0.5 --estimator sde:paths=64 -o scores.csv
     """
     request = LikelihoodRequest(

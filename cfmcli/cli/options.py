@@ -77,6 +77,16 @@ Time = Annotated[
         unset="the last",
     ),
 ]
+TimeOwn = Annotated[
+    str,
+    option(
+        "--time",
+        meaning="Clock time or snapshot label of the points; own for that of each of them.",
+        panel=POINTS,
+        metavar="TIME",
+        unset="the last",
+    ),
+]
 From = Annotated[
     str,
     option(

@@ -91,7 +91,7 @@ class LikelihoodRequest:
         run: run folder.
         data: file of points.
         output: file to write.
-        time: clock time or label of the points, empty for the last.
+        time: clock time or label of the points, own for that of each, empty for the last.
         scoring: how densities are obtained.
         dry_run: say what would be done, and do nothing.
         condition: what is chosen of the points' condition; there is no guidance.

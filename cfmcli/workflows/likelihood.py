@@ -19,6 +19,7 @@ from cfmcli.model import Model
 from cfmcli.requests import LikelihoodRequest, Listener, Outcome, Runtime, Scoring
 from cfmcli.scorer import LogProb, Scorer
 from cfmcli.workflows import points, results, runtime, shards, verbs
+from cfmcli.workflows.scorers import Scorers
 
 FEW, LEAST = 0.1, 5
 """Share and number of the paths of a point that should count, at least."""
@@ -43,31 +44,35 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
     catalog.build("bases", scoring.base)
     shards.claim(request, where, verbs.given(request.data))
     model = verbs.load(request.run, where, TANGENTS)
-    time = verbs.clock_time(model, request.time, last=True)
     table = points.open_points(model, request.data)
+    observed = _observed(model, table.head, request)
+    times, own = sorted(set(observed.tolist())), request.time == points.OWN
     given = request.condition.unguided()
     told = model.conditions.told(table.head.obs, given, table.head.origin)
     size = grain(estimator, model.dim)
     part = shards.part(request.shard, len(table), max(size, GRAIN))
-    figures: dict[str, Any] = {"points": len(part), "time": time}
+    figures: dict[str, Any] = {"points": len(part), "time": times if own else times[0]}
     if request.dry_run:
-        return Outcome({}, figures, (f"would score {len(part)} points at time {time:g}",))
+        at = ", ".join(f"{time:g}" for time in times)
+        return Outcome({}, figures, (f"would score {len(part)} points at time {at}",))
     weights = verbs.point_weights(model, table.head)[part.own]
-    scorer = model.scorer(time, told, scoring, solver, Streams(where.seed))
+    scorer = model.scorer(times[0], told, scoring, solver, Streams(where.seed))
+    scorers = Scorers.of_times(scorer, observed, size)
     scores: list[LogProb] = []
     with _writing(request, table.head.rows(part.own), _names(scorer, scoring)) as append:
         for piece in part.pieces(len(model.features)):
             block, streams = table.rows(piece.rows), shards.streams(where, piece, size)
-            scores.append(scorer.of(block.values, piece.rows, streams).rows(piece.kept))
+            scores.append(scorers.of(block.values, piece.rows, streams).rows(piece.kept))
             said: dict[str, Any] = {
                 "base": scores[-1].base,
                 "nfe": max(score.nfe for score in scores),
                 "coordinates": scores[-1].coordinates,
                 "estimator": scoring.estimator or ("sde" if scoring.sde else "ode"),
             }
-            more = said | {"known": scoring.known} | results.chosen(given)
+            more = said | {"time": points.OWN if own else times[0], "known": scoring.known}
+            more |= results.chosen(given)
             more |= {"sde": scoring.sde} if scoring.sde else {}
-            facts = results.facts("likelihood", request.run, where, time=time, **more)
+            facts = results.facts("likelihood", request.run, where, **more)
             added = append(block.rows(piece.kept), _columns(scores[-1]), facts)
     found = LogProb.joined(scores)
     figures |= said | _summed(model, found, scoring, weights)
@@ -75,6 +80,16 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
     _warn_of_few(found, scoring)
     note = f"known density: {found.base}; log densities in {found.coordinates}"
     return Outcome({"log_prob": request.output}, figures, (note,))
+
+
+def _observed(model: Model, table: Table, request: LikelihoodRequest) -> Array:
+    """The clock time that each point is scored at, shape (n,)."""
+    if request.time == points.OWN:
+        return points.own_times(model, table, "--time")
+    time = verbs.clock_time(model, request.time, last=True)
+    done = f"scored as if they were observed at {time:g}. Score each at its own with --time own."
+    points.say_other_times(model, table, time, done)
+    return np.full(len(table), time)
 
 
 def _warn_of_few(found: LogProb, scoring: Scoring) -> None:

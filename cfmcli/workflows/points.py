@@ -95,8 +95,30 @@ def at_time(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | 
     return np.asarray(told == time)
 
 
-def own_times(model: Model, table: Table) -> Array:
+def say_other_times(model: Model, table: Table, time: float, done: str) -> None:
+    """Say so where a table holds points of other times than the one that all are taken for.
+
+    Args:
+        model: whose clock is meant.
+        table: the points.
+        time: clock time that they are taken for.
+        done: what is done with all of them, and how to have it otherwise.
+    """
+    there = at_time(model, table, time)
+    if there is not None and not there.all():
+        other = int((~there).sum())
+        runtime.warn(
+            f"{table.origin} holds {other} points of other times than {time:g}; all are {done}"
+        )
+
+
+def own_times(model: Model, table: Table, option: str = "--from") -> Array:
     """The clock time at which each point of a table was observed, shape (n,).
+
+    Args:
+        model: whose clock is meant.
+        table: the points.
+        option: how a user asks for it.
 
     Raises:
         ConfigError: if the table does not tell.
@@ -105,7 +127,7 @@ def own_times(model: Model, table: Table) -> Array:
     told, key = intake.times_of(model.recipe, model.clouds, table), model.recipe.time_key
     if told is None:
         raise ConfigError(
-            f"--from own: {table.origin} has no column of times as the run knows them"
+            f"{option} own: {table.origin} has no column of times as the run knows them"
             f"{f' ({key})' if key else ''}: give the clock time of all points."
         )
     strange = np.flatnonzero(np.isnan(told))
@@ -114,7 +136,7 @@ def own_times(model: Model, table: Table) -> Array:
         raise DataError(
             f"{table.origin}: '{key}' holds {got} for some points, a time that the run does not "
             f"know. It knows {', '.join(c.label for c in model.clouds)}; say when all points were "
-            "observed with --from."
+            f"observed with {option}."
         )
     return told
 

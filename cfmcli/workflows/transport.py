@@ -26,7 +26,6 @@ from cfmcli.workflows import (
     perturb,
     points,
     results,
-    runtime,
     score,
     shards,
     verbs,
@@ -63,7 +62,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     observed = None if request.shard or own else _observed(model, request, end)
     points.say_if_noise(model, request.data, request.start)
     if not own:
-        _warn_of_other_times(model, table.head, times[0])
+        _say_other_times(model, table.head, times[0])
     perturb.warn_of_losses(model, first, request.changes)
     about: dict[str, Any] = {"from": times if own else times[0], "to": end}
     figures: dict[str, Any] = {"points": len(part), **about}
@@ -203,15 +202,13 @@ class Tally:
         return np.concatenate(self._ends)
 
 
-def _warn_of_other_times(model: Model, table: Table, start: float) -> None:
+def _say_other_times(model: Model, table: Table, start: float) -> None:
     """Say so where a file holds points of other times than the start."""
-    other = points.at_time(model, table, start)
-    if other is not None and not other.all():
-        runtime.warn(
-            f"{table.origin} holds {int((~other).sum())} points of other times than {start:g}; all "
-            f"are carried as if they were observed at {start:g}. To choose points, use "
-            "cfm interpolate with --where."
-        )
+    done = (
+        f"carried as if they were observed at {start:g}. To carry each from its own time, use "
+        "--from own; to choose points, cfm interpolate with --where."
+    )
+    points.say_other_times(model, table, start, done)
 
 
 class Weighted(NamedTuple):

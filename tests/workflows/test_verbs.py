@@ -491,6 +491,34 @@ def test_likelihood_at_the_source_is_the_bases(
     pytest.fail("not the density of the fitted normal")
 
 
+@pytest.mark.parametrize("method", ["otcfm", "wfrfm"])
+def test_points_are_scored_at_their_own_times(
+    method: str, samples: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """Each has the density of its own day, in the order of the file, in shards too."""
+    data, run = str(samples / "timecourse.h5ad"), str(tmp_path / "run")
+    how: dict[str, Any] = {"transform": "log1p,pca:n=3", "time_key": "day", "steps": 30}
+    fit_run(tmp_path / "run", data, method=method, **how)
+    out, scoring = str(tmp_path / "own.csv"), Scoring(base="gaussian")
+    request = LikelihoodRequest(run, data, out, "own", scoring, Integration("rk4:steps=4"))
+    assert do(request).figures["time"] == [0, 1, 2.5, 5]
+    own, half = frame(out), str(tmp_path / "half.csv")
+    assert own["id"].tolist() == anndata.read_h5ad(data).obs_names.tolist()
+    do(replace(request, output=half, shard=Shard(2, 2)))
+    part = frame(half)
+    assert own["log_prob"].tail(len(part)).tolist() == part["log_prob"].tolist()
+    for day in (0.0, 2.5, 5.0):
+        at = str(tmp_path / f"{day}.csv")
+        with pytest.warns(CfmWarning, match="points of other times than .* with --time own"):
+            do(replace(request, output=at, time=f"{day:g}"))
+        there = own["day"] == day
+        expected = frame(at).loc[there, "log_prob"]
+        np.testing.assert_allclose(own.loc[there, "log_prob"], expected, atol=1e-3)
+    bare = replace(request, data=str(samples / "day0.csv"), output=str(tmp_path / "n.csv"))
+    with pytest.raises(ConfigError, match=r"--time own: .* no column of times"):
+        do(bare)
+
+
 # Interpolate
 
 
