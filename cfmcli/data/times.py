@@ -10,6 +10,7 @@ from cfmcli.catalog import did_you_mean
 from cfmcli.errors import ConfigError, DataError
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?|\d+(?:\.\d+)?")
+JOINTS = " _+-."
 _DAYS = {
     **dict.fromkeys(("s", "sec"), 1 / 86400),
     **dict.fromkeys(("min",), 1 / 1440),
@@ -191,7 +192,10 @@ def _read(labels: Sequence[str]) -> tuple[list[float], str]:
     found = [list(_NUMBER.finditer(label)) for label in labels]
     if any(len(hits) != 1 for hits in found):
         return [], "some contain no number, or several"
-    values = [float(hits[0].group()) for hits in found]
+    numbers, doubt = _signed(labels, [hits[0] for hits in found])
+    if doubt:
+        return [], doubt
+    values = [float(number) for number in numbers]
     rests = [_words(label, hits[0]) for label, hits in zip(labels, found, strict=True)]
     if len(set(rests)) == 1:
         return values, "the number in each label"
@@ -202,7 +206,30 @@ def _read(labels: Sequence[str]) -> tuple[list[float], str]:
     return [], "their numbers stand in different words"
 
 
+def _signed(labels: Sequence[str], numbers: Sequence[re.Match[str]]) -> tuple[list[str], str]:
+    """The number of each label with its sign, and why that is in doubt, if so.
+
+    A hyphen after a word is a sign where other numbers follow the word at once: day-2, day0. It
+    is none where all labels have it: day-1, day-2.
+    """
+    told = [number.group() for number in numbers]
+    joints = [_joint(label, number) for label, number in zip(labels, numbers, strict=True)]
+    if "-" not in joints or all(joint.endswith("-") for joint in joints):
+        return told, ""
+    if not set(joints) <= {"", "-", "+"}:
+        return told, "some have a hyphen before their number, which may be a minus or not"
+    return [joint.strip("+") + n.lstrip("+-") for joint, n in zip(joints, told, strict=True)], ""
+
+
+def _joint(label: str, number: re.Match[str]) -> str:
+    """What stands between a word and the digits after it: a sign, a hyphen, spaces, nothing."""
+    digits = number.end() - len(number.group().lstrip("+-"))
+    before = label[:digits]
+    return before[len(before.rstrip(JOINTS)) :]
+
+
 def _words(label: str, number: re.Match[str]) -> str:
     """What a label says beside its number: "d" for "3dpi", "E" for "E7.5"."""
-    rest = (label[: number.start()] + label[number.end() :]).strip(" _-.").lower()
+    before = label[: number.start()].rstrip(JOINTS)
+    rest = (before + label[number.end() :]).strip(JOINTS).lower()
     return re.sub(r"p[icf]$", "", rest)

@@ -29,6 +29,12 @@ CLOCKS = (
         (["Day 2", "day_7"], {"Day 2": 2.0, "day_7": 7.0}),
         (["stage 3", "stage 12"], {"stage 3": 3.0, "stage 12": 12.0}),
         (["36h", "12h"], {"12h": 12.0, "36h": 36.0}),
+        (["day0", "day3", "day-2"], {"day-2": -2.0, "day0": 0.0, "day3": 3.0}),
+        (["T0", "T+1", "T-1"], {"T-1": -1.0, "T0": 0.0, "T+1": 1.0}),
+        (["E-0.5d", "E2d"], {"E-0.5d": -0.5, "E2d": 2.0}),
+        (["day-2", "day-1"], {"day-1": 1.0, "day-2": 2.0}),
+        (["day--2", "day-0", "day-3"], {"day--2": -2.0, "day-0": 0.0, "day-3": 3.0}),
+        (["day -2", "day 3"], {"day -2": -2.0, "day 3": 3.0}),
     ],
     ids=str,
 )
@@ -52,6 +58,8 @@ def test_labels_say_their_time(labels: list[str], expected: dict[str, float]) ->
         ["1", "nan"],
         ["0", "inf"],
         ["3mo", "2d"],
+        ["day-2", "day 3"],
+        ["day-1", "day_2", "day3"],
     ],
     ids=str,
 )
