@@ -62,7 +62,22 @@ def test_labels_read_as_users_write_them() -> None:
     found, _ = intake.snapshots(Recipe(time_key="day"), [course([2.0, 2.0, 0.25, 0.25])])
     assert [c.label for c in found.clouds] == ["0.25", "2"]
     assert intake.label("E7.5") == "E7.5"
-    assert intake.label(np.float32(0.1)) != ""
+    assert intake.label(np.float32(0.1)) == "0.1"
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_single_precision_reads_as_users_write_it(ordered: bool) -> None:
+    """0.1, not 0.10000000149, among numbers and among categories."""
+    days = np.array([0.1, 0.7] * 2 + [1.3] * 2, dtype=np.float32)
+    column = pd.Categorical(days, ordered=True) if ordered else days
+    recipe = Recipe(time_key="day", holdout=("0.7",))
+    found, times = intake.snapshots(recipe, [course(column)])
+    assert [c.label for c in found.clouds] == ["0.1", "0.7", "1.3"]
+    assert times.times == (0.1, 0.7, 1.3)
+    assert [c.held_out for c in found.clouds] == [False, True, False]
+    told = intake.times_of(recipe, found.clouds, course(column))
+    assert told is not None
+    assert told.tolist() == [0.1, 0.7, 0.1, 0.7, 1.3, 1.3]
 
 
 def test_files_share_times() -> None:
