@@ -155,10 +155,16 @@ def require(table: "Table", *names: str) -> None:
         names: annotation columns; empty names are passed over.
 
     Raises:
-        DataError: one is missing; the message has the nearest name and what exists.
+        DataError: one is missing; the message has the nearest name and what exists. Or it holds
+            the ids.
     """
     held = list(map(str, table.obs.columns))
     for name in filter(None, names):
-        if name not in held and name != table.obs.index.name:
+        if name not in held and name == table.obs.index.name:
+            raise DataError(
+                f"{table.origin}: column {name!r} holds the ids of the points and cannot be a key"
+                " too. Name another column, or say with --id-key which one holds the ids."
+            )
+        if name not in held:
             others = (feature for feature in table.features if feature not in held)
             raise unknown("annotation column", name, [*held, *others], table.origin)

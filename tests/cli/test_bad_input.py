@@ -92,6 +92,15 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "covariate twice": (
         "fit days.csv --time-key day --label-key branch --covariates branch -o new", 2, "twice"),
     "no weight column": ("fit days.csv --time-key day --weight-key wt -o new", 3, "'wt'|'weight'"),
+    "ids as times": ("fit days.csv --time-key cell -o new", 3, "'cell' holds the ids|--id-key"),
+    "ids as labels": (
+        "fit days.csv --time-key day --label-key cell -o new", 3, "'cell' holds the ids|--id-key"),
+    "ids as weights": (
+        "fit days.csv --time-key day --weight-key cell -o new", 3, "'cell' holds the ids"),
+    "ids as covariate": (
+        "fit days.csv --time-key day --covariates cell -o new", 3, "'cell' holds the ids"),
+    "ids to score by": ("evaluate days.csv --time-key day --by cell", 3, "'cell' holds the ids"),
+    "ids as fates": ("fate days days.csv --label-key cell -o out.csv", 3, "holds the ids"),
     "no id column": ("fit days.csv --time-key day --id-key sell -o new", 3, "mean 'cell'"),
     "no time in obs": ("fit cells.h5ad --time-key dya -o new", 3, "'dya'|mean 'day'"),
     "no feature": ("fit a.csv b.csv --features z -o new", 3, "'z'|'x', 'y'"),

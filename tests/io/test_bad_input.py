@@ -215,7 +215,10 @@ def test_missing_annotation_suggests(tmp_path: Path) -> None:
     """A misspelt key names the nearest column, even one that became a feature."""
     (tmp_path / "a.csv").write_bytes(b"cell,day,x,kind\na,1,2,u\nb,2,3,v\n")
     table = read_table(str(tmp_path / "a.csv"), Selection(annotations=("dya",)))
-    require(table, "kind", "cell", "")
+    require(table, "kind", "")
     with pytest.raises(CfmError, match="Did you mean 'day'") as caught:
         require(table, "dya")
+    assert caught.value.exit_code == 3
+    with pytest.raises(CfmError, match=r"a\.csv: column 'cell' holds the ids .* --id-key") as caught:
+        require(table, "cell")
     assert caught.value.exit_code == 3
