@@ -194,8 +194,15 @@ def _by_key(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeM
 
 def _labels(table: Table, key: str) -> npt.NDArray[Any]:
     """The time label of every point of a table."""
+    from pandas.api.types import is_bool_dtype
+
     require(table, key)
     _filled(table, key, "time")
+    if is_bool_dtype(table.obs[key]):
+        raise DataError(
+            f"{table.origin}: '{key}' holds true and false, expected times: numbers, or labels such "
+            "as d2. Choose another --time-key, or write the times out."
+        )
     return np.array(spelled(table.obs[key]), dtype=object)
 
 

@@ -58,6 +58,7 @@ TEXTS = {
     "once.csv": "day,x,y\n0,1,2\n0,3,4\n0,5,6\n",
     "lonely.csv": "day,x,y\n0,1,2\n0,3,4\n1,5,6\n",
     "untimed.csv": "day,x,y\n0,1,2\n,3,4\n1,5,6\n1,7,8\n0,7,8\n",
+    "truth.csv": "late,x,y\nTrue,1,2\nFalse,3,4\nTrue,5,6\nFalse,7,8\n",
     "moot.csv": "day,x,y\nearly,1,2\nearly,3,4\nlate,5,6\nlate,7,8\n",
     "twice.csv": "name,x,y\np,1,2\nq,3,4\np,5,6\n",
     "wide.csv": "x,y,z\n1,2,3\n3,4,5\n",
@@ -101,6 +102,8 @@ ROWS: dict[str, tuple[str, int, str]] = {
         "fit days.csv --time-key day --covariates cell -o new", 3, "'cell' holds the ids"),
     "ids to score by": ("evaluate days.csv --time-key day --by cell", 3, "'cell' holds the ids"),
     "ids as fates": ("fate days days.csv --label-key cell -o out.csv", 3, "holds the ids"),
+    "true or false as times": (
+        "fit truth.csv --time-key late -o new", 3, "truth.csv|'late' holds true and false"),
     "no id column": ("fit days.csv --time-key day --id-key sell -o new", 3, "mean 'cell'"),
     "no time in obs": ("fit cells.h5ad --time-key dya -o new", 3, "'dya'|mean 'day'"),
     "no feature": ("fit a.csv b.csv --features z -o new", 3, "'z'|'x', 'y'"),
