@@ -19,6 +19,8 @@ from cfmcli.cli.render import as_json, as_text
 from cfmcli.errors import ConfigError
 from cfmcli.requests import Listener, Outcome, Runtime
 
+_WRITES = {"fit": "a folder", "plot": "a folder or a picture", "report": "a file"}
+"""What commands write that cannot go to stdout."""
 _COMMON = inspect.signature(Common).parameters
 
 
@@ -114,6 +116,9 @@ class _Work:
             raise ConfigError("--json and an output of - both want stdout: write -o to a file.")
         if values.get("output") == "":
             raise ConfigError("-o is empty: name what to write.")
+        if values.get("output") == "-" and self.name in _WRITES:
+            what = _WRITES[self.name]
+            raise ConfigError(f"-o -: cfm {self.name} writes {what}, not to stdout: name {what}.")
         aloud = not (self.common.quiet or self.common.no_progress)
         with self.console.hearing_warnings(), listening(self.console, aloud=aloud) as listen:
             session = Session(self.common, listen, arguments, self.console.warnings)

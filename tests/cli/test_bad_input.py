@@ -302,6 +302,9 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "run is a file": ("fit a.csv b.csv -o c.csv --force", 7, "c.csv is not a folder"),
     "log below a file": ("sample run -o out.csv --log-file a.csv/log", 7, "--log-file a.csv/log"),
     "output without name": ("sample run -o ''", 2, "-o is empty"),
+    "run to stdout": ("fit a.csv b.csv -o -", 2, "-o -|stdout: name a folder"),
+    "pictures to stdout": ("plot run -o -", 2, "-o -|stdout: name a folder"),
+    "page to stdout": ("report run -o -", 2, "-o -|stdout: name a file"),
     "run without name": ("fit a.csv b.csv -o ''", 2, "-o is empty"),
     "stdout twice": ("sample run --json -o -", 2, "--json|stdout"),
     # numbers
