@@ -3,6 +3,7 @@
 import gzip
 import io
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isnan
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from cfmcli.data.table import Backed, Table
-from cfmcli.errors import DataError
+from cfmcli.errors import CfmWarning, DataError
 from cfmcli.io.checks import dense
 from cfmcli.io.columns import assemble, order
 from cfmcli.io.formats import Append, suffix
@@ -30,6 +31,8 @@ DIGITS = r"^[+-]?\d+$"
 CODE = r"^[+-]?(0\d|\d{19})"
 WHOLE = r"^(0|-?[1-9]\d{0,17})$"
 ROWS = 4096
+FEW, SHARE = 5, 0.1
+"""Numbers in a column of text, and their share, of which nothing need be said."""
 
 
 def read(path: str, selection: Selection) -> Table:
@@ -111,6 +114,8 @@ def _typed(name: str, text: Text, *, feature: bool) -> "pa.ChunkedArray":
     right = pc.sum(pc.invert(pc.is_nan(values))).as_py() or 0
     if feature and right > wrong > 0:
         raise _mixed(name, text, bad)
+    if feature and wrong and right > max(FEW, SHARE * len(column)):
+        _warn_of_text(name, text, wrong)
     if wrong or (not right and column.null_count < len(column)):
         return _truths(column)
     if _is_code(column, values):
@@ -144,6 +149,17 @@ def _mixed(name: str, text: Text, bad: "pa.ChunkedArray") -> DataError:
         f"{text.origin}: {text.where(row)}, column {name!r}: expected a number, got {cell!r}"
         f" ({count} such cells in a column of numbers). Correct it, or keep the column as an"
         f" annotation with --drop {name}."
+    )
+
+
+def _warn_of_text(name: str, text: Text, wrong: int) -> None:
+    """Say so where a column that holds many numbers is no feature."""
+    warnings.warn(
+        f"{text.origin}: column {name!r} holds text in {wrong} of {len(text.columns[name])} cells"
+        " and is kept as an annotation. If it is a feature, correct these cells; if not,"
+        f" --drop {name} says so.",
+        CfmWarning,
+        stacklevel=2,
     )
 
 

@@ -89,6 +89,18 @@ def test_globs(features: str, drop: str, want: tuple[str, ...], tmp_path: Path) 
     assert set(table.obs.columns) == {"pc1", "pc2", "pc10", "y"} - set(want)
 
 
+def test_a_column_of_text_and_many_numbers_is_told_of(tmp_path: Path) -> None:
+    """It is no feature, and not left out in silence; a few numbers are no news."""
+    rows = [f"{k},{k if k % 2 else 'low'},{k if k < 5 else 'p'}" for k in range(40)]
+    text = "\n".join(["x,z,name", *rows]) + "\n"
+    with pytest.warns(CfmWarning, match="column 'z' holds text in 20 of 40 cells") as told:
+        table = _read(tmp_path, text)
+    assert len(told) == 1
+    assert table.features == ("x",)
+    assert list(table.obs.columns) == ["z", "name"]
+    assert _read(tmp_path, text, drop="z").features == ("x",)
+
+
 def test_mixed_columns_are_fine_as_annotations(tmp_path: Path) -> None:
     """A column named as a key or dropped may mix numbers and text, and keeps its text."""
     text = "x,day,note\n1,0,1\n2,1.50,2\n3,late,?\n"
