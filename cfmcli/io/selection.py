@@ -56,8 +56,10 @@ def unknown(what: str, name: str, known: Iterable[str], origin: str) -> DataErro
     return DataError(f"{origin}: there is no {what} {name!r}.{guess} It holds: {listed(names)}.")
 
 
-def globs(patterns: str) -> tuple[str, ...]:
-    """The globs of a comma-separated list."""
+def globs(patterns: str, names: Collection[str] = ()) -> tuple[str, ...]:
+    """The globs of a comma-separated list, which may as a whole be one of some names."""
+    if patterns in names:
+        return (patterns,)
     return tuple(part.strip() for part in patterns.split(",") if part.strip())
 
 
@@ -69,7 +71,7 @@ def matched(patterns: str, names: Sequence[str], origin: str) -> set[str]:
     """
     known = set(names)
     chosen: set[str] = set()
-    for pattern in globs(patterns):
+    for pattern in globs(patterns, known):
         exact = pattern in known
         hits = {pattern} if exact else {name for name in names if fnmatchcase(name, pattern)}
         if not hits:
@@ -112,7 +114,7 @@ def numeric_features(
         DataError: there is none, or a column asked for by name is not numeric.
     """
     chosen = candidates(names, selection, origin)
-    for name in globs(selection.features):
+    for name in globs(selection.features, names):
         if name in chosen and name not in numeric:
             raise DataError(
                 f"{origin}: column {name!r} was chosen as a feature but does not hold numbers."

@@ -110,6 +110,19 @@ def test_mixed_columns_are_fine_as_annotations(tmp_path: Path) -> None:
         _read(tmp_path, text, drop="note")
 
 
+def test_a_name_with_a_comma_can_be_chosen(tmp_path: Path) -> None:
+    """What is the name of a column as a whole is no list."""
+    text = 'x,"p,q",p\n1,2,3\n4,5,6\n'
+    assert _read(tmp_path, text, features="p,q").features == ("p,q",)
+    assert _read(tmp_path, text, drop="p,q").features == ("x", "p")
+    assert _read(tmp_path, text, features="x,p").features == ("x", "p")
+
+
+def test_a_semicolon_in_a_name_is_no_delimiter(tmp_path: Path) -> None:
+    """Where the rows have as many fields as the names."""
+    assert _read(tmp_path, "id,x;y,z\na,1,2\nb,3,4\n").features == ("x;y", "z")
+
+
 DIALECTS = {
     "a.csv": "id,x,y\na,1,2\nb,3,4\n",
     "bom.csv": "\ufeffid,x,y\na,1,2\nb,3,4\n",
