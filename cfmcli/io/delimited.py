@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MISSING = "^(|NA|N/A|<NA>|NaN|nan|NAN|-nan|null|NULL|None)$"
 NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
+COMMA = r"^[+-]?\d+,\d+$"
 TRUTH = "^(True|False)$"
 DIGITS = r"^[+-]?\d+$"
 CODE = r"^[+-]?(0\d|\d{19})"
@@ -112,6 +113,8 @@ def _typed(name: str, text: Text, *, feature: bool) -> "pa.ChunkedArray":
     values, bad = _numbers(column)
     wrong = pc.sum(bad).as_py() or 0
     right = pc.sum(pc.invert(pc.is_nan(values))).as_py() or 0
+    if feature and wrong and pc.sum(_commas(column)).as_py() == wrong:
+        raise _comma(name, text)
     if feature and right > wrong > 0:
         raise _mixed(name, text, bad)
     if feature and wrong and right > max(FEW, SHARE * len(column)):
@@ -137,6 +140,27 @@ def _numbers(column: "pa.ChunkedArray") -> "tuple[pa.ChunkedArray, pa.ChunkedArr
     bad = pc.and_not(pc.invert(good), nothing)
     # A bare None would make Arrow import pandas, which `cfm info` does without.
     return pc.if_else(good, trimmed, pa.NULL).cast(pa.float64()), bad
+
+
+def _commas(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Which cells hold a number with a comma."""
+    from pyarrow import compute as pc
+
+    return pc.match_substring_regex(pc.utf8_trim_whitespace(column), COMMA)
+
+
+def _comma(name: str, text: Text) -> DataError:
+    """The error for a column of numbers with commas."""
+    from pyarrow import compute as pc
+
+    column = text.columns[name]
+    commas = _commas(column)
+    row = pc.index(commas, True).as_py()
+    return DataError(
+        f"{text.origin}: {text.where(row)}, column {name!r}: {column[row].as_py()!r} holds a comma"
+        f" ({pc.sum(commas).as_py()} such cells): expected a point in decimal numbers, and nothing"
+        f" between thousands. Correct it, or keep the column as an annotation with --drop {name}."
+    )
 
 
 def _mixed(name: str, text: Text, bad: "pa.ChunkedArray") -> DataError:

@@ -9,6 +9,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 BOM = b"\xef\xbb\xbf"
 FOREIGN = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "gzip"}
 BLOCK = 1 << 26
+ROWS = 100
+"""Lines from which a delimiter is told."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def _header(data: bytes, delimiter: str, origin: str) -> tuple[list[str], int]:
         raise _diagnosis(data, delimiter, 0, origin, str(error)) from error
     except csv.Error as error:
         raise DataError(f"{origin}: the line of names cannot be read: {error}.") from error
-    _separated(names, delimiter, origin)
+    _separated(data, names, delimiter, origin)
     distinct_names(names, "column names", origin, "Rename them so that each is its own.")
     if all(_measured(name) for name in names):
         raise DataError(
@@ -149,15 +152,28 @@ def _header(data: bytes, delimiter: str, origin: str) -> tuple[list[str], int]:
     return names, sum(len(next(lines).encode("utf-8", "surrogateescape")) for _ in range(last))
 
 
-def _separated(names: list[str], delimiter: str, origin: str) -> None:
-    """Refuse a single name that another delimiter would split, as in a spreadsheet's export."""
-    other = next((mark for mark in (";", "\t", ",") if mark in names[0] and mark != delimiter), "")
-    if len(names) == 1 and other:
-        raise DataError(
-            f"{origin}: there is no numeric column: line 1 is one name, {names[0]!r}. The columns"
-            f" seem to be separated by {other!r}, expected {delimiter!r}: save the file with commas"
-            " (.csv) or tabs (.tsv), and with points in decimal numbers."
-        )
+def _separated(data: bytes, names: list[str], delimiter: str, origin: str) -> None:
+    """Refuse names that another delimiter would split, as in a spreadsheet's export."""
+    marks = [mark for mark in (";", "\t", ",") if mark != delimiter]
+    other = next((mark for mark in marks if any(mark in name for name in names)), "")
+    if not other or (len(names) > 1 and not _split_better(data, delimiter, other)):
+        return
+    torn = next(name for name in names if other in name)
+    told = f"one name, {torn!r}" if len(names) == 1 else f"{len(names)} names, such as {torn!r}"
+    raise DataError(
+        f"{origin}: there is no numeric column: line 1 is {told}. The columns"
+        f" seem to be separated by {other!r}, expected {delimiter!r}: save the file with commas"
+        " (.csv) or tabs (.tsv), and with points in decimal numbers."
+    )
+
+
+def _split_better(data: bytes, delimiter: str, other: str) -> bool:
+    """Whether another delimiter splits the first lines alike, and the usual one does not."""
+    usual, better = (
+        {len(fields) for _, _, fields in islice(_records(data, mark, strict=False), ROWS) if fields}
+        for mark in (delimiter, other)
+    )
+    return len(better) == 1 and max(better) > 1 and len(usual) > 1
 
 
 def _measured(name: str) -> bool:

@@ -38,6 +38,13 @@ TEXTS: dict[str, tuple[str, bytes, Selection, int, tuple[str, ...]]] = {
     "open quote": ("a.csv", b'n,x\n"a,1\nb,2\n', Selection(), 3, ("line 2", "quote")),
     "no numeric column": ("a.csv", b"id,n\na,b\nc,d\n", Selection(), 3, ("no numeric", "'n'")),
     "semicolons": ("a.csv", b"x;y\n1;2\n", Selection(), 3, ("no numeric", "'x;y'")),
+    "semicolons and a comma in a name": (
+        "a.csv", b"id;ab,c;x\na;1;2\nb;3;4\n", Selection(), 3, ("line 1", "';'", "'id;ab'")),
+    "semicolons and decimal commas": (
+        "a.csv", b"id;ab,c;x\na;1,5;2,5\nb;3,5;4\n", Selection(), 3, ("line 1", "';'")),
+    "decimal commas": (
+        "a.tsv", b"x\ty\n1,5\t2,5\n3\t4\n3,5\t4,5\n", Selection(), 3,
+        ("line 2", "'x'", "'1,5' holds a comma (2 such cells)", "point", "--drop x")),
     "duplicate columns": ("a.csv", b"x,y,x\n1,2,3\n", Selection(), 3, ("'x'", "more than once")),
     "duplicate ids": (
         "a.csv",
