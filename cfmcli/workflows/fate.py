@@ -141,7 +141,8 @@ class Teller:
                 p[rows] = np.einsum("ns,nsc->nc", mass, fates[voters])
             done, most = done + len(rows), max(most, nfe)
             listen(Progress(done, len(table), f"from {start:g}"))
-        return p, most
+        # A mean of certain fates is certain, whatever the weights add up to in floating point.
+        return p / p.sum(axis=1, keepdims=True), most
 
     def _fates(self, x: Array, start: float, guide: Guide | None) -> tuple[Array, int]:
         """Votes at the end, the mean over all paths, shape (n, D) -> (n, C); and the NFE."""

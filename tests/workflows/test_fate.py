@@ -106,6 +106,21 @@ def test_weights_count_in_a_spread(desk: Path, fit_run: Fit, tmp_path: Path) -> 
     np.testing.assert_allclose(shares(tmp_path / "f.csv"), np.tile(expected, (30, 1)))
 
 
+def test_certain_fates_are_exactly_one_and_zero(
+    desk: Path, fit_run: Fit, tmp_path: Path
+) -> None:
+    """Also where they are means over points whose weights do not add up to one bit by bit."""
+    x = np.r_[np.linspace(-9, -8, 60), np.linspace(8, 9, 60)]
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": x, "arm": np.repeat(["a", "b"], 60), "w": rng.uniform(0.1, 1, 120)})
+    frame.to_csv(tmp_path / "w.csv", index=False)
+    data = tmp_path / "w.csv"
+    fit_run(tmp_path / "run", data, data, method="static-ot", weight_key="w")
+    tell(tmp_path / "run", data, tmp_path / "f.csv", Vote("arm", "", 3), spread=50)
+    assert np.unique(shares(tmp_path / "f.csv")).tolist() == [0, 1]
+    assert set(pd.read_csv(tmp_path / "f.csv", dtype=str)["entropy"]) == {"0.0"}
+
+
 # What any flow must give
 
 
