@@ -56,7 +56,7 @@ Spread = Annotated[
         panel=options.FLOW,
         min=0,
         metavar="INT",
-        unset="a third of n^0.8 of the n observed then; 1 with --sde",
+        unset="a third of n^0.8 of the n observed then; 1 with --sde, and for conditional runs",
     ),
 ]
 Draws = Annotated[
@@ -110,7 +110,7 @@ def fate(
 
     Points are carried to --to, where the nearest labelled points vote. Without
     --sde the fates of observed points near each start are averaged; with it,
-    those of many random paths.
+    those of many random paths. In conditional runs each point has its own path alone.
 
     Example:
     cfm fate run cells.h5ad --label-key celltype -o fates.h5ad

@@ -70,7 +70,7 @@ def fate(request: FateRequest, where: Runtime, listen: Listener) -> Outcome:
         known = true.any(axis=1)
         mass = verbs.point_weights(model, table)[known]
         figures["truth"] = targets.scored(p[known], true[known], ballot.among.frequencies, mass)
-    return Outcome({"fates": request.output}, figures)
+    return Outcome({"fates": request.output}, figures, teller.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,16 @@ class Teller:
     where: Runtime
     ballot: targets.Ballot
     end: float
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should be told of how fates are averaged."""
+        if not self.model.conditions.width or self.request.integration.sde:
+            return ()
+        return (
+            "the run is conditional: each fate is that of one path, of the point itself (--spread "
+            "1); for the mean of many, give --sde EPS where the run has a score",
+        )
 
     def spread(self, start: float) -> int:
         """Observed points near a start whose fates are averaged; 1 is the point alone.

@@ -438,6 +438,9 @@ def test_conditional_runs_have_no_spread(fit_run: Fit, desk: Path, tmp_path: Pat
     still.to_csv(tmp_path / "k.csv", index=False)
     data = tmp_path / "k.csv"
     fit_run(tmp_path / "run", data, data, label_key="kind")
-    assert tell(tmp_path / "run", data, tmp_path / "f.csv", spread=0).figures["spread"] == {"0": 1}
+    outcome = tell(tmp_path / "run", data, tmp_path / "f.csv", spread=0)
+    assert outcome.figures["spread"] == {"0": 1}
+    assert "conditional" in outcome.notes[0]
+    assert tell(desk / "still", desk / "new.csv", tmp_path / "n.csv", spread=0).notes == ()
     with pytest.raises(ConfigError, match="is conditional"):
         tell(tmp_path / "run", data, tmp_path / "g.csv", spread=2)
