@@ -183,12 +183,16 @@ CATALOG: dict[str, dict[str, Entry]] = {
 FAMILIES: tuple[str, ...] = ("methods", *CATALOG)
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known word, empty if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known word, if any, and lists them all."""
     names = list(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    guess = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{guess} Known: {', '.join(names) or 'none'}."
+    return f"{nearest(word, names)} Known: {', '.join(names) or 'none'}."
 
 
 def names(family: str) -> tuple[str, ...]:

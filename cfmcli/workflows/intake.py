@@ -200,8 +200,8 @@ def _labels(table: Table, key: str) -> npt.NDArray[Any]:
     _filled(table, key, "time")
     if is_bool_dtype(table.obs[key]):
         raise DataError(
-            f"{table.origin}: '{key}' holds true and false, expected times: numbers, or labels such "
-            "as d2. Choose another --time-key, or write the times out."
+            f"{table.origin}: '{key}' holds true and false, expected times: numbers, or labels "
+            "such as d2. Choose another --time-key, or write the times out."
         )
     return np.array(spelled(table.obs[key]), dtype=object)
 

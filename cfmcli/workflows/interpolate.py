@@ -13,7 +13,7 @@ from cfmcli.errors import ConfigError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import InterpolateRequest, Listener, Outcome, Runtime
-from cfmcli.workflows import points, results, shards, verbs
+from cfmcli.workflows import points, results, runtime, shards, verbs
 from cfmcli.workflows.courses import Course
 from cfmcli.workflows.frames import writing_frames
 from cfmcli.workflows.score import share_of
@@ -38,7 +38,8 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     for time in (*times, start):
         model.timeline.inner(time)
     streams = Streams(where.seed)
-    legs = _legs(model, points.starts(model, request, start, streams), times, request, streams)
+    clouds = points.starts(model, request, start, streams, runtime.warn)
+    legs = _legs(model, clouds, times, request, streams)
     parts = [shards.part(request.shard, len(c), shards.grain(model, len(c))) for c, _ in legs]
     figures: dict[str, Any] = {"times": times, "points": _started(legs, parts)}
     if request.dry_run:

@@ -1,31 +1,25 @@
 """Points: which points a verb works on, of a file or of the run, and which of them are chosen."""
 
-import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from cfmcli import catalog, io
+from cfmcli import io
 from cfmcli.data.neighbours import Rows
 from cfmcli.data.snapshots import BackedCloud, Cloud
 from cfmcli.data.table import Array, Backed, Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
-from cfmcli.io.formats import standard_input
 from cfmcli.model import Model
 from cfmcli.requests import Condition, InterpolateRequest
 from cfmcli.workflows import intake, prepare, results, runtime, verbs
+from cfmcli.workflows.picks import picked
 
 NAMELESS = (".npy", ".npz")
 STARTS, OWN = 1000, "own"
-# What a condition may call; anything else that pandas can call may write files.
-QUESTIONS = (
-    *("str", "contains", "startswith", "endswith", "match", "fullmatch", "lower", "upper", "strip"),
-    *("len", "abs", "isin", "between", "isna", "notna", "isnull", "notnull"),
-)
-LITERAL = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`"
 
 
 def read_points(model: Model, path: str) -> Table:
@@ -179,11 +173,22 @@ def _observed(model: Model, table: Table, time: float) -> Rows:
 
 
 def starts(
-    model: Model, request: InterpolateRequest, start: float, streams: Streams
+    model: Model,
+    request: InterpolateRequest,
+    start: float,
+    streams: Streams,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[BackedCloud]:
     """The clouds to carry: every snapshot, the points of a file, or a stored snapshot.
 
     Where the flow is conditional, all their points have conditions among their annotations.
+
+    Args:
+        model: what carries them.
+        request: which of them.
+        start: clock time at which they start.
+        streams: the randomness of what is drawn.
+        say: hears of points of a file that are left out though nobody chose a time.
     """
     given = request.condition
     model.conditions.checked(given)
@@ -191,17 +196,31 @@ def starts(
         clouds = [model.source.conditioned(cloud, streams, given) for cloud in model.kept]
         return [BackedCloud.of(cloud) for cloud in clouds]
     say_if_noise(model, request.data, request.start)
-    if request.data:
-        cloud = _given(model, request, start)
+    whole = open_points(model, request.data) if request.data else None
+    if whole:
+        cloud = _given(model, whole, request, start)
+        if len(cloud) < len(whole) and not (request.start or request.cells):
+            say(
+                f"{len(cloud)} of {len(whole)} points of {request.data} are of time {start:g}, and "
+                "start alone: --from chooses another time."
+            )
     else:
         stored = model.cloud(start, held_out=True) or _normal_cloud(model, start, streams, given)
         cloud = BackedCloud.of(model.source.conditioned(stored, streams, given))
-    return [_chosen(cloud, request)]
+    return [picked(cloud, request, lambda: _times(model, whole.head if whole else None))]
 
 
-def _given(model: Model, request: InterpolateRequest, start: float) -> BackedCloud:
+def _times(model: Model, table: Table | None) -> Mapping[str, float]:
+    """The clock time of each point by id, of a table or of the run; NaN where it is not known."""
+    if table is None:
+        return {str(name): cloud.time for cloud in model.clouds for name in cloud.obs.index}
+    told = intake.times_of(model.recipe, model.clouds, table)
+    times = np.full(len(table), np.nan) if told is None else told
+    return dict(zip(map(str, table.obs.index), times.tolist(), strict=True))
+
+
+def _given(model: Model, whole: Backed, request: InterpolateRequest, start: float) -> BackedCloud:
     """The points of a file that were observed at a time."""
-    whole = open_points(model, request.data)
     rows = _observed(model, whole.head, start)
     table = whole if len(rows) == len(whole) else whole.chosen(rows)
     obs = model.conditions.completed(table.head.obs, request.condition, table.head.origin)
@@ -219,54 +238,3 @@ def _normal_cloud(model: Model, start: float, streams: Streams, given: Condition
             f"one of {listed}."
         )
     return model.source.draw(STARTS, streams, given)
-
-
-def _chosen(cloud: BackedCloud, request: InterpolateRequest) -> BackedCloud:
-    """The starting points that --cells and --where leave."""
-    if request.cells:
-        cloud = cloud.rows(_listed(cloud.head, request.cells))
-    if request.where:
-        cloud = cloud.rows(_queried(cloud.head, request.where))
-    if not len(cloud):
-        raise DataError("No starting point is left: check --cells, --where and --from.")
-    return cloud
-
-
-def _listed(cloud: Cloud, path: str) -> Rows:
-    """Rows of the ids in a file, in its order."""
-    import pandas as pd
-
-    try:
-        text = (standard_input() if path == "-" else Path(path).read_bytes()).decode()
-        wanted = [line.strip() for line in text.splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: the list of ids cannot be read ({why}).") from None
-    rows = cloud.obs.index.get_indexer(pd.Index(wanted))
-    missing = [name for name, row in zip(wanted, rows, strict=True) if row < 0]
-    if missing:
-        known = catalog.did_you_mean(missing[0], list(cloud.obs.index[:20]))
-        raise DataError(
-            f"{path}: {len(missing)} of {len(wanted)} ids are not among the starting points, the "
-            f"first is '{missing[0]}'.{known}"
-        )
-    return np.asarray(rows)
-
-
-def _queried(cloud: Cloud, query: str) -> npt.NDArray[np.intp]:
-    """Rows for which a condition on the annotations holds."""
-    numbered = cloud.obs.reset_index(drop=True)
-    try:
-        called = re.findall(r"\.\s*([^\W\d]\w*)", re.sub(LITERAL, "''", query))
-        if not set(called) <= set(QUESTIONS):
-            raise ValueError(f"of methods it may use {', '.join(QUESTIONS)}")
-        holds = np.asarray(numbered.eval(query, engine="python", local_dict={}, global_dict={}))
-        if holds.dtype != np.bool_ or holds.shape != (len(numbered),):
-            raise ValueError("it is not true or false for each point")
-    except Exception as error:
-        columns = ", ".join(map(str, numbered.columns)) or "(none)"
-        raise ConfigError(
-            f'--where "{query}": {error}. Expected a condition on the columns {columns}, for '
-            "example \"celltype == 'HSC'\"."
-        ) from None
-    return np.flatnonzero(holds)

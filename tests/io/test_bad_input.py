@@ -226,6 +226,8 @@ def test_missing_annotation_suggests(tmp_path: Path) -> None:
     with pytest.raises(CfmError, match="Did you mean 'day'") as caught:
         require(table, "dya")
     assert caught.value.exit_code == 3
-    with pytest.raises(CfmError, match=r"a\.csv: column 'cell' holds the ids .* --id-key") as caught:
+    with pytest.raises(
+        CfmError, match=r"a\.csv: column 'cell' holds the ids .* --id-key"
+    ) as caught:
         require(table, "cell")
     assert caught.value.exit_code == 3

@@ -106,9 +106,7 @@ def test_weights_count_in_a_spread(desk: Path, fit_run: Fit, tmp_path: Path) -> 
     np.testing.assert_allclose(shares(tmp_path / "f.csv"), np.tile(expected, (30, 1)))
 
 
-def test_certain_fates_are_exactly_one_and_zero(
-    desk: Path, fit_run: Fit, tmp_path: Path
-) -> None:
+def test_certain_fates_are_exactly_one_and_zero(desk: Path, fit_run: Fit, tmp_path: Path) -> None:
     """Also where they are means over points whose weights do not add up to one bit by bit."""
     x = np.r_[np.linspace(-9, -8, 60), np.linspace(8, 9, 60)]
     rng = np.random.default_rng(0)

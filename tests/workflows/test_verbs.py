@@ -710,6 +710,22 @@ def test_what_own_times_cannot_mean_is_refused(
         do(TransportRequest(str(cells_run), str(tmp_path / "c.h5ad"), out, start="own"))
 
 
+def test_points_of_the_first_time_alone_start(
+    cells_run: Path, samples: Path, tmp_path: Path
+) -> None:
+    """That is said where nobody chose it, and an id of another time is told with its time."""
+    data, out = str(samples / "timecourse.h5ad"), str(tmp_path / "o.csv")
+    request = InterpolateRequest(str(cells_run), out, data, ("1",), integration=STEPS)
+    with pytest.warns(CfmWarning, match=r"300 of 1500 points of .*h5ad are of time 0, .* --from"):
+        do(request)
+    do(replace(request, start="0"), force=True)
+    (tmp_path / "ids.txt").write_text("d5_007\n")
+    chosen = replace(request, output=str(tmp_path / "c.csv"), cells=str(tmp_path / "ids.txt"))
+    with pytest.raises(DataError, match=r"'d5_007', which is of time 5: give --from 5\."):
+        do(chosen)
+    do(replace(chosen, start="5"))
+
+
 def test_starting_points_are_chosen(days_run: Path, tmp_path: Path) -> None:
     """By id in the order of the list, by a query on annotations, or both."""
     (tmp_path / "ids.txt").write_text("d0_007\n\nd0_002\n")
@@ -730,9 +746,14 @@ def test_starting_points_are_chosen(days_run: Path, tmp_path: Path) -> None:
     stored = load(days_run).cloud(2.5)
     assert stored is not None
     assert len(found) == (stored.obs["branch"] == "arm_b").sum()
-    (tmp_path / "ids.txt").write_text("d0_007\nd0_7\n")
-    with pytest.raises(DataError, match="1 of 2 ids"):
-        do(InterpolateRequest(str(days_run), str(tmp_path / "c.csv"), times=("1",), cells=ids))
+    for name, message in (
+        ("d0_7", r"1 of 2 ids .* of time 0, .* 'd0_7'\. Did you mean 'd0_\d+'\?$"),
+        ("d5_007", r"'d5_007', which is of time 5: give --from 5\."),
+        ("zzz", r"'zzz', which no point has: give ids such as 'd0_\d+'"),
+    ):
+        (tmp_path / "ids.txt").write_text(f"d0_007\n{name}\n")
+        with pytest.raises(DataError, match=message):
+            do(InterpolateRequest(str(days_run), str(tmp_path / "c.csv"), times=("1",), cells=ids))
     for where, error in (
         ("branch = 3", ConfigError),
         ("nothing > 3", ConfigError),

@@ -1,0 +1,46 @@
+"""Queries: the rows of points for which a condition on their annotations holds."""
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cfmcli.data.table import IntArray
+from cfmcli.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a condition may call; anything else that pandas can call may write files.
+QUESTIONS = (
+    *("str", "contains", "startswith", "endswith", "match", "fullmatch", "lower", "upper", "strip"),
+    *("len", "abs", "isin", "between", "isna", "notna", "isnull", "notnull"),
+)
+LITERAL = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`"
+
+
+def satisfying(obs: "pd.DataFrame", query: str) -> IntArray:
+    """The rows for which a condition holds.
+
+    Args:
+        obs: annotations of points.
+        query: what --where says, in the words of pandas.
+
+    Raises:
+        ConfigError: if it cannot be read, or is no condition.
+    """
+    numbered = obs.reset_index(drop=True)
+    try:
+        called = re.findall(r"\.\s*([^\W\d]\w*)", re.sub(LITERAL, "''", query))
+        if not set(called) <= set(QUESTIONS):
+            raise ValueError(f"of methods it may use {', '.join(QUESTIONS)}")
+        holds = np.asarray(numbered.eval(query, engine="python", local_dict={}, global_dict={}))
+        if holds.dtype != np.bool_ or holds.shape != (len(numbered),):
+            raise ValueError("it is not true or false for each point")
+    except Exception as error:
+        columns = ", ".join(map(str, numbered.columns)) or "(none)"
+        raise ConfigError(
+            f'--where "{query}": {error}. Expected a condition on the columns {columns}, for '
+            "example \"celltype == 'HSC'\"."
+        ) from None
+    return np.flatnonzero(holds)
