@@ -10,6 +10,8 @@ from cfmcli.data.counts import raw_counts
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.table import Table
 from cfmcli.data.times import TimeMap
+from cfmcli.errors import DataError
+from cfmcli.flows.training.triple import Triple
 from cfmcli.io import Selection
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import intake, runtime
@@ -17,8 +19,9 @@ from cfmcli.workflows import intake, runtime
 if TYPE_CHECKING:
     from cfmcli.data.table import Matrix
 
-
 WIDE = 500
+WRITTEN, GROWN = ("id", "time", "trajectory"), ("weight", "growth_rate", "log_mass")
+"""Names of columns that verbs write, and those where mass grows."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
         DataError: unusable points.
         ConfigError: options that do not suit them.
     """
+    _free_names(recipe, tables[0])
     raw, times = intake.snapshots(recipe, tables)
     resolved = recipe.resolved()
     chain, notes = _fitted(resolved.transform, raw, tables[0])
@@ -71,6 +75,24 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
     notes += (str(decoder),) if decoder else ()
     chain = replace(chain, decoder=decoder)
     return Prepared(resolved, encoded, chain, times, given, notes)
+
+
+def _free_names(recipe: Recipe, table: Table) -> None:
+    """Refuse features with names of columns that verbs write beside them.
+
+    Raises:
+        DataError: with the first such feature, before anything is learnt.
+    """
+    grows = Triple.of(*recipe.triple()).interpolant.needs_masses
+    taken = [name for name in (*WRITTEN, *(GROWN if grows else ())) if name in table.features]
+    if taken:
+        name = taken[0]
+        key = f"say that it is one with --{name}-key {name}, " if name in ("time", "weight") else ""
+        raise DataError(
+            f"{table.origin}: '{name}' would be a feature, and is what cfm sample, interpolate or "
+            f"transport call a column of their own: {key}leave it out with --drop {name}, or "
+            "rename it."
+        )
 
 
 def _fitted(transform: str, raw: Snapshots, first: Table) -> tuple[Chain, tuple[str, ...]]:

@@ -169,6 +169,28 @@ def test_contradictions_are_refused(settings: dict[str, Any], error: type, messa
         intake.snapshots(Recipe(time_key="day", **settings), [course([0, 0, 1, 1, 2, 2])])
 
 
+@pytest.mark.parametrize(
+    ("name", "method", "remedy"),
+    [
+        ("time", "otcfm", "--time-key time, leave it out with --drop time"),
+        ("trajectory", "otcfm", "leave it out with --drop trajectory"),
+        ("id", "otcfm", "--drop id"),
+        ("weight", "wfrfm", "--weight-key weight, leave it out with --drop weight"),
+        ("growth_rate", "wfrfm", "--drop growth_rate"),
+        ("weight", "otcfm", ""),
+    ],
+)
+def test_features_leave_the_names_of_what_is_written(name: str, method: str, remedy: str) -> None:
+    """Before anything is learnt; weights are written only where mass grows."""
+    x = np.random.default_rng(0).normal(size=(6, 2))
+    tables = [Table(x + k, ("a", name), table(x).obs, f"{k}.csv") for k in range(2)]
+    if not remedy:
+        assert prepare.prepared(Recipe(method=method), tables).chain.features == ("a", name)
+        return
+    with pytest.raises(DataError, match=rf"0\.csv: '{name}' would be a feature.*{remedy}"):
+        prepare.prepared(Recipe(method=method), tables)
+
+
 def test_a_time_is_held_out_by_label_or_number() -> None:
     """1.0 means the label 1; so does the clock time of d1."""
     for text in ("1", "1.0"):
