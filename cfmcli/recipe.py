@@ -59,6 +59,9 @@ class Recipe:
     id_key: str = _setting("data", "column of point ids", "")
     features: str = _setting("data", "features to use, as globs: a,b,pc*", "")
     drop: str = _setting("data", "columns to leave out of the features, as globs", "")
+    where: str = _setting(
+        "data", 'condition on the annotations of the points to use: "day != 7"', ""
+    )
     layer: str = _setting("data", "layer of an h5ad to read instead of X", "")
     use_rep: str = _setting("data", "representation of an h5ad (obsm key) to read instead of X", "")
     times: tuple[float, ...] = _setting("data", "clock times of the files", ())

@@ -26,11 +26,12 @@ _FAMILIES = {
     "preprocess": "preparations",
     "transform": "transforms",
 }
-_NAMED = {"from_run": "RUN", "steps": "INT|auto"}
+_NAMED = {"from_run": "RUN", "steps": "INT|auto", "where": "QUERY"}
 _METAVARS = {str: "TEXT", int: "INT", float: "FLOAT"}
 _UNSET = {
     "id_key": "cell, barcode, id, obs_names, or a column without a name",
     "features": "all numeric columns",
+    "where": "all points",
     "layer": "X",
     "use_rep": "X",
     "transform": "standardize; none after --preprocess",

@@ -19,6 +19,8 @@ from cfmcli.errors import ConfigError, DataError
 from cfmcli.io import require
 from cfmcli.recipe import Recipe
 from cfmcli.workflows.growth import massive
+from cfmcli.workflows.holdout import held_out
+from cfmcli.workflows.queries import chosen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +40,7 @@ def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeM
         DataError: if tables do not fit together or a key is missing.
         ConfigError: if options about time contradict the data.
     """
-    aligned = align(tables)
+    aligned = align([chosen(table, recipe.where) for table in tables])
     optional = len(aligned) > 1 and not recipe.time_key
     for key in (recipe.label_key, *recipe.covariates):
         for table in aligned[1:] if optional else aligned:
@@ -47,7 +49,7 @@ def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeM
                 _filled(table, key, "label" if key == recipe.label_key else "number")
     split = _by_key if recipe.time_key else _by_file
     clouds, times = split(recipe, aligned)
-    held = _held_out(recipe, clouds)
+    held = held_out(recipe.holdout, clouds)
     clouds = massive(recipe.mass, clouds)
     marked = tuple(replace(cloud, held_out=cloud.label in held) for cloud in clouds)
     return Snapshots(marked, recipe.source == "gaussian"), times
@@ -167,6 +169,12 @@ def _by_file(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], Time
             f"Found one cloud, {tables[0].origin}: give a second file, name the column of times "
             "with --time-key, or learn a generator of it with --source gaussian."
         )
+    for table in tables:
+        if len(table) < 2:
+            raise DataError(
+                f"{table.origin}: it has {len(table)} point(s) to learn from, expected at least 2: "
+                "leave that file out, or add points."
+            )
     clouds = [
         _cloud(table, weights(table, recipe.weight_key), f"{time:.12g}", time)
         for table, time in zip(tables, times, strict=True)
@@ -180,6 +188,11 @@ def _by_key(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeM
     if recipe.times:
         raise ConfigError("--times is for one file a time; with --time-key use --time-map.")
     labels = [_labels(table, recipe.time_key) for table in tables]
+    if not any(map(len, tables)):
+        raise DataError(
+            f'{tables[0].origin}: no point is left by --where "{recipe.where}": choose another '
+            "condition."
+        )
     for table in tables:
         weights(table, recipe.weight_key)  # here a row still tells its line
     order, ranked = _distinct(labels, [table.obs[recipe.time_key] for table in tables])
@@ -188,8 +201,21 @@ def _by_key(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeM
     for name, time in zip(found.labels, found.times, strict=True):
         parts = [table.rows(own == name) for table, own in zip(tables, labels, strict=True)]
         whole = _joined([part for part in parts if len(part)])
+        if len(whole) < 2:
+            raise _lonely(whole, recipe.time_key, name)
         clouds.append(_cloud(whole, weights(whole, recipe.weight_key), name, time))
     return clouds, found
+
+
+def _lonely(table: Table, key: str, name: str) -> DataError:
+    """The error for a time of one point, and how to leave it out."""
+    value = table.obs[key].iloc[0]
+    said = f"'{value}'" if isinstance(value, str) else name
+    column = key if key.isidentifier() else f"`{key}`"
+    return DataError(
+        f"{table.origin}: Time {name} in '{key}' has 1 point, expected at least 2: leave that time "
+        f'out with --where "{column} != {said}", or add points.'
+    )
 
 
 def _labels(table: Table, key: str) -> npt.NDArray[Any]:
@@ -250,35 +276,3 @@ def _cloud(table: Table, mass: Array, name: str, time: float) -> Cloud:
     """A table as the cloud of one time."""
     total = float(mass.sum())
     return Cloud(table.values, mass / total, table.obs, name, time, mass=total)
-
-
-def _held_out(recipe: Recipe, clouds: Sequence[Cloud]) -> set[str]:
-    """The labels of the clouds that --holdout names, all of them between kept ones.
-
-    Raises:
-        ConfigError: if one does not exist, or is the first or the last.
-    """
-    held: set[str] = set()
-    for text in recipe.holdout:
-        found = [cloud.label for cloud in clouds if text == cloud.label or _same(text, cloud.time)]
-        if not found:
-            listed = ", ".join(cloud.label for cloud in clouds)
-            raise ConfigError(f"--holdout {text}: there is no such time. The data have {listed}.")
-        held |= set(found)
-    kept = [cloud.label not in held for cloud in clouds]
-    if held and not (kept[0] and kept[-1]):
-        between = ", ".join(cloud.label for cloud in clouds[1:-1])
-        remedy = f"Hold out one of {between}." if between else "It takes three times or more."
-        raise ConfigError(
-            "--holdout names the first or the last time: nothing would be learnt on one side of "
-            f"it. {remedy}"
-        )
-    return held
-
-
-def _same(text: str, time: float) -> bool:
-    """Whether a text is this number."""
-    try:
-        return float(text) == time
-    except ValueError:
-        return False

@@ -73,6 +73,7 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
     encoded, given = raw.encoded(chain.forward), conditions(recipe, raw)
     decoder = tables[0].decoder
     notes += (str(decoder),) if decoder else ()
+    notes += (_left(recipe.where, tables, raw),) if recipe.where else ()
     chain = replace(chain, decoder=decoder)
     return Prepared(resolved, encoded, chain, times, given, notes)
 
@@ -136,6 +137,12 @@ def _told_of_counts(transform: str, points: "Matrix", origin: str) -> tuple[str,
         "--preprocess scanpy, or with --transform log1p,pca:n=50."
     )
     return ()
+
+
+def _left(query: str, tables: Sequence[Table], raw: Snapshots) -> str:
+    """How many points a condition leaves."""
+    left = sum(len(cloud) for cloud in raw.clouds)
+    return f'--where "{query}" leaves {left} of {sum(map(len, tables))} points'
 
 
 def _not_too_wide(transform: str, table: Table) -> None:

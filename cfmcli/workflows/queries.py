@@ -1,11 +1,12 @@
 """Queries: the rows of points for which a condition on their annotations holds."""
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cfmcli.data.table import IntArray
+from cfmcli.data.table import IntArray, Table
 from cfmcli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +18,20 @@ QUESTIONS = (
     *("len", "abs", "isin", "between", "isna", "notna", "isnull", "notnull"),
 )
 LITERAL = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`"
+
+
+def chosen(table: Table, query: str) -> Table:
+    """The points of a table for which a condition holds; all of them where there is none.
+
+    Args:
+        table: as read.
+        query: what --where says.
+
+    Raises:
+        ConfigError: if it cannot be read, or is no condition.
+    """
+    # Rows no longer count lines of the file, so messages are to name points by their ids.
+    return replace(table.rows(satisfying(table.obs, query)), columns=()) if query else table
 
 
 def satisfying(obs: "pd.DataFrame", query: str) -> IntArray:

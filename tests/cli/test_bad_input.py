@@ -56,6 +56,7 @@ READERS = {
 # Other text files: name -> content.
 TEXTS = {
     "once.csv": "day,x,y\n0,1,2\n0,3,4\n0,5,6\n",
+    "single.csv": "x,y\n1,2\n",
     "lonely.csv": "day,x,y\n0,1,2\n0,3,4\n1,5,6\n",
     "untimed.csv": "day,x,y\n0,1,2\n,3,4\n1,5,6\n1,7,8\n0,7,8\n",
     "truth.csv": "late,x,y\nTrue,1,2\nFalse,3,4\nTrue,5,6\nFalse,7,8\n",
@@ -121,7 +122,18 @@ ROWS: dict[str, tuple[str, int, str]] = {
     # times
     "one time": ("fit once.csv --time-key day -o new", 3, "1 time point|at least 2"),
     "one file": ("fit a.csv -o new", 3, "one cloud|--time-key|--source gaussian"),
-    "one point at a time": ("fit lonely.csv --time-key day -o new", 3, "Time 1|1 point"),
+    "one point at a time": (
+        "fit lonely.csv --time-key day -o new",
+        3,
+        "lonely.csv|Time 1 in 'day' has 1 point|--where \"day != 1\"",
+    ),
+    "one point in a file": ("fit a.csv single.csv -o new", 3, "single.csv|1 point(s)|leave that"),
+    "no such column to choose by": (
+        "fit days.csv --time-key day --where 'dya > 1' -o new", 2, "--where|'dya'|day, branch"),
+    "nothing chosen": (
+        "fit days.csv --time-key day --where \"branch == 'z'\" -o new", 3, "no point is left"),
+    "nothing chosen of a file": (
+        "fit days.csv moot.csv --features x,y --where \"day == 'd0'\" -o new", 3, "0 point(s)"),
     "point without time": ("fit untimed.csv --time-key day -o new", 3, "point 1|no time in 'day'"),
     "ambiguous labels": ("fit moot.csv --time-key day -o new", 3, "early, late|--time-map"),
     "map of unknown": (

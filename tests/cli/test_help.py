@@ -28,7 +28,7 @@ PROMISED = {
     "fit": "--output -o --force --dry-run --resume --nproc --ot-workers --config --method"
     " --coupling --interpolant --objective --field --scope --ot-batch --source --times --time-key"
     " --time-order --time-map --holdout"
-    " --transform --label-key --weight-key --id-key --features --drop --layer --use-rep"
+    " --transform --label-key --weight-key --id-key --features --drop --where --layer --use-rep"
     " --covariates --condition-cost --condition-dropout --from-run"
     " --steps --batch-size --lr --ema --validation --patience --precision",
     "sample": f"{CARRY} --precision --guidance --sde --count -n --time",
@@ -41,7 +41,7 @@ PROMISED = {
     "genes": f"{FLOW} {CONDITION} --guidance --sde --times --frames --from --cells --where --genes"
     " --top --label-key --fate-key --fates",
     "evaluate": f"{FLOW} --against --time --max-points --seeds --strict --by --time-key --holdout"
-    " --method --transform --steps --config",
+    " --where --method --transform --steps --config",
     "merge": "--output -o --data --force --dry-run",
     "plot": "--output -o --format --basis --data --what --label-key --colour --features --force",
     "report": "--output -o --multiqc --sample-id --max-points --what --basis --data --label-key"

@@ -48,6 +48,7 @@ TEXTUAL = (
         "id_key",
         "features",
         "drop",
+        "where",
         "layer",
         "use_rep",
     ),

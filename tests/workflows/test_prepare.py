@@ -80,6 +80,26 @@ def test_single_precision_reads_as_users_write_it(ordered: bool) -> None:
     assert told.tolist() == [0.1, 0.7, 0.1, 0.7, 1.3, 1.3]
 
 
+def test_points_are_chosen_by_a_condition() -> None:
+    """Of all files; the notes say how many are left, and lines of the file are not miscounted."""
+    one = course([0, 0, 1, 1, 7])
+    one = one.with_values(np.random.default_rng(0).normal(size=(5, 2)))
+    one.obs["ok"] = [True, True, True, True, False]
+    one = dataclasses.replace(one, columns=("day", "ok"))
+    recipe = Recipe(time_key="day", where="day != 7 and ok")
+    made = prepare.prepared(recipe, [one])
+    assert [cloud.label for cloud in made.snapshots.clouds] == ["0", "1"]
+    assert made.notes[-1] == '--where "day != 7 and ok" leaves 4 of 5 points'
+    with pytest.raises(DataError, match=r"t\.csv: Time 7 in 'day' .* --where \"day != 7\""):
+        prepare.prepared(Recipe(time_key="day"), [one])
+    worded = course(["E1", "E1", "E2"])
+    worded.obs.columns = ["day of birth"]
+    with pytest.raises(DataError, match="--where \"`day of birth` != 'E2'\""):
+        prepare.prepared(Recipe(time_key="day of birth"), [worded])
+    with pytest.raises(ConfigError, match="--where"):
+        prepare.prepared(Recipe(time_key="day", where="dya > 1"), [one])
+
+
 def test_files_share_times() -> None:
     """With a time key, points of one label come together from all files, weights and all."""
     one, other = course([0, 0, 1, 1]), course([1, 1, 2, 2])
