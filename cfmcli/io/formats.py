@@ -5,11 +5,13 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from cfmcli.data.table import Backed, Table
 from cfmcli.errors import ConfigError, DataError
+from cfmcli.io.precision import decimal
 from cfmcli.io.selection import EVERYTHING, Selection, listed
 
 Append = Callable[[Table], None]
@@ -67,7 +69,7 @@ def read_table(path: str, selection: Selection = EVERYTHING) -> Table:
     module = _reader(path)
     with _readable(path):
         table: Table = module.read(path, selection)
-    return table
+    return replace(table, obs=decimal(table.obs))
 
 
 def open_table(path: str, selection: Selection = EVERYTHING) -> Backed:
@@ -87,7 +89,7 @@ def open_table(path: str, selection: Selection = EVERYTHING) -> Backed:
     module = _reader(path)
     with _readable(path):
         table: Backed = module.backed(path, selection)
-    return table
+    return replace(table, head=replace(table.head, obs=decimal(table.head.obs)))
 
 
 def _reader(path: str) -> ModuleType:

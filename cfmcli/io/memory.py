@@ -19,6 +19,7 @@ from cfmcli.io.checks import (
     finite,
     some_points,
 )
+from cfmcli.io.precision import decimal
 from cfmcli.io.selection import (
     EVERYTHING,
     Selection,
@@ -49,7 +50,7 @@ def from_object(data: Points, selection: Selection = EVERYTHING) -> Table:
         DataError: not finite, repeated ids, or not what the selection says.
     """
     table: Table = _by_kind(data, _READERS, _from_array)(data, selection)
-    return table
+    return replace(table, obs=decimal(table.obs))
 
 
 def like(original: Points, table: Table, annotation: Annotation | None = None) -> Points:

@@ -126,17 +126,8 @@ def weights(table: Table, key: str) -> Array:
 
 def label(value: object) -> str:
     """A time as users write it: 2 for 2.0."""
-    if isinstance(value, np.float32):
-        value = float(str(value))
     number = isinstance(value, int | float | np.integer | np.floating)
     return f"{float(value):.12g}" if number else str(value)  # type: ignore[arg-type]
-
-
-def spelled(column: "pd.Series[Any]") -> list[str]:
-    """Times of points as users write them: 0.1 also where float32 holds the number next to it."""
-    plain = column.to_numpy()
-    values = plain if plain.dtype == np.float32 else column
-    return [label(value) for value in values]
 
 
 def times_of(recipe: Recipe, clouds: Sequence[Cloud], table: Table) -> Array | None:
@@ -147,7 +138,7 @@ def times_of(recipe: Recipe, clouds: Sequence[Cloud], table: Table) -> Array | N
     if not recipe.time_key or recipe.time_key not in table.obs.columns:
         return None
     known = {label(c.time): c.time for c in clouds} | {c.label: c.time for c in clouds}
-    told = [known.get(name, np.nan) for name in spelled(table.obs[recipe.time_key])]
+    told = [known.get(label(value), np.nan) for value in table.obs[recipe.time_key]]
     return np.array(told, dtype=np.float64)
 
 
@@ -229,7 +220,7 @@ def _labels(table: Table, key: str) -> npt.NDArray[Any]:
             f"{table.origin}: '{key}' holds true and false, expected times: numbers, or labels "
             "such as d2. Choose another --time-key, or write the times out."
         )
-    return np.array(spelled(table.obs[key]), dtype=object)
+    return np.array([label(value) for value in table.obs[key]], dtype=object)
 
 
 def _filled(table: Table, key: str, what: str) -> None:
@@ -256,8 +247,7 @@ def _distinct(
     kinds = [c.dtype for c in columns]
     first = kinds[0]
     if isinstance(first, pd.CategoricalDtype) and first.ordered and all(k == first for k in kinds):
-        names = spelled(first.categories.to_series())
-        return [name for name in names if name in present], True
+        return [name for name in map(label, first.categories) if name in present], True
     return sorted(present), False
 
 

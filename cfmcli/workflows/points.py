@@ -126,7 +126,7 @@ def own_times(model: Model, table: Table, option: str = "--from") -> Array:
         )
     strange = np.flatnonzero(np.isnan(told))
     if len(strange):
-        got = intake.spelled(table.obs[key].iloc[strange[:1]])[0]
+        got = intake.label(table.obs[key].iloc[strange[0]])
         raise DataError(
             f"{table.origin}: '{key}' holds {got} for some points, a time that the run does not "
             f"know. It knows {', '.join(c.label for c in model.clouds)}; say when all points were "

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from cfmcli.data.table import Table
 from cfmcli.errors import DataError
-from cfmcli.io import Selection, read_table, sha256, write_table
+from cfmcli.io import Selection, open_table, read_table, sha256, write_table
 
 COLUMNAR = [".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".npz"]
 NAMED = [*COLUMNAR, ".h5ad"]
@@ -114,6 +114,28 @@ def test_float32_is_kept(suffix: str, tmp_path: Path) -> None:
     path = str(tmp_path / f"a{suffix}")
     write_table(path, Table(values, ("u", "v"), pd.DataFrame(index=["0", "1"])))
     assert read_table(path).values.dtype == np.float32
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("suffix", [".npz", ".parquet", ".h5ad"])
+def test_annotations_in_float32_are_the_decimals_that_were_meant(
+    suffix: str, opened: bool, tmp_path: Path
+) -> None:
+    """0.1, not 0.10000000149, among categories too; gaps and infinities stay what they are."""
+    single = np.array([0.1, 2.3, 1e-30, np.nan, -np.inf], dtype=np.float32)
+    obs = pd.DataFrame({"day": single, "long": np.arange(5) / 3}, index=list("abcde"))
+    obs["step"] = pd.Categorical(np.array([0.1, 0.7] * 2 + [0.1], dtype=np.float32), ordered=True)
+    if suffix != ".h5ad":
+        obs = obs.drop(columns="step")
+    path = str(tmp_path / f"a{suffix}")
+    write_table(path, Table(np.eye(5), ("u", "v", "w", "x", "y"), obs))
+    wanted = Selection(annotations=("day", "long", "step"))
+    found = open_table(path, wanted).head.obs if opened else read_table(path, wanted).obs
+    np.testing.assert_array_equal(found["day"], [0.1, 2.3, 1e-30, np.nan, -np.inf])
+    assert found["long"].tolist() == (np.arange(5) / 3).tolist()
+    if "step" in obs:
+        assert found["step"].cat.ordered
+        assert found["step"].tolist() == [0.1, 0.7, 0.1, 0.7, 0.1]
 
 
 def test_mixed_precision_becomes_double(tmp_path: Path) -> None:
