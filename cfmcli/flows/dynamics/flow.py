@@ -136,7 +136,7 @@ class Flow:
         It depends on the pilots alone, so points have the same paths in whatever company.
 
         Args:
-            tol: error that is allowed, in units of the spread of the points.
+            tol: error that is allowed, in units of the spread of the points, and in nats of mass.
             forward: the direction of time.
             guidance: weight of the condition.
         """
@@ -153,7 +153,7 @@ class Flow:
         return lru_cache(found)
 
     def piloted(self, solver: Solver, forward: bool = True, guidance: float = 1.0) -> list[Array]:
-        """Where the pilots end, in units of the spread of the points.
+        """Where the pilots end, in units of the spread of the points, and with what log mass.
 
         Args:
             solver: integrator.
@@ -163,8 +163,10 @@ class Flow:
         found = []
         for pilot in self.pilots(forward):
             guide = pilot.guide and replace(pilot.guide, guidance=guidance)
-            ends = self.paths(pilot.points, pilot.times, solver, guide).points[-1]
-            found.append(ends / self.field.scale)
+            paths = self.paths(pilot.points, pilot.times, solver, guide)
+            found.append(paths.points[-1] / self.field.scale)
+            if paths.log_mass is not None:
+                found.append(paths.log_mass[-1][:, None])
         return found
 
     def rounding(self, solver: Solver, forward: bool = True, guidance: float = 1.0) -> float:

@@ -17,7 +17,10 @@ from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep, Solver
 
 Carry = Callable[[Solver], Sequence[Array]]
-"""Where groups of points end by a solver, shape (m, D) each, in units of their spread."""
+"""Where groups of points end by a solver, shape (m, D) each, in units of their spread.
+
+Where mass grows, its logarithm is a group of its own, shape (m, 1), in nats.
+"""
 
 COSTS = {"euler": 1, "midpoint": 2, "heun3": 3, "rk4": 4}
 """Evaluations a step of the methods to choose from, and their orders, which are the same."""
@@ -49,7 +52,8 @@ class Auto:
 
     Args:
         tolerance: error that 99 of 100 points keep to in a gap, root mean square over their
-            dimensions, in units of the spread of the points, above 0.
+            dimensions, in units of the spread of the points, above 0; where mass grows, that of
+            its logarithm too.
 
     Raises:
         ConfigError: if the tolerance is not positive.

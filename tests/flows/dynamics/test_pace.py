@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,10 +20,11 @@ from cfmcli.flows.dynamics.flow import Flow, Pilot
 from cfmcli.flows.dynamics.motion import Automatic, motion
 from cfmcli.flows.dynamics.pace import COSTS, SHARE, Auto, Carry, apart, paced
 from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep, Solver, State
-from cfmcli.flows.fields import MLP, Shape
-from cfmcli.flows.objective.reading import Guide
+from cfmcli.flows.fields import MLP, Field, Head, Shape
+from cfmcli.flows.objective.growth import VelocityGrowth
+from cfmcli.flows.objective.reading import Guide, Reading
 from tests import oracles
-from tests.flows.dynamics.test_flow import UNEVEN, UNIT, closed, random_flow
+from tests.flows.dynamics.test_flow import UNEVEN, UNIT, Closed, closed, random_flow
 from tests.oracles import Oracle
 
 AFFINE = Oracle(oracles.TILTED, oracles.NARROW, oracles.trigonometric(0.2))
@@ -143,6 +145,48 @@ def test_the_hardest_gap_and_the_direction_decide() -> None:
     draws_in = piloted(closed(lambda s, x: -2 * x, UNIT))
     there, back = (draws_in.pace(1e-3, forward=way).solver for way in (True, False))
     assert COSTS[back.method] * back.steps > COSTS[there.method] * there.steps  # type: ignore[union-attr]
+
+
+def growing(rate: oracles.Formula) -> Flow:
+    """Points that stay where they are, and whose mass grows at a rate of time."""
+    heads = {"velocity": Closed(lambda s, x: 0 * x), "growth": Closed(rate)}
+    field = Field({name: cast(Head, head) for name, head in heads.items()})
+    return Flow(field, UNIT, Reading(VelocityGrowth()))
+
+
+@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize("tol", TOLERANCES)
+def test_mass_keeps_to_the_tolerance_too(tol: float, forward: bool) -> None:
+    """m(t) = (1 + a t)^2 from 1 to 20: one step of Euler gives exp(2 a), more than a thousand."""
+    a = math.sqrt(20) - 1
+    flow = piloted(growing(lambda s, x: 2 * a / (1 + a * s)))
+    found, times = flow.pace(tol, forward=forward), (0.0, 1.0) if forward else (1.0, 0.0)
+    log_mass = flow.paths(POINTS, times, found.solver).log_mass
+    assert log_mass is not None
+    off = np.abs(log_mass[-1] - math.log(20 if forward else 1 / 20)).max()
+    assert off <= found.error + SHARE * tol
+    assert found.error <= tol
+
+
+def test_mass_is_not_averaged_with_dimensions() -> None:
+    """The log mass of each pilot is a group of its own, in nats."""
+    places, masses = piloted(growing(lambda s, x: 3 * s)).piloted(DOPRI)
+    assert places.shape == (50, 2)
+    np.testing.assert_allclose(masses, np.full((50, 1), 1.5), atol=1e-5)
+
+
+def test_the_error_of_bfloat16_is_that_of_mass_where_it_is_larger() -> None:
+    heads = ("velocity", "growth")
+    network = MLP(width=16, depth=2).build(heads, Shape(2), torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        for p in network.heads["growth"].parameters():
+            p.mul_(2.0)
+    exact = piloted(Flow(network, UNIT, Reading(VelocityGrowth())))
+    rough, solver = replace(exact, bf16=True), FixedStep("rk4", 5)
+    (x, ours), (y, theirs) = (flow.piloted(solver) for flow in (rough, exact))
+    off = np.quantile(np.abs(ours - theirs), 0.99, method="higher")
+    assert off > apart([x], [y])
+    assert rough.rounding(solver) == pytest.approx(off)
 
 
 def test_a_pace_depends_on_the_pilots_alone_and_is_found_once() -> None:
