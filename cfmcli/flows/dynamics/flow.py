@@ -139,6 +139,9 @@ class Flow:
             tol: error that is allowed, in units of the spread of the points, and in nats of mass.
             forward: the direction of time.
             guidance: weight of the condition.
+
+        Raises:
+            ConfigError: if no fixed steps suffice, and the network is in bfloat16.
         """
         return self._paces(tol, forward, guidance)
 
@@ -147,8 +150,8 @@ class Flow:
         """Paces that were found are kept."""
 
         def found(tol: float, forward: bool, guidance: float) -> Pace:
-            exact = replace(self, bf16=False)
-            return paced(lambda solver: exact.piloted(solver, forward, guidance), tol)
+            exact, unit = replace(self, bf16=False), self.field.scale
+            return paced(lambda s: exact.piloted(s, forward, guidance), tol, unit, bf16=self.bf16)
 
         return lru_cache(found)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
-from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep, Solver
+from cfmcli.flows.dynamics.solvers import FINEST, Adaptive, FixedStep, Solver
 
 Carry = Callable[[Solver], Sequence[Array]]
 """Where groups of points end by a solver, shape (m, D) each, in units of their spread.
@@ -34,6 +34,9 @@ MOST = 64
 SHARE = 0.1
 """Share of the tolerance that the reference itself may be off."""
 
+USUAL = 1e-5
+"""Tolerance of a step of dopri5 where steps are not chosen."""
+
 COVERED = 0.99
 """Share of the points that keep to the error that is told."""
 
@@ -44,7 +47,7 @@ class Auto:
 
     A few stored points are carried through each gap by Runge-Kutta steps whose number is doubled
     until two runs agree; then the cheapest method and number of steps that ends close enough to
-    them carries all points. Where no number suffices, dopri5 does.
+    them carries all points. Where no number suffices, dopri5 does, a tenth of the tolerance a step.
 
     Reference: Hairer, Norsett & Wanner (1993), sec. II.4 (the error from N and 2N steps)
 
@@ -56,14 +59,17 @@ class Auto:
             its logarithm too.
 
     Raises:
-        ConfigError: if the tolerance is not positive.
+        ConfigError: if the tolerance is not positive, or below what float64 resolves.
     """
 
     tolerance: float = 1e-2
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance < math.inf:
-            raise ConfigError(f"auto:tolerance={self.tolerance:g}: expected a positive number.")
+        if not FINEST / SHARE <= self.tolerance < math.inf:
+            raise ConfigError(
+                f"auto:tolerance={self.tolerance:g}: expected a positive number of at least "
+                f"{FINEST / SHARE:g}, which float64 resolves."
+            )
 
 
 @dataclass(frozen=True)
@@ -79,17 +85,23 @@ class Pace:
     error: float
 
     def __str__(self) -> str:
-        if isinstance(self.solver, Adaptive):
-            return self.solver.method
-        return f"{self.solver.method}:steps={self.solver.steps}"
+        method, solver = self.solver.method, self.solver
+        if isinstance(solver, Adaptive):
+            return f"{method}:atol={solver.atol:g},rtol={solver.rtol:g}"
+        return f"{method}:steps={solver.steps}"
 
 
-def paced(carry: Carry, tol: float) -> Pace:
+def paced(carry: Carry, tol: float, unit: float = 1.0, *, bf16: bool = False) -> Pace:
     """The cheapest fixed steps that are close enough, or dopri5 where none are.
 
     Args:
         carry: carries the points of the pilot.
         tol: the error that is allowed.
+        unit: spread of the points in flow coordinates.
+        bf16: all points are to be carried by a network in bfloat16.
+
+    Raises:
+        ConfigError: where it were dopri5 in bfloat16.
 
     Warns:
         CfmWarning: where it is dopri5.
@@ -105,13 +117,21 @@ def paced(carry: Carry, tol: float) -> Pace:
         if error <= tol:
             return Pace(FixedStep(method, steps), error)
         hopes[method] = error * steps ** COSTS[method] / SLACK if found else 0.0
-    warnings.warn(
-        f"The solver auto:tolerance={tol:g} finds no number of steps up to {MOST} that suffices: "
-        "dopri5 carries the points.",
-        CfmWarning,
-        stacklevel=2,
-    )
-    return Pace(Adaptive("dopri5"), math.nan)
+    return _adaptive(tol, unit, bf16)
+
+
+def _adaptive(tol: float, unit: float, bf16: bool) -> Pace:
+    """Dopri5 by tolerances that follow the one that is asked for, said aloud."""
+    none = f"The solver auto:tolerance={tol:g} finds no number of steps up to {MOST} that suffices"
+    if bf16:
+        raise ConfigError(
+            f"{none}, and those of dopri5 would follow the rounding of --precision bf16: leave it "
+            "out, or raise the tolerance."
+        )
+    own = min(USUAL, SHARE * tol)
+    pace = Pace(Adaptive("dopri5", own * unit, own), math.nan)
+    warnings.warn(f"{none}: {pace} carries the points.", CfmWarning, stacklevel=3)
+    return pace
 
 
 def apart(ours: Sequence[Array], theirs: Sequence[Array]) -> float:

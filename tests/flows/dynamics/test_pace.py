@@ -1,6 +1,7 @@
 """Laws of paces: the error that is told covers the true one, and no cheaper steps would do."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
@@ -120,14 +121,14 @@ def test_a_constant_velocity_takes_one_step() -> None:
     assert flow.paths(np.zeros((3, 2)), (0.0, 1.0), found.solver).nfe == 1
 
 
-def piloted(flow: Flow, shift: float = 0.0) -> Flow:
+def piloted(flow: Flow, shift: float = 0.0, unit: float = 1.0) -> Flow:
     """The same with points of every gap on which steps are tried."""
 
     def pilots(forward: bool) -> list[Pilot]:
         rng = np.random.default_rng(0)
         gaps = zip(flow.timeline.times[:-1], flow.timeline.times[1:], strict=True)
         return [
-            Pilot(shift + rng.standard_normal((50, 2)), gap if forward else gap[::-1])
+            Pilot(shift + unit * rng.standard_normal((50, 2)), gap if forward else gap[::-1])
             for gap in gaps
         ]
 
@@ -209,10 +210,37 @@ def test_what_no_steps_suffice_for_is_left_to_dopri5() -> None:
     with pytest.warns(CfmWarning, match="dopri5"):
         found = wild.pace(1e-3)
     assert found.solver == DOPRI
-    assert str(found) == "dopri5"
+    assert str(found) == "dopri5:atol=1e-05,rtol=1e-05"
     with pytest.warns(CfmWarning, match="dopri5"):
         told = Automatic(Auto()).told(wild, (1.0, 0.0))
-    assert told == {"steps": "dopri5", "step_error": None}
+    assert told == {"steps": str(found), "step_error": None}
+
+
+@pytest.mark.parametrize("tol", [1e-6, 1e-7, 1e-9])
+@pytest.mark.parametrize("unit", [1.0, 1e-3])
+def test_dopri5_keeps_a_tight_tolerance(tol: float, unit: float) -> None:
+    """Points on circles, in units of their spread: tighter than rounding to float32 leaves."""
+    turns = piloted(closed(lambda s, x: 3 * torch.stack([x[:, 1], -x[:, 0]], dim=1), UNIT), 0, unit)
+    cast(Closed, turns.field.heads["velocity"]).view.scale.fill_(unit)
+    x = unit * POINTS
+    with pytest.warns(CfmWarning, match=f"rtol={SHARE * tol:g} carries"):
+        ends = Automatic(Auto(tol)).paths(turns, x, (0.0, 1.0)).points[-1]
+    back = np.array([[math.cos(3), -math.sin(3)], [math.sin(3), math.cos(3)]])
+    assert apart([ends / unit], [x @ back / unit]) <= tol
+
+
+def test_adaptive_steps_do_not_follow_the_rounding_of_bfloat16() -> None:
+    """Auto refuses what dopri5 itself refuses, before it says that dopri5 carries the points."""
+    rough = replace(piloted(random_flow()), bf16=True)
+    with warnings.catch_warnings(), pytest.raises(ConfigError, match="--precision bf16: leave it"):
+        warnings.simplefilter("error")
+        Automatic(Auto(1e-9)).paths(rough, POINTS, (0.0, 6.0))
+
+
+def test_what_no_number_can_tell_is_refused() -> None:
+    assert Auto(1e-13).tolerance == 1e-13
+    with pytest.raises(ConfigError, match="at least 1e-13"):
+        Auto(1e-14)
 
 
 def test_steps_that_leave_the_finite_numbers_are_not_taken() -> None:
