@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics.diffusions import Epsilon
-from cfmcli.flows.dynamics.likelihood import VectorField
+from cfmcli.flows.dynamics.vectors import VectorField
 
 
 @dataclass(frozen=True)

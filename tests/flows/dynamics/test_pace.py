@@ -1,7 +1,6 @@
 """Laws of paces: the error that is told covers the true one, and no cheaper steps would do."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
@@ -229,11 +228,11 @@ def test_dopri5_keeps_a_tight_tolerance(tol: float, unit: float) -> None:
     assert apart([ends / unit], [x @ back / unit]) <= tol
 
 
+@pytest.mark.filterwarnings("error")
 def test_adaptive_steps_do_not_follow_the_rounding_of_bfloat16() -> None:
     """Auto refuses what dopri5 itself refuses, before it says that dopri5 carries the points."""
     rough = replace(piloted(random_flow()), bf16=True)
-    with warnings.catch_warnings(), pytest.raises(ConfigError, match="--precision bf16: leave it"):
-        warnings.simplefilter("error")
+    with pytest.raises(ConfigError, match="--precision bf16: leave it"):
         Automatic(Auto(1e-9)).paths(rough, POINTS, (0.0, 6.0))
 
 

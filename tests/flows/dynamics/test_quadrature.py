@@ -12,12 +12,12 @@ from torch import Tensor
 from cfmcli.flows.dynamics.likelihood import (
     Exact,
     Hutchinson,
-    VectorField,
     density_change,
     traces,
 )
 from cfmcli.flows.dynamics.quadrature import INTERVALS, STEPS, rule
-from cfmcli.flows.dynamics.solvers import Adaptive
+from cfmcli.flows.dynamics.solvers import Adaptive, FixedStep
+from cfmcli.flows.dynamics.vectors import VectorField
 from cfmcli.flows.fields import MLP, Shape
 from cfmcli.flows.objective.reading import Drift, Guide, Local, Reading
 from tests import oracles
@@ -114,6 +114,33 @@ def test_what_is_too_rough_for_nodes_is_left_to_the_solver() -> None:
     assert len(own.calls) > INTERVALS[False][-1] + 1
     torch.testing.assert_close(found.loss, torch.full_like(found.loss, 4), rtol=0, atol=5e-3)
     torch.testing.assert_close(found.x, x * torch.e**2, rtol=5e-3, atol=0)
+
+
+@pytest.mark.parametrize("offset", [30.0, 100.0, 1000.0])
+def test_clouds_away_from_the_origin_cost_no_more(offset: float) -> None:
+    """The same points elsewhere: as exact, and by few nodes more where they are rounded."""
+    x, seen = 0.5 * torch.randn(300, 2, generator=seeded()), []
+    for shift, points in ((0.0, x), (offset, x + offset)):
+
+        def wave(s: Tensor, y: Tensor, shift: float = shift) -> Tensor:
+            return 1 - (y - shift) / (2 - s) + torch.sin(3 * (y - shift)) / 2
+
+        own = Own(wave, torch.ones(len(x), 1))
+        found = density_change(own, points, (1.0, 0.0), Exact(), LOOSE, seeded())
+        exact = Own(wave, torch.ones(len(x), 1, dtype=torch.float64))
+        fine = FixedStep("rk4", 100)
+        true = density_change(exact, points.double(), (1.0, 0.0), Exact(), fine, seeded())
+        torch.testing.assert_close(found.loss.double(), true.loss, rtol=0, atol=3e-4)
+        torch.testing.assert_close(found.x.double(), true.x, rtol=0, atol=3e-4)
+        seen.append(found.nfe)
+    assert seen[1] <= 3 * seen[0]
+
+
+def test_nothing_is_lost_by_no_points() -> None:
+    own = Own(lambda s, y: y, torch.ones(0, 1))
+    found = density_change(own, torch.empty(0, 2), (0.0, 1.0), Exact(), LOOSE, seeded())
+    assert found.x.shape == (0, 2)
+    assert found.loss.shape == (0,)
 
 
 def test_probes_are_kept_along_a_path() -> None:
