@@ -85,7 +85,7 @@ class View(nn.Module):
         return Seen(torch.cat(parts if c is None else [*parts, c], dim=1), gone + rate * u)
 
     def width(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """w and dw/dt at inner times s, each of shape (B, 1)."""
+        """w and dw/dt at inner times s, (B, 1), of that shape, or (1, 1) where all are one."""
         return self._width(*self._gap(_once(s)))
 
     def _gap(self, s: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,8 +16,7 @@ from cfmcli.flows.dynamics.diffusions import Diffusion, diffusion
 from cfmcli.flows.dynamics.estimators import Estimator, Means
 from cfmcli.flows.dynamics.flow import CHUNK, Flow
 from cfmcli.flows.dynamics.legs import journey
-from cfmcli.flows.dynamics.sde_likelihood import Leg as Stretch
-from cfmcli.flows.dynamics.sde_likelihood import at_once, log_density
+from cfmcli.flows.dynamics.sde_likelihood import Stretch, at_once, log_density
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.dynamics.stochastic import STILL, process, stretches
 from cfmcli.flows.objective.reading import Guide

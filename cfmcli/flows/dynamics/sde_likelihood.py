@@ -10,8 +10,8 @@ from torch import Tensor
 from cfmcli.flows.dynamics.estimators import Carried, Estimator, Means, Ode
 from cfmcli.flows.dynamics.sde import Process
 
-Leg = tuple[Process, tuple[float, float]]
-Journey = Callable[[Tensor], Sequence[Leg]]
+Stretch = tuple[Process, tuple[float, float]]
+Journey = Callable[[Tensor], Sequence[Stretch]]
 LogDensity = Callable[[Tensor], Tensor]
 TANGENTS = 2**13
 """Tangents of stochastic paths that are propagated at once."""

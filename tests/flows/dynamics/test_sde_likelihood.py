@@ -197,7 +197,7 @@ def test_each_row_knows_its_point(tangents: int, monkeypatch: pytest.MonkeyPatch
     shift = torch.arange(11, dtype=torch.float64)[:, None] * torch.ones(1, 2).double()
     x = torch.randn(11, 2, generator=seeded(), dtype=torch.float64)
 
-    def legs(index: Tensor) -> list[sde_likelihood.Leg]:
+    def legs(index: Tensor) -> list[sde_likelihood.Stretch]:
         own = shift[index]
         made = Process(
             lambda s, y: own.expand_as(y),
