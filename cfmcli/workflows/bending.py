@@ -125,11 +125,11 @@ def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
     return replace(prepared, recipe=recipe), Bending(chosen, inner, name)
 
 
-def settles(found: Any, wanted: Any) -> bool:
-    """Whether a run's setting is the one wanted; of a bent path it may say what a fit chose."""
-    if found == wanted or not (isinstance(wanted, str) and wanted.startswith(BENT)):
-        return bool(found == wanted)
-    there, here = parse_spec(str(found)), dict(parse_spec(wanted).options)
+def settles(found: str, wanted: str) -> bool:
+    """Whether a run's path is the one wanted; of a bent one it may say what a fit chose."""
+    if found == wanted or not wanted.startswith(BENT):
+        return found == wanted
+    there, here = parse_spec(found), dict(parse_spec(wanted).options)
     chosen = dict(there.options)
     if there.name == DENSITY and float(chosen.get("amplitude", Dense.amplitude)) == Dense.amplitude:
         return "bend" not in here and here.items() <= chosen.items()

@@ -239,10 +239,15 @@ def _difference(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         f"{name} ({found['recipe'][section].get(name)!r} there, {value!r} here)"
         for section, values in wanted["recipe"].items()
         for name, value in values.items()
-        if not settles(found["recipe"].get(section, {}).get(name), value)
+        if not _same(name, found["recipe"].get(section, {}).get(name), value)
     ]
     changed = found["inputs"] != wanted["inputs"]
     return ", ".join(parts) or ("the content of the inputs" if changed else "")
+
+
+def _same(name: str, found: Any, wanted: Any) -> bool:
+    """Whether a run's setting is the one wanted, or of its path what a fit made of that."""
+    return settles(str(found), wanted) if name == "interpolant" else bool(found == wanted)
 
 
 def _progress(record: Record, steps: int) -> Progress:

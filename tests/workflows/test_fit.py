@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cfmcli import checkpoint, metrics, plots
@@ -226,6 +227,19 @@ def test_resume_of_a_finished_run_does_nothing(
     assert before == {name: (run / name).stat().st_mtime_ns for name in tree(run)}
     with pytest.raises(CheckpointError, match=r"steps \(50 there, 75 here\)"):
         fit_run(run, *toys, resume=True, steps=75)
+
+
+def test_resume_compares_settings_that_look_like_paths(tmp_path: Path, fit_run: Fit) -> None:
+    """Columns may be called bent: they are the same, or they are named with both values."""
+    points = np.random.default_rng(0).normal(size=(40, 3))
+    data, run = tmp_path / "cells.csv", tmp_path / "r"
+    columns = ["bent", "bent-y", "z"]
+    pd.DataFrame(points, columns=columns).assign(day=[0, 1] * 20).to_csv(data, index=False)
+    fit_run(run, data, time_key="day", features="bent*")
+    done = fit_run(run, data, time_key="day", features="bent*", resume=True)
+    assert "nothing to do" in done.notes[0]
+    with pytest.raises(CheckpointError, match=r"features \('bent\*' there, 'bent,z' here\)"):
+        fit_run(run, data, time_key="day", features="bent,z", resume=True)
 
 
 def test_an_existing_run_is_kept(tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) -> None:
