@@ -30,7 +30,7 @@ def fate(request: FateRequest, where: Runtime, listen: Listener) -> Outcome:
     Raises:
         CfmError: see the command line's exit codes.
     """
-    verbs.motion_of(request.integration, where)
+    how = verbs.motion_of(request.integration, where)
     inputs = verbs.given(request.data, request.vote.against)
     io.claim(request.output, force=where.force, inputs=inputs)
     model = verbs.load(request.run, where)
@@ -56,8 +56,11 @@ def fate(request: FateRequest, where: Runtime, listen: Listener) -> Outcome:
         return Outcome({}, figures, (f"would tell the fates of {len(table)} points at {end:g}",))
     p, nfe = teller.tell(given, starts, listen)
     entropy = metrics.entropy(p)
-    _write(request, table, p, classes, results.facts("fate", request.run, where, **_facts(figures)))
-    figures |= {
+    trips = [(start, end) for start in figures["from"]]
+    moves = how.told(model.flow, trips, request.condition.guidance)
+    said = _facts(figures) | verbs.steps(moves)
+    _write(request, table, p, classes, results.facts("fate", request.run, where, **said))
+    figures |= moves | {
         "classes": dict(zip(classes, p.mean(axis=0).tolist(), strict=True)),
         "nfe": nfe,
         "mean_entropy": float(entropy.mean()),

@@ -52,6 +52,8 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
     guide = model.guide(cloud.obs, paths.condition)
     x, last = np.asarray(cloud.points, dtype=np.float64), model.timeline.times[-1]
     *places, end = how.trajectories(model.flow, x, [*times, last], cloud.time, guide).points
+    trips = [(cloud.time, time) for time in (*times, last)]
+    about |= how.told(model.flow, trips, paths.condition.guidance)
     if request.fate_key:
         ballot = targets.ballot(model, Vote(request.fate_key), last, Streams(where.seed))
         groups = Groups.of(ballot.among.classes, ballot.votes(end))

@@ -52,7 +52,9 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
         if own
     ]
     frames = [frame for course in courses for frame in course.frames]
-    told = results.chosen(request.condition, request.integration)
+    trips = [(cloud.head.time, time) for cloud, own in legs for time in own]
+    moves = how.told(model.flow, trips, request.condition.guidance)
+    told = results.chosen(request.condition, request.integration) | verbs.steps(moves)
     nfe, mass = 0, dict.fromkeys((f"{frame.time:.12g}" for frame in frames), 0.0)
     with writing_frames(request.output, model, frames, "trajectory") as append:
         for course in courses:
@@ -61,8 +63,7 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
                 said = results.facts("interpolate", request.run, where, nfe=nfe, **told)
                 append(piece, said)
                 mass[f"{time:.12g}"] += sum(float(own.sum()) for own in piece.columns.values())
-    figures |= {"rows": sum(len(frame.obs) for frame in frames), "nfe": nfe}
-    figures |= how.told(model.flow, (start, max(times)), request.condition.guidance)
+    figures |= {"rows": sum(len(frame.obs) for frame in frames), "nfe": nfe, **moves}
     if model.flow.grows and not request.shard:
         observed = {f"{cloud.time:.12g}": cloud.mass for cloud in model.clouds}
         figures["mass"] = mass

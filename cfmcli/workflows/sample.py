@@ -41,7 +41,9 @@ def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
     part = shards.part(request.shard, len(drawn), shards.grain(model, len(drawn)))
     guide = model.guide(drawn.head.obs, request.condition)
     frame = Frame(time, verbs.apart(drawn.head.obs.iloc[part.own]))
-    told = results.chosen(request.condition, request.integration)
+    trips = [(source.time, time)]
+    moves = how.told(model.flow, trips, request.condition.guidance)
+    told = results.chosen(request.condition, request.integration) | verbs.steps(moves)
     energies, nfe = [], 0
     with writing_frames(request.output, model, [frame], "id") as append:
         for piece in part.pieces(max(1, len(model.chain.genes))):
@@ -52,8 +54,7 @@ def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
             nfe = max(nfe, paths.nfe)
             said = results.facts("sample", request.run, where, time=time, nfe=nfe, **told)
             append(Piece(paths.points[-1], kept=piece.kept), said)
-    figures |= {"points": len(part), "nfe": nfe}
-    figures |= how.told(model.flow, (source.time, time), request.condition.guidance)
+    figures |= {"points": len(part), "nfe": nfe, **moves}
     figures |= verbs.energy(np.concatenate(energies), drawn.head.weights[part.own])
     shards.sign(request, where, [part], figures, mass=len(part))
     return Outcome({"samples": request.output}, figures)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as member
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,8 +77,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     tally = Tally(chosen if observed else chosen[:0], perturb.Shifts(model))
     added = _carried(request, where, carrier, table, part, tally)
     rows, mass = there[part.own], verbs.point_weights(model, table.head)[part.own]
-    figures |= tally.figures(mass * rows)
-    figures |= how.told(model.flow, (times[0], end), request.condition.guidance)
+    figures |= tally.figures(mass * rows) | carrier.told
     after = tally.masses(mass)
     if model.flow.grows and not (request.shard or own):
         ratio = after[rows].sum() / mass[rows].sum()
@@ -108,6 +108,7 @@ def _carried(
         "end": journey.end,
         **results.chosen(request.condition, request.integration),
         **perturb.told(request.changes),
+        **verbs.steps(carrier.told),
     }
     model = journey.model
     with writing_moved(request.output, request.data, model, head.rows(part.own)) as append:
@@ -138,6 +139,12 @@ class Carrier:
     journey: Journey
     guide: Guide | None
     changes: Sequence[str]
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """What was chosen for their trips, and what is known of the error."""
+        own, guidance = self.journey, self.guide.guidance if self.guide else 1.0
+        return own.how.told(own.model.flow, [(time, own.end) for time in own.times], guidance)
 
     def carry(self, table: Backed, piece: shards.Part) -> tuple[Moved, Paths]:
         """The points of a piece, and how they went."""

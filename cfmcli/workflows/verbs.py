@@ -1,7 +1,8 @@
 """Verbs: what those that use a run have in common."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -98,6 +99,18 @@ def energy(energies: Array, weights: Array) -> dict[str, float]:
     """The mean energy of paths, where they have one."""
     energy = float(np.average(energies, weights=weights))
     return {} if np.isnan(energy) else {"path_energy": energy}
+
+
+def steps(moves: Mapping[str, Any]) -> dict[str, str]:
+    """What a result says of the steps that were chosen; nothing where none were.
+
+    Args:
+        moves: what a motion tells of its trips.
+    """
+    found = moves.get("steps")
+    if isinstance(found, Mapping):
+        return {"steps": ", ".join(f"{way} {own}" for way, own in found.items())}
+    return {"steps": found} if found else {}
 
 
 def apart(obs: "pd.DataFrame") -> "pd.DataFrame":

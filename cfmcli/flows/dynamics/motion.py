@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,13 @@ from cfmcli.flows.dynamics.solvers import FixedStep, Solver
 from cfmcli.flows.dynamics.stochastic import Noise, wander
 from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
+
+Trip = tuple[float, float]
+"""Clock times, from where to where."""
+
+WAYS = ("forward", "backward")
+ANY = FixedStep("euler", 1)
+"""A solver where nothing is to be solved."""
 
 
 class Motion(ABC):
@@ -85,17 +92,33 @@ class Motion(ABC):
         grown |= dict(zip(before, backward.log_mass[1:], strict=True))
         return Paths(points, energy, nfe, np.stack([grown[t] for t in times]))
 
-    @abstractmethod
     def told(
-        self, flow: Flow | Displacement, times: Sequence[float], guidance: float = 1.0
+        self, flow: Flow | Displacement, trips: Iterable[Trip], guidance: float = 1.0
     ) -> dict[str, Any]:
-        """What was chosen for a flow, and what is known of the error.
+        """What was chosen for trips along a flow, and what is known of the error.
 
         Args:
             flow: what points are carried along.
-            times: clock times, in either direction.
+            trips: clock times from where to where.
             guidance: weight of the condition.
+
+        Returns:
+            Figures by name, of trips forward and backward those of either; none of static pairs.
         """
+        if isinstance(flow, Displacement):
+            return {}
+        ways = sorted({end > start for start, end in trips if start != end}, reverse=True)
+        found = [self._told(flow, forward, guidance) for forward in ways]
+        if len(found) < len(WAYS):
+            return found[0] if found else {}
+        return {
+            name: {way: own[name] for way, own in zip(WAYS, found, strict=True)}
+            for name in found[0]
+        }
+
+    @abstractmethod
+    def _told(self, flow: Flow, forward: bool, guidance: float) -> dict[str, Any]:
+        """What was chosen and is known of one direction of time."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +145,9 @@ class Deterministic(Motion):
         """Along the flow."""
         return flow.paths(x, times, self.solver, guide)
 
-    def told(
-        self, flow: Flow | Displacement, times: Sequence[float], guidance: float = 1.0
-    ) -> dict[str, Any]:
+    def _told(self, flow: Flow, forward: bool, guidance: float) -> dict[str, Any]:
         """What rounding does."""
-        return _rounding(flow, self.solver, times, guidance)
+        return _rounding(flow, self.solver, forward, guidance)
 
 
 @dataclass(frozen=True)
@@ -151,25 +172,20 @@ class Automatic(Motion):
         guide: Guide | None = None,
     ) -> Paths:
         """Along the flow."""
-        pace = self._pace(flow, times, guide.guidance if guide else 1.0)
+        if isinstance(flow, Displacement) or times[-1] == times[0]:
+            return flow.paths(x, times, ANY, guide)
+        pace = self._pace(flow, times[-1] > times[0], guide.guidance if guide else 1.0)
         return flow.paths(x, times, pace.solver, guide)
 
-    def told(
-        self, flow: Flow | Displacement, times: Sequence[float], guidance: float = 1.0
-    ) -> dict[str, Any]:
+    def _told(self, flow: Flow, forward: bool, guidance: float) -> dict[str, Any]:
         """The steps that were chosen, their error, and what rounding does."""
-        if isinstance(flow, Displacement):
-            return {}
-        pace = self._pace(flow, times, guidance)
+        pace = self._pace(flow, forward, guidance)
         error = None if math.isnan(pace.error) else pace.error
         steps = {"steps": str(pace), "step_error": error}
-        return steps | _rounding(flow, pace.solver, times, guidance)
+        return steps | _rounding(flow, pace.solver, forward, guidance)
 
-    def _pace(self, flow: Flow | Displacement, times: Sequence[float], guidance: float) -> Pace:
-        """The steps for a flow; of static pairs, any."""
-        if isinstance(flow, Displacement):
-            return Pace(FixedStep("euler", 1), 0.0)
-        forward = times[-1] >= times[0]
+    def _pace(self, flow: Flow, forward: bool, guidance: float) -> Pace:
+        """The steps for a direction of time."""
         return flow.pace(self.auto.tolerance, forward=forward, guidance=guidance)
 
 
@@ -203,9 +219,7 @@ class Stochastic(Motion):
             )
         return wander(flow, x, times, self.noise, guide)
 
-    def told(
-        self, flow: Flow | Displacement, times: Sequence[float], guidance: float = 1.0
-    ) -> dict[str, Any]:
+    def _told(self, flow: Flow, forward: bool, guidance: float) -> dict[str, Any]:
         """Nothing."""
         return {}
 
@@ -236,10 +250,6 @@ def motion(
     )
 
 
-def _rounding(
-    flow: Flow | Displacement, solver: Solver, times: Sequence[float], guidance: float
-) -> dict[str, float]:
+def _rounding(flow: Flow, solver: Solver, forward: bool, guidance: float) -> dict[str, float]:
     """The error of a network in bfloat16, where it is."""
-    if isinstance(flow, Displacement) or not flow.bf16:
-        return {}
-    return {"bf16_error": flow.rounding(solver, times[-1] >= times[0], guidance)}
+    return {"bf16_error": flow.rounding(solver, forward, guidance)} if flow.bf16 else {}

@@ -189,6 +189,42 @@ def test_the_error_of_bfloat16_is_that_of_mass_where_it_is_larger() -> None:
     assert rough.rounding(solver) == pytest.approx(off)
 
 
+def test_every_direction_of_trips_is_told() -> None:
+    """One as it is, both by name, and nothing of trips that lead nowhere."""
+    how, flow = motion("auto:tolerance=0.01"), piloted(closed(lambda s, x: -2 * x, UNIT))
+    there, back = (how.told(flow, [trip]) for trip in ((0.0, 1.0), (1.0, 0.2)))
+    assert there == {"steps": str(flow.pace(1e-2)), "step_error": flow.pace(1e-2).error}
+    assert back["steps"] == str(flow.pace(1e-2, forward=False)) != there["steps"]
+    both = how.told(flow, [(0.5, 0.0), (0.5, 0.5), (0.5, 1.0)])
+    assert both == {n: {"forward": there[n], "backward": back[n]} for n in ("steps", "step_error")}
+    rough = replace(flow, bf16=True)
+    assert set(motion("rk4").told(rough, [(0, 1), (1, 0)])["bf16_error"]) == {"forward", "backward"}
+    assert how.told(flow, [(1.0, 1.0)]) == how.told(flow, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("start", "times", "ways"),
+    [(1.0, [0.0, 0.3], {False}), (0.0, [1.0], {True}), (0.5, [0.0, 1.0], {False, True})],
+)
+def test_nothing_is_tried_for_trips_that_do_not_happen(
+    start: float, times: list[float], ways: set[bool]
+) -> None:
+    asked: set[bool] = set()
+    flow = piloted(random_flow())
+
+    def pilots(forward: bool) -> Sequence[Pilot]:
+        asked.add(forward)
+        return flow.pilots(forward)
+
+    how, watched = motion("auto:tolerance=0.01"), replace(flow, pilots=pilots)
+    how.trajectories(watched, POINTS[:3], times, start)
+    assert asked == ways
+    asked.clear()
+    still = how.paths(watched, POINTS[:3], (start, start))
+    np.testing.assert_array_equal(still.points[-1], POINTS[:3])
+    assert not asked
+
+
 def test_a_pace_depends_on_the_pilots_alone_and_is_found_once() -> None:
     flow = piloted(random_flow())
     assert flow.pace(1e-2) is flow.pace(1e-2)
@@ -211,7 +247,7 @@ def test_what_no_steps_suffice_for_is_left_to_dopri5() -> None:
     assert found.solver == DOPRI
     assert str(found) == "dopri5:atol=1e-05,rtol=1e-05"
     with pytest.warns(CfmWarning, match="dopri5"):
-        told = Automatic(Auto()).told(wild, (1.0, 0.0))
+        told = Automatic(Auto()).told(wild, [(1.0, 0.0)])
     assert told == {"steps": str(found), "step_error": None}
 
 
@@ -259,7 +295,7 @@ def test_static_pairs_take_no_steps() -> None:
     pairs = Displacement((Gap(x, y, PairPlan(own, own, np.full(5, 0.2), (5, 5))),), UNIT)
     how = motion("auto")
     np.testing.assert_allclose(how.paths(pairs, x, (0.0, 1.0)).points[-1], y)
-    assert how.told(pairs, (0.0, 1.0)) == {}
+    assert how.told(pairs, [(0.0, 1.0)]) == {}
 
 
 def test_auto_is_for_points_that_are_carried() -> None:
@@ -283,9 +319,9 @@ def test_conditions_of_the_pilots_count() -> None:
 def test_bfloat16_changes_little_and_its_error_is_told() -> None:
     flow = piloted(random_flow())
     rough, solver = replace(flow, bf16=True), FixedStep("rk4", 5)
-    told = motion("rk4:steps=5").told(rough, (0.0, 6.0))["bf16_error"]
-    assert motion("rk4:steps=5").told(flow, (0.0, 6.0)) == {}
+    told = motion("rk4:steps=5").told(rough, [(0.0, 6.0)])["bf16_error"]
+    assert motion("rk4:steps=5").told(flow, [(0.0, 6.0)]) == {}
     ends = [f.paths(POINTS, (0.0, 2.0), solver).points[-1] for f in (rough, flow)]
     far = np.sqrt(((ends[0] - ends[1]) ** 2).mean(axis=1)) / flow.field.scale
     assert 0 < np.quantile(far, 0.5) < told < 0.1
-    assert "bf16_error" in motion("auto:tolerance=0.1").told(rough, (0.0, 6.0))
+    assert "bf16_error" in motion("auto:tolerance=0.1").told(rough, [(0.0, 6.0)])
