@@ -33,8 +33,16 @@ def load(run: str, where: Runtime, rows: int = CHUNK, *, bf16: bool = False) -> 
         where: device and threads.
         rows: points, or tangents of points, that pass through the network at once.
         bf16: whether the network that carries points is in bfloat16.
+
+    Raises:
+        ConfigError: if there is no network to be in bfloat16.
     """
     model = stored.load(run)
+    if bf16 and not model.reading.objective.heads:
+        raise ConfigError(
+            f"--precision bf16: the run {run} moves observed points (--method static-ot) and has "
+            "no network to be rounded: leave it out."
+        )
     width = catalog.build("fields", model.recipe.field).width
     return replace(model.on(runtime.prepare(where, width, rows)), bf16=bf16)
 

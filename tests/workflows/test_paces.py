@@ -7,6 +7,7 @@ from typing import Any
 import anndata
 import pytest
 
+from cfmcli.errors import ConfigError
 from cfmcli.requests import (
     FateRequest,
     GenesRequest,
@@ -20,6 +21,7 @@ from cfmcli.requests import (
 from cfmcli.stored import load
 from cfmcli.workflows import fate, genes, interpolate, sample, transport
 from cfmcli.workflows.fit import ignore
+from tests.conftest import Fit
 
 AUTO = Integration("auto:tolerance=0.001")
 WHERE = Runtime(device="cpu", threads=1)
@@ -120,3 +122,14 @@ def test_fates_and_genes_tell_the_steps(days_run: Path, samples: Path, tmp_path:
         str(days_run), str(tmp_path / "g.csv"), data, frames=3, integration=AUTO
     )
     assert told(genes.genes(GenesRequest(paths), WHERE, ignore).figures) == expected
+
+
+@pytest.mark.parametrize("solver", ["auto", "euler:steps=3"])
+def test_what_has_no_network_is_not_rounded(
+    solver: str, fit_run: Fit, samples: Path, tmp_path: Path
+) -> None:
+    fit_run(tmp_path / "r", samples / "source.csv", samples / "target.csv", method="static-ot")
+    rounded = Integration(solver, precision="bf16")
+    request = SampleRequest(str(tmp_path / "r"), str(tmp_path / "s.csv"), 9, integration=rounded)
+    with pytest.raises(ConfigError, match=r"--precision bf16: .* no network"):
+        sample.sample(request, WHERE, ignore)
