@@ -291,7 +291,7 @@ class Model:
         if scoring.known == "target":
             known, end = replace(known, cloud=self.kept[-1]), self.timeline.times[-1]
         how, span = dynamics(scoring, solver, streams.torch("probes")), (time, end)
-        groups = known.densities(scoring.base, told, streams)
+        groups = known.densities(scoring.base, told, streams, self.chain.outputs)
         placed = self._placed(end) if flow.grows else None
         return Scorer(flow, self.chain, span, how, groups, self.guide(told), placed)
 

@@ -1,6 +1,6 @@
 """The source: where the points at t = 0 come from, under what conditions, and with what density."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from warnings import warn
@@ -12,9 +12,10 @@ from cfmcli.data.blocks import READ, blocks
 from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import BackedCloud, Cloud
 from cfmcli.data.table import Array, IntArray
-from cfmcli.errors import CfmWarning, ConfigError
+from cfmcli.data.transforms import some
+from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.coupling.resampling import systematic
-from cfmcli.flows.densities import Base, Density, standard_normal
+from cfmcli.flows.densities import Base, Density, standard_normal, thin
 from cfmcli.flows.streams import Streams
 from cfmcli.requests import OWN, Condition
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SOME = 256
 """Points that stand for a cloud."""
+POINT = 1e-10
+"""Clouds that are no wider than so many times their numbers are one point."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +123,7 @@ class Source:
         return cloud.rows(own) if len(own) else cloud
 
     def densities(
-        self, spec: str, obs: "pd.DataFrame", streams: Streams
+        self, spec: str, obs: "pd.DataFrame", streams: Streams, names: Sequence[str] = ()
     ) -> list[tuple[IntArray, Density]]:
         """The density of the source under the condition of each point.
 
@@ -131,12 +134,14 @@ class Source:
             spec: how a density is fitted.
             obs: conditions of n points.
             streams: the run's randomness.
+            names: of the D coordinates, for messages.
 
         Returns:
             Rows of points, all n in all, and the density that holds for them.
 
         Raises:
             ConfigError: if a fit is asked for where the source is exactly N(0, I).
+            DataError: if the points are too few or too thin for a density.
         """
         every = np.arange(len(obs))
         base: Base = catalog.build("bases", spec)
@@ -149,10 +154,10 @@ class Source:
             return [(every, standard_normal(self.dim))]
         self._say_what_is_ignored()
         if not (self.conditions.classes and self.conditions.known(self.cloud.obs)):
-            return [(every, _fitted(base, self.cloud, streams))]
+            return [(every, _fitted(base, self.cloud, streams, names))]
         codes = self.conditions.codes(obs)
         return [
-            (every[codes == k], _fitted(base, self.of_class(self.cloud, name), streams))
+            (every[codes == k], _fitted(base, self.of_class(self.cloud, name), streams, names))
             for k, name in enumerate(self.conditions.classes)
             if (codes == k).any()
         ]
@@ -191,7 +196,22 @@ class Normals:
         return self._rng.standard_normal((index.stop - index.start, self._dim))
 
 
-def _fitted(base: Base, cloud: Cloud, streams: Streams) -> Density:
+def _fitted(base: Base, cloud: Cloud, streams: Streams, names: Sequence[str]) -> Density:
     """A density of a cloud."""
     points = np.asarray(cloud.points, dtype=np.float64)
-    return base.fit(points, cloud.weights, streams.numpy("base"))
+    if np.ptp(points, axis=0).max() <= POINT * np.abs(points).max():
+        raise DataError(
+            f"The {len(points)} points at {cloud.label} are all the same, and one place has no "
+            "density: take the density that is known at the other end (--known source or target)."
+        )
+    density = base.fit(points, cloud.weights, streams.numpy("base"))
+    along = [names[k] if k < len(names) else f"coordinate {k + 1}" for k in thin(density)]
+    if along:
+        warn(
+            f"The density of the points at {cloud.label} ({density.name}) is next to none along "
+            f"{some(along)}, where they are constant or take few values: log densities depend on "
+            "how these are blurred. Fit without them (--drop), or blur few values with --base kde.",
+            CfmWarning,
+            stacklevel=4,
+        )
+    return density

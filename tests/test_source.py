@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,7 @@ from scipy.stats import norm
 
 from cfmcli.data.conditions import fit_conditions
 from cfmcli.data.snapshots import Cloud
-from cfmcli.errors import CfmWarning, ConfigError
+from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.requests import Condition
 from cfmcli.source import Source
@@ -117,6 +119,23 @@ def test_other_sources_have_one_density(first: Cloud | None) -> None:
     assert [rows.tolist() for rows, _ in found] == [[0, 1]]
     with pytest.raises(ConfigError, match="leave --base out"):
         source(None).densities("kde", obs, Streams(0))
+
+
+@pytest.mark.parametrize("base", ["auto", "gaussian", "kde", "gmm:k=2"])
+@pytest.mark.parametrize("place", [0.0, 1 / 3, -1e6])
+def test_one_place_has_no_density(base: str, place: float) -> None:
+    with pytest.raises(DataError, match=r"4 points at 0 are all the same.*--known"):
+        source(cloud(0.0, None, [place] * 4)).densities(base, PLAIN.obs, Streams(0))
+
+
+def test_what_has_next_to_no_density_is_named() -> None:
+    """A constant coordinate, by the name that it has."""
+    points = np.column_stack([[1.0, 2.0, 3.0, 4.0], np.full(4, 5.0)])
+    flat = Source(replace(PLAIN, points=points), TARGET, source(PLAIN).conditions, 0.0, 2)
+    with pytest.warns(CfmWarning, match=r"points at 0 \(gaussian\) .* along dose, where"):
+        flat.densities("gaussian", PLAIN.obs, Streams(0), ("x", "dose"))
+    with pytest.warns(CfmWarning, match="along coordinate 2, where"):
+        flat.densities("gaussian", PLAIN.obs, Streams(0))
 
 
 @pytest.mark.parametrize("first", [PLAIN, None], ids=["cloud", "normal"])

@@ -15,6 +15,8 @@ from cfmcli.flows.coupling.resampling import systematic
 
 MAX_COMPONENTS = 16
 MAX_POINTS = 10_000
+RIDGES = 2.0
+"""Variances of less than so many ridges are for the most part the ridge."""
 
 
 class Density(Protocol):
@@ -205,6 +207,24 @@ def standard_normal(dim: int) -> Density:
         dim: dimension D.
     """
     return Normal(np.zeros(dim), np.eye(dim), "N(0, I)")
+
+
+def thin(density: Density) -> list[int]:
+    """Coordinates along which Gaussians are as thin as the ridge that keeps them a density.
+
+    Args:
+        density: a fitted one; nothing is known of those that are not made of Gaussians.
+    """
+    if isinstance(density, Normal):
+        covariances = (density.factor @ density.factor.T)[None]
+        ridge = _jitter(covariances[0])[0, 0]
+    elif isinstance(density, Fitted):
+        covariances, ridge = density.model.covariances_, density.model.reg_covar
+    else:
+        return []
+    sizes, axes = np.linalg.eigh(covariances)
+    along = np.abs(axes).argmax(axis=1)[sizes < RIDGES * ridge]
+    return sorted(set(along.tolist()))
 
 
 def _resample(x: Array, weights: Array, rng: np.random.Generator) -> Array:

@@ -15,6 +15,7 @@ from cfmcli.flows.densities import (
     KernelDensity,
     Normal,
     standard_normal,
+    thin,
 )
 
 MODES = np.array([[-4.0, 0.0], [4.0, 0.0], [0.0, 6.0]])
@@ -144,6 +145,20 @@ def test_thin_clouds_keep_a_density(name: str) -> None:
     """Points on a line of the plane."""
     x = rng(10).standard_normal((100, 1)) * [1.0, 2.0]
     assert np.isfinite(fitted(name, x).log_prob(x)).all()
+
+
+@pytest.mark.parametrize("name", ["gaussian", "gmm", "gmm:k=2", "kde"])
+def test_directions_without_a_density_are_found(name: str) -> None:
+    """A constant, and whole numbers, to which a mixture gives components of their own."""
+    x = rng(10).standard_normal((400, 3)) * [1, 0.1, 1]
+    flat, whole = x.copy(), x.copy()
+    flat[:, 1] = 7
+    whole[:, 2] = rng(11).integers(0, 2, 400) * 8
+    assert thin(fitted(name, x)) == []
+    assert thin(standard_normal(3)) == []
+    if name != "kde":
+        assert thin(fitted(name, flat)) == [1]
+    assert thin(fitted(name, whole)) == ([2] if name.startswith("gmm") else [])
 
 
 @pytest.mark.parametrize(("name", "n"), [("kde", 100), ("kde", 1), ("gmm", 1), ("gmm:k=7", 6)])
