@@ -8,7 +8,6 @@ from cfmcli import io
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError, DataError
-from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import EvaluateRequest, Listener, Outcome, Progress, Runtime
@@ -28,14 +27,13 @@ def evaluate(request: EvaluateRequest, where: Runtime, listen: Listener) -> Outc
     Raises:
         CfmError: see the command line's exit codes.
     """
-    how = request.integration
-    solver = with_tolerances(how.chosen, how.atol, how.rtol)
+    how = verbs.motion_of(request.integration, where)
     _check(request, where)
     model = verbs.load(request.run, where)
     observed = _observed(model, request)
-    judge = Judge(model, solver, Streams(where.seed), request.max_points)
+    judge = Judge(model, how, Streams(where.seed), request.max_points)
     total = judge.count(observed)
-    figures = _about(judge, observed, how.chosen)
+    figures = _about(judge, observed, request.integration.chosen)
     if request.dry_run:
         return Outcome({}, figures, (f"would compute {total} scores",))
     scores = []
@@ -44,6 +42,7 @@ def evaluate(request: EvaluateRequest, where: Runtime, listen: Listener) -> Outc
         listen(Progress(len(scores), total, f"{score.metric} at {score.end:g}"))
     if request.output:
         _write(request.output, scores)
+    figures |= how.told(model.flow, [(score.start, score.end) for score in scores])
     outputs = {"metrics": request.output} if request.output else {}
     return Outcome(outputs, figures | {"scores": [score.row() for score in scores]}, (NOTE,))
 

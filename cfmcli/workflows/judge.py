@@ -9,9 +9,8 @@ import numpy as np
 
 from cfmcli import metrics
 from cfmcli.data.snapshots import Cloud
-from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.dynamics.flow import Paths
-from cfmcli.flows.dynamics.solvers import Solver
+from cfmcli.flows.dynamics.motion import Motion, motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.workflows import growth
@@ -58,13 +57,13 @@ class Judge:
 
     Args:
         model: the run's model.
-        solver: integrator.
+        how: the motion.
         streams: seeded subsamples, splits and lines.
         most: most points on a side.
     """
 
     model: Model
-    solver: Solver
+    how: Motion
     streams: Streams
     most: int
 
@@ -82,7 +81,7 @@ class Judge:
         """
         source = self.start(0)
         times = (source.time, *(cloud.time for cloud in observed))
-        moved = self.carried(source, times, self.solver)
+        moved = self.carried(source, times, self.how)
         for k, (cloud, x) in enumerate(zip(observed, moved.points[1:], strict=True), 1):
             floors = {}
             mass = moved.masses(k, source.weights)
@@ -108,10 +107,10 @@ class Judge:
         """At most so many points of an observed cloud."""
         return subsample(cloud, self.streams, self.most)
 
-    def carried(self, cloud: Cloud, times: Sequence[float], solver: Solver) -> Paths:
+    def carried(self, cloud: Cloud, times: Sequence[float], how: Motion) -> Paths:
         """The points of a cloud at times, of which the first is its own."""
         x, guide = np.asarray(cloud.points, dtype=np.float64), self.model.guide(cloud.obs)
-        return self.model.flow.paths(x, times, solver, guide)
+        return how.paths(self.model.flow, x, times, guide)
 
     def _masses(self, source: Cloud, cloud: Cloud, ratio: float) -> Iterator[Score]:
         """What the mass has become, where it is not constant, and by what share that is wrong."""
@@ -145,7 +144,7 @@ class Judge:
         for name, value in self._figures(start, sample).items():
             yield Score(*ends, name, value)
         for name, steps in EULER.items():
-            few = self.carried(start, ends, deterministic(f"euler:steps={steps}"))
+            few = self.carried(start, ends, motion(f"euler:steps={steps}"))
             mass = few.masses(-1, start.weights)
             value = metrics.w2(few.points[-1], sample.points, mass, sample.weights)
             yield Score(*ends, name, value, floor)
@@ -153,8 +152,8 @@ class Judge:
     def _figures(self, start: Cloud, end: Cloud) -> dict[str, float]:
         """Energy and shape of the paths over a gap, on its own unit clock."""
         times, a = (start.time, end.time), start.weights
-        paths = self.carried(start, times, self.solver)
-        frames = self.carried(start, np.linspace(*times, FRAMES + 1).tolist(), self.solver).points
+        paths = self.carried(start, times, self.how)
+        frames = self.carried(start, np.linspace(*times, FRAMES + 1).tolist(), self.how).points
         energy = float(a @ paths.energy)
         square = metrics.w2(start.points, end.points, a, end.weights) ** 2
         return {

@@ -10,12 +10,11 @@ from cfmcli import catalog, io, metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics.choice import with_tolerances
-from cfmcli.flows.dynamics.solvers import Solver
+from cfmcli.flows.dynamics.motion import Motion
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
 from cfmcli.requests import LeaveOutRequest, Listener, Outcome, Progress, Runtime
-from cfmcli.workflows import assemble, fit, prepare, runtime, score, targets
+from cfmcli.workflows import assemble, fit, prepare, runtime, score, targets, verbs
 from cfmcli.workflows.bending import stated
 from cfmcli.workflows.evaluate import TABLES
 from cfmcli.workflows.folds import Fold, folds
@@ -45,8 +44,7 @@ def leave_out(
     Raises:
         CfmError: see the command line's exit codes.
     """
-    how, first = request.integration, recipes[0]
-    solver = with_tolerances(how.chosen, how.atol, how.rtol)
+    how, first = verbs.motion_of(request.integration, where), recipes[0]
     _check(recipes, request, where)
     request = replace(request, by=request.by or first.label_key)
     tables = [io.read_table(path, _selection(first, request)) for path in first.inputs]
@@ -57,7 +55,7 @@ def leave_out(
     about = {
         "points": {fold.observed.label: fold.sizes(request.max_points) for fold in course},
         "transform_fitted_to": "the other times" if request.strict else "all times",
-        "solver": how.chosen,
+        "solver": request.integration.chosen,
         "scored_in": "flow coordinates",
     }
     total = len(course) * len(recipes) * request.seeds
@@ -65,7 +63,7 @@ def leave_out(
         return Outcome({}, about, (f"would fit {total} models",))
     width = catalog.build("fields", first.field).width
     device = runtime.prepare(where, width, first.batch_size)
-    scorer = Scorer(request, Streams(where.seed), solver, device)
+    scorer = Scorer(request, Streams(where.seed), how, device)
     rows: list[Row] = []
     done = 0
     for fold in course:
@@ -138,13 +136,13 @@ class Scorer:
     Args:
         request: seeds, labels and the most points.
         streams: seeded subsamples and splits.
-        solver: integrator.
+        how: the motion.
         device: where fits are trained.
     """
 
     request: LeaveOutRequest
     streams: Streams
-    solver: Solver
+    how: Motion
     device: torch.device
 
     def guesses(self, fold: Fold) -> Iterator[Guess]:
@@ -154,7 +152,7 @@ class Scorer:
             for seed in range(self.streams.seed, self.streams.seed + self.request.seeds):
                 recipe = replace(prepared.recipe, seed=seed)
                 model = fit.trained(replace(prepared, recipe=recipe), self.device)
-                cloud = score.predicted(model, time, self.solver, self.streams, most)
+                cloud = score.predicted(model, time, self.how, self.streams, most)
                 yield Guess(recipe.method, MODEL, seed, cloud)
         for name, cloud in score.references(fold.kept, time, self.streams, most).items():
             yield Guess(name, REFERENCE, self.streams.seed, cloud)

@@ -11,9 +11,8 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.couplings import Exact, Independent
 from cfmcli.flows.coupling.resampling import systematic
-from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
-from cfmcli.flows.dynamics.solvers import Solver
+from cfmcli.flows.dynamics.motion import Motion, motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.workflows import growth
@@ -50,7 +49,7 @@ def held_out(
         most: most points on a side.
     """
     target = subsample(cloud, streams, most)
-    found = {"model": predicted(model, cloud.time, deterministic("dopri5"), streams, most)}
+    found = {"model": predicted(model, cloud.time, motion("dopri5"), streams, most)}
     found |= references(model.kept, cloud.time, streams, most)
     scores = {
         name: distances(guess.points, target.points, guess.weights, target.weights)
@@ -73,7 +72,7 @@ def _sizes(model: Model, time: float, mass: float) -> dict[str, float]:
     return growth.totals(model, (before.time, time), mass / before.mass)
 
 
-def predicted(model: Model, time: float, solver: Solver, streams: Streams, most: int) -> Cloud:
+def predicted(model: Model, time: float, how: Motion, streams: Streams, most: int) -> Cloud:
     """What a model says of an unseen time: points with weights, under their own conditions.
 
     The cells of the nearest earlier snapshot, carried there; where the method says so, those of
@@ -83,7 +82,7 @@ def predicted(model: Model, time: float, solver: Solver, streams: Streams, most:
     Args:
         model: a model that has not seen the time.
         time: clock time between two kept snapshots.
-        solver: integrator.
+        how: the motion.
         streams: seeded subsamples.
         most: most points of a snapshot.
     """
@@ -98,7 +97,7 @@ def predicted(model: Model, time: float, solver: Solver, streams: Streams, most:
         start = model.source.conditioned(subsample(side, streams, most), streams)
         guide = model.guide(start.obs)
         x = np.asarray(start.points, dtype=np.float64)
-        paths = flow.paths(x, (side.time, time), solver, guide)
+        paths = how.paths(flow, x, (side.time, time), guide)
         mass = paths.masses(-1, start.weights)
         total = float(mass.sum())
         there = Cloud(paths.points[-1], mass / total, start.obs, f"{time:g}", time)

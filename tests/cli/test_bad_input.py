@@ -186,7 +186,10 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "steps and tolerance": (
         "sample run --solver auto --atol 1e-3 -o out.csv", 2, "auto:tolerance=1e-2|--atol",
     ),
-    "chosen steps of densities": ("likelihood run a.csv --solver auto -o out.csv", 2, "dopri5"),
+    "chosen steps of densities": (
+        "likelihood run a.csv --solver auto -o out.csv", 2,
+        "not for densities|dopri5",
+    ),
     "tolerance of auto": (
         "transport run a.csv --solver auto:tolerance=0 -o out.csv", 2, "tolerance=0|positive",
     ),

@@ -23,6 +23,7 @@ from cfmcli.errors import (
     OutputExistsError,
 )
 from cfmcli.flows.dynamics.choice import deterministic
+from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.fields import Field, Head
 from cfmcli.flows.streams import Streams
 from cfmcli.requests import (
@@ -118,6 +119,17 @@ def test_few_steps_are_those_of_the_euler_solver(
     y = np.asarray(load(toy_run).clouds[1].points)
     assert told.figures["nfe"] == steps
     assert values(toy)[0.0, 1.0, f"w2_nfe_{steps}"] == pytest.approx(metrics.w2(x, y), rel=1e-4)
+
+
+def test_steps_are_chosen_as_in_transport(toy_run: Path, samples: Path, tmp_path: Path) -> None:
+    """As many as are told, as near, and to the same places."""
+    found = do(toy_run, integration=Integration("auto:tolerance=0.001"))
+    x, told = moved(toy_run, samples / "source.csv", tmp_path / "x.csv", "auto:tolerance=0.001")
+    for name in ("steps", "step_error"):
+        assert found.figures[name] == told.figures[name]
+    y = load(toy_run).encode(pd.read_csv(samples / "target.csv")[["x", "y"]].to_numpy())
+    assert values(found)[0, 1, "w2"] == pytest.approx(metrics.w2(x, y), rel=1e-6)
+    assert values(found)[0, 1, "nfe"] == told.figures["nfe"]
 
 
 def test_path_figures_are_those_of_transport(
@@ -254,9 +266,7 @@ def scored(run: Path, formula: Formula, x0: Array, x1: Array, a: Array) -> dict[
         for t, x in enumerate((x0, x1))
     )
     field = Field({"velocity": cast(Head, Closed(formula))})
-    judge = Judge(
-        replace(model, field=field, clouds=clouds), deterministic("dopri5"), Streams(0), 3000
-    )
+    judge = Judge(replace(model, field=field, clouds=clouds), motion("dopri5"), Streams(0), 3000)
     return {score.metric: score.value for score in judge.scores([clouds[1]])}
 
 

@@ -15,7 +15,7 @@ from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError, OutputExistsError
 from cfmcli.flows.streams import Streams
 from cfmcli.layers import from_layers
-from cfmcli.requests import LeaveOutRequest, Outcome, Progress, Runtime
+from cfmcli.requests import Integration, LeaveOutRequest, Outcome, Progress, Runtime
 from cfmcli.workflows import fit, score
 from cfmcli.workflows.leaveout import leave_out
 from cfmcli.workflows.measures import DISTANCES
@@ -248,6 +248,17 @@ def test_auto_is_scored_from_both_sides(data: Path) -> None:
     )
     one, other = (values(o, kind="model")[2.0, "w1"] for o in (plain, both))
     assert one != other
+
+
+def test_steps_may_be_chosen_for_each_fit(data: Path) -> None:
+    """As near to what was observed as by many steps."""
+    one, other = (
+        do(data, settings={"holdout": ("2",)}, integration=Integration(solver))
+        for solver in ("auto:tolerance=0.001", "rk4:steps=50")
+    )
+    assert one.figures["solver"] == "auto:tolerance=0.001"
+    w1 = [values(found, kind="model")[2.0, "w1"] for found in (one, other)]
+    assert w1[0] == pytest.approx(w1[1], rel=1e-2)
 
 
 def test_a_bend_that_may_have_seen_the_time_is_said(data: Path) -> None:

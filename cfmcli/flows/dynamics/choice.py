@@ -22,8 +22,8 @@ def deterministic(solver: AnySolver) -> Solver:
         return found
     if isinstance(found, Auto):
         raise ConfigError(
-            f"The solver {_label(solver)} chooses steps by its own tolerance (auto:tolerance=1e-2) "
-            "where points are carried: leave --atol and --rtol out, or use one of "
+            f"The solver {_label(solver)} chooses steps for points that are carried (sample, "
+            "transport, interpolate, fate, genes, evaluate), not for densities: use one of "
             f"{_fitting(Solver)}."
         )
     raise ConfigError(
@@ -41,8 +41,13 @@ def with_tolerances(spec: str, atol: float | None, rtol: float | None) -> Solver
         rtol: relative tolerance, None for the solver's own.
 
     Raises:
-        ConfigError: if the solver has fixed steps and knows no tolerance.
+        ConfigError: if the solver has fixed steps, or a tolerance of its own.
     """
+    if (atol, rtol) != (None, None) and isinstance(catalog.build("solvers", spec), Auto):
+        raise ConfigError(
+            f"--solver {spec} has a tolerance of its own, such as auto:tolerance=1e-2: leave "
+            "--atol and --rtol out, or use dopri5."
+        )
     solver = deterministic(spec)
     if isinstance(solver, Adaptive):
         return replace(
