@@ -13,7 +13,7 @@ import torch
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.trainer import Record
 from cfmcli.model import Model
-from cfmcli.workflows import growth, score
+from cfmcli.workflows import aside, growth, score
 from cfmcli.workflows.prepare import Prepared
 from cfmcli.workflows.sides import PlanNote
 
@@ -64,22 +64,29 @@ def described(prepared: Prepared) -> tuple[str, ...]:
         f"dimensions after {prepared.recipe.transform}",
         *((f"conditional on {prepared.conditions}",) if prepared.conditions.width else ()),
         *growth.described(prepared.recipe, prepared.snapshots.kept),
+        *aside.told(prepared.recipe, prepared.snapshots),
         *prepared.notes,
     )
 
 
 def planned(prepared: Prepared, device: torch.device) -> dict[str, Any]:
-    """What a fit would do and cost."""
-    recipe = prepared.recipe
-    clouds = prepared.snapshots.kept
+    """What a fit would do and cost.
+
+    Raises:
+        DataError: if a cloud is too small for the share of it that is kept aside.
+    """
+    recipe, clouds = prepared.recipe, prepared.snapshots.kept
     sizes = [len(cloud) for cloud in clouds]
+    kept = aside.counts(recipe, prepared.snapshots)
+    drawn = aside.timed(recipe, prepared.snapshots).most_steps * recipe.batch_size
     return {
         "recipe": recipe.to_mapping(),
         "device": str(device),
         "points": {cloud.label: len(cloud) for cloud in prepared.snapshots.clouds},
         "dimension": len(prepared.chain.outputs),
-        "pairs_drawn": recipe.most_steps * recipe.batch_size,
-        "epochs": recipe.most_steps * recipe.batch_size / max(sizes),
+        "kept_aside": {cloud.label: n for cloud, n in zip(clouds, kept, strict=True)},
+        "pairs_drawn": drawn,
+        "epochs": drawn / max(sizes),
         "largest_plan": max((a * b for a, b in pairwise(sizes)), default=0),
     }
 

@@ -20,14 +20,11 @@ from cfmcli.flows.training.triple import Triple, settle_path
 from cfmcli.model import Model
 from cfmcli.recipe import AUTO, Recipe
 from cfmcli.workflows import assemble, rectify
-from cfmcli.workflows.aside import kept_aside
+from cfmcli.workflows.aside import kept_aside, timed
 from cfmcli.workflows.bending import Bending, settled
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.prepare import Prepared
 from cfmcli.workflows.sides import PlanNote
-
-FEWEST = 2
-"""Points kept aside of each cloud where `--steps auto` keeps a share of its own."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +87,9 @@ def job(prepared: Prepared, streams: Streams, device: torch.device, ranks: Ranks
     """
     prepared, bending = settled(prepared, streams)
     parts = assemble.triple(prepared.recipe)
-    recipe, conditions = prepared.recipe, prepared.conditions
-    snapshots = prepared.snapshots
-    share = recipe.kept if parts.objective.heads else 0.0
-    seen, aside = kept_aside(snapshots, share, streams, 0 if recipe.validation else FEWEST)
+    snapshots, conditions = prepared.snapshots, prepared.conditions
+    seen, aside = kept_aside(snapshots, prepared.recipe, streams)
+    recipe = timed(prepared.recipe, snapshots)
     shape = Shape(len(prepared.chain.outputs), snapshots.timeline.segments, conditions.width)
     triple = parts.bound(shape.dim, streams.torch("path"))
     assemble.check_data(triple, snapshots, conditions)

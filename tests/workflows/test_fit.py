@@ -376,18 +376,54 @@ def test_steps_found_on_the_way_are_told_and_kept(
     assert model_bytes(parts) == model_bytes(whole)
 
 
-def test_few_points_are_kept_of_small_clouds(tmp_path: Path, fit_run: Fit) -> None:
-    """Two of nine, where a tenth would be one; none can be kept of three."""
-    rng = np.random.default_rng(0)
-    for name, n in (("few", 9), ("many", 40), ("three", 3)):
-        np.savetxt(
-            tmp_path / f"{name}.csv", rng.random((n, 2)), "%.6g", ",", header="a,b", comments=""
-        )
-    few, many, three = (tmp_path / f"{name}.csv" for name in ("few", "many", "three"))
-    how = {"steps": "auto", "patience": 1, "lr": 1e-30}
-    fit_run(tmp_path / "r", few, many, **how)
-    with pytest.raises(DataError, match="3 points"):
-        fit_run(tmp_path / "s", many, three, **how)
+def clouds(folder: Path, *sizes: int) -> list[Path]:
+    """Files of so many points of the plane each."""
+    rng, files = np.random.default_rng(0), [folder / f"{n}.csv" for n in sizes]
+    for path, n in zip(files, sizes, strict=True):
+        pd.DataFrame(rng.random((n, 2)), columns=["a", "b"]).to_csv(path, index=False)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [(30, 10), (45, 15), (60, 20), (150, 20), (300, 30), (1000, 100)]
+)
+def test_auto_keeps_enough_points_to_judge(
+    size: int, count: int, tmp_path: Path, fit_run: Fit
+) -> None:
+    """A tenth, raised to 20, but no more than a third; the plan says how many."""
+    files = clouds(tmp_path, size, 600)
+    told = fit_run(tmp_path / "r", *files, steps="auto", dry_run=True)
+    assert list(told.figures["kept_aside"].values()) == [count, 60]
+    assert told.figures["pairs_drawn"] == MOST_STEPS * 64
+    assert not any("usual number" in note for note in told.notes)
+
+
+def test_the_usual_steps_are_taken_where_too_few_points_could_judge(
+    tmp_path: Path, fit_run: Fit
+) -> None:
+    """As many as the method brings, with all points; it is said, and the run stays resumable."""
+    files, how = clouds(tmp_path, 29, 40), {"steps": "auto", "method": "sbcfm", "patience": 1}
+    told = fit_run(tmp_path / "r", *files, dry_run=True, **how)
+    assert set(told.figures["kept_aside"].values()) == {0}
+    assert told.figures["pairs_drawn"] == 1000 * 64
+    done = fit_run(tmp_path / "r", *files, **how)
+    for notes in (told.notes, done.notes):
+        assert any("steps: 1000, the usual number, as the 29 points" in note for note in notes)
+    assert done.figures["steps"] == 1000
+    assert done.figures["validation"] is None
+    assert 'steps = "auto"' in (tmp_path / "r" / "recipe.toml").read_text()
+    again = fit_run(tmp_path / "r", *files, resume=True, **how)
+    assert "nothing to do" in again.notes[0]
+
+
+def test_two_points_are_planned_as_they_are_fitted(tmp_path: Path, fit_run: Fit) -> None:
+    """The plan refuses what the fit would, and says nothing of steps where there are none."""
+    (two, more), how = clouds(tmp_path, 2, 12), {"dry_run": True, "validation": 0.25}
+    with pytest.raises(DataError, match=r"2 points, too few to keep 0.25.*--validation"):
+        fit_run(tmp_path / "r", two, more, **how)
+    assert fit_run(tmp_path / "r", two, more, steps="auto", dry_run=True).figures["epochs"] > 0
+    still = fit_run(tmp_path / "r", two, more, steps="auto", method="static-ot", dry_run=True)
+    assert not any("usual number" in note for note in still.notes)
 
 
 def test_validation_needs_points(tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) -> None:
