@@ -117,6 +117,15 @@ class Chain:
         return self.decoder.map.inverse_tangent(w, w) if self.decoder else w
 
     @property
+    def after_pca(self) -> "Chain | None":
+        """What leads from the scores of its one PCA to the flow, where that only scales them."""
+        places = [k for k, item in enumerate(self.maps) if isinstance(item, ProjectionMap)]
+        rest = self.maps[places[0] + 1 :] if len(places) == 1 else ()
+        if len(places) != 1 or not all(isinstance(item, AffineMap) for item in rest):
+            return None
+        return Chain(rest, self.maps[places[0]].names(()))
+
+    @property
     def invertible(self) -> bool:
         """Whether no dimension is dropped."""
         return not any(item.dropped for item in self.maps)

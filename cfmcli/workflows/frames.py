@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfmcli import io
+from cfmcli.data.chain import Chain
 from cfmcli.data.table import Array, Table
 from cfmcli.model import Model
 from cfmcli.workflows import intake
-from cfmcli.workflows.results import clocked, ends_in_pca, explained, is_anndata, loadings
+from cfmcli.workflows.results import clocked, explained, is_anndata, loadings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,9 +163,14 @@ def _representations(
         velocity: what to tell at the points, in flow coordinates, instead of themselves.
     """
     rep, chain = model.recipe.use_rep, model.chain
+
+    def told(part: Chain) -> Array:
+        return part.inverse(points) if velocity is None else part.inverse_tangent(points, velocity)
+
     if rep:
-        own = chain.inverse(points) if velocity is None else chain.inverse_tangent(points, velocity)
+        own = told(chain)
         return {"X_rep": own, rep: own}
-    own = points if velocity is None else velocity
-    names = ("X_rep", "X_pca") if ends_in_pca(model) else ("X_rep",)
-    return {} if chain.invertible else dict.fromkeys(names, own)
+    if chain.invertible:
+        return {}
+    found = {"X_rep": points if velocity is None else velocity}
+    return found | ({"X_pca": told(chain.after_pca)} if chain.after_pca else {})

@@ -12,7 +12,7 @@ from cfmcli import io
 from cfmcli.data.table import Array, Table
 from cfmcli.model import Model
 from cfmcli.workflows import intake, runtime
-from cfmcli.workflows.results import clocked, ends_in_pca, explained, is_anndata, loadings
+from cfmcli.workflows.results import clocked, explained, is_anndata, loadings, written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,9 +184,10 @@ def additions(
         name, tail = table.basis.removeprefix("obsm:").removeprefix("X_"), {}
         end, velocity = moved.values, moved.tangent
     else:
-        own = ends_in_pca(model) and held.free("obsm", "X_pca") == "X_pca"
-        name = "pca" if own else "cfm_start"
-        tail, end, velocity = {f"X_{name}": moved.start}, moved.end, moved.velocity
+        own = chain.after_pca is not None and held.free("obsm", "X_pca") == "X_pca"
+        name, back = "pca" if own else "cfm_start", written(model)
+        end, velocity = back.inverse(moved.end), back.inverse_tangent(moved.start, moved.velocity)
+        tail = {f"X_{name}": back.inverse(moved.start)}
     obsm = {"X_cfm": end, **tail, held.free("obsm", f"velocity_{name}"): velocity}
     obsm |= moved.changes.obsm
     params = {"mode": "cfm", "embeddings": [name]}

@@ -14,6 +14,7 @@ from cfmcli.io.selection import unknown
 from cfmcli.model import Model
 from cfmcli.workflows import runtime
 from cfmcli.workflows.moved import Moved
+from cfmcli.workflows.results import written
 
 SHOWN = 10
 
@@ -51,7 +52,7 @@ def changed(model: Model, table: Table, changes: Sequence[str]) -> Table:
 
 
 def differences(model: Model, moved: Moved, without: Array) -> io.Annotation:
-    """What a change did to where points end, in flow coordinates and in data units.
+    """What a change did to where points end, in the units of X_cfm and in data units.
 
     Args:
         model: whose coordinates the points are in.
@@ -59,7 +60,8 @@ def differences(model: Model, moved: Moved, without: Array) -> io.Annotation:
         without: where they end without it, flow coordinates, shape (n, D).
     """
     layer = moved.values - model.chain.inverse(without)
-    return io.Annotation(obsm={"X_cfm_delta": moved.end - without}, layers={"cfm_delta": layer})
+    gap = written(model).inverse_tangent(without, moved.end - without)
+    return io.Annotation(obsm={"X_cfm_delta": gap}, layers={"cfm_delta": layer})
 
 
 class Shifts:
@@ -71,6 +73,7 @@ class Shifts:
 
     def __init__(self, model: Model) -> None:
         self._features = model.features
+        self._written = written(model)
         self._sums = np.zeros(len(model.features))
         self._starts: list[Array] = []
         self._ends: list[Array] = []
@@ -79,7 +82,8 @@ class Shifts:
         """Count some points in, if they were changed."""
         if moved.before is not None:
             self._sums += moved.changes.layers["cfm_delta"].sum(axis=0)
-            self._starts.append(np.linalg.norm(moved.start - moved.before, axis=1))
+            gap = self._written.inverse_tangent(moved.before, moved.start - moved.before)
+            self._starts.append(np.linalg.norm(gap, axis=1))
             self._ends.append(np.linalg.norm(moved.changes.obsm["X_cfm_delta"], axis=1))
 
     def figures(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 import cfmcli
 from cfmcli import io
+from cfmcli.data.chain import Chain
 from cfmcli.data.counts import ChoiceMap
 from cfmcli.data.maps import ProjectionMap
 from cfmcli.data.table import Array, Table
@@ -52,8 +53,7 @@ def loadings(model: Model, *, own: bool = True) -> dict[str, Array]:
 
     Args:
         model: whose transform is meant.
-        own: the names that scanpy uses are free; they are taken where the PCA is what comes last
-            before the flow, so that they belong to the coordinates written beside them.
+        own: the names that scanpy uses are free; they are taken where its scores are written too.
     """
     if model.chain.decoder:
         back = model.chain.decoder.map
@@ -61,7 +61,7 @@ def loadings(model: Model, *, own: bool = True) -> dict[str, Array]:
     found = _pca(model)
     if found is None:
         return {}
-    names = ("PCs", "X_mean") if own and ends_in_pca(model) else ("cfm_PCs", "cfm_X_mean")
+    names = ("PCs", "X_mean") if own and model.chain.after_pca else ("cfm_PCs", "cfm_X_mean")
     mean, components = found.mean, found.components
     for item in reversed(model.chain.maps):
         if isinstance(item, ChoiceMap):
@@ -70,9 +70,9 @@ def loadings(model: Model, *, own: bool = True) -> dict[str, Array]:
 
 
 def explained(model: Model) -> dict[str, Any]:
-    """What that PCA explains, as scanpy writes it to `uns`, where it comes last."""
+    """What that PCA explains, as scanpy writes it to `uns`, where its scores are written."""
     found = _pca(model)
-    if found is None or not ends_in_pca(model):
+    if found is None or not model.chain.after_pca:
         return {}
     chosen = any(isinstance(item, ChoiceMap) for item in model.chain.maps)
     params = {"zero_center": True, "use_highly_variable": chosen}
@@ -85,9 +85,9 @@ def _pca(model: Model) -> ProjectionMap | None:
     return found[0] if len(found) == 1 else None
 
 
-def ends_in_pca(model: Model) -> bool:
-    """Whether the flow lives in the coordinates of that PCA."""
-    return model.chain.maps[-1] is _pca(model)
+def written(model: Model) -> Chain:
+    """What lies between the flow's coordinates and those that an AnnData holds: scores of a PCA."""
+    return model.chain.after_pca or Chain((), ())
 
 
 @contextmanager
