@@ -15,6 +15,7 @@ from cfmcli.flows.training.triple import Triple
 from cfmcli.io import Selection
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import intake, runtime
+from cfmcli.workflows.suspects import warn_of_suspects
 
 if TYPE_CHECKING:
     from cfmcli.data.table import Matrix
@@ -69,6 +70,7 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
     _free_names(recipe, tables[0])
     raw, times = intake.snapshots(recipe, tables)
     resolved = recipe.resolved()
+    warn_of_suspects(raw, tables[0].features)
     chain, notes = _fitted(resolved.transform, raw, tables[0])
     encoded, given = raw.encoded(chain.forward), conditions(recipe, raw)
     decoder = tables[0].decoder
