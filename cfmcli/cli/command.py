@@ -130,7 +130,7 @@ class _Work:
         if not outcome.told:
             return
         for note in outcome.notes:
-            self.console.note(note)
+            self.console.once(note)
         if self.common.json:
             sys.stdout.write(self._report(outcome, seconds) + "\n")
         elif outcome.figures and self.told:

@@ -25,6 +25,7 @@ class Console:
         self._quiet = quiet
         self._verbose = verbose
         self._log_file = log_file
+        self._noted: set[str] = set()
 
     def open(self, headline: str) -> None:
         """Begin the log file with a headline.
@@ -45,6 +46,12 @@ class Console:
         self.log(text)
         if not self._quiet:
             _tell(text)
+
+    def once(self, text: str) -> None:
+        """Tell something that is good to know, unless it was told before."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.note(text)
 
     def detail(self, text: str) -> None:
         """Tell something that only --verbose asks for."""

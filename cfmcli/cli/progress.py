@@ -18,12 +18,26 @@ LINES = 20
 
 @contextmanager
 def listening(console: Console, *, aloud: bool) -> Iterator[Listener]:
-    """A listener that shows progress, and writes it to the log.
+    """A listener that shows progress and tells notes, and writes both to the log.
 
     Args:
         console: where plain lines go.
-        aloud: whether the terminal shows it; the log has it in any case.
+        aloud: whether the terminal shows progress; the log has it in any case.
     """
+    with _showing(console, aloud=aloud) as show:
+
+        def hear(progress: Progress) -> None:
+            for note in progress.notes:
+                console.once(note)
+            if progress.total:
+                show(progress)
+
+        yield hear
+
+
+@contextmanager
+def _showing(console: Console, *, aloud: bool) -> Iterator[Listener]:
+    """A listener that shows progress."""
     if not aloud:
         yield Lines(console.log)
     elif sys.stderr.isatty():

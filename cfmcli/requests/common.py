@@ -56,11 +56,13 @@ class Progress:
         done: units done.
         total: units in all.
         text: the figures of the moment.
+        notes: what is known by now and good to know at once.
     """
 
     done: int
     total: int
     text: str = ""
+    notes: tuple[str, ...] = ()
 
 
 Listener = Callable[[Progress], None]

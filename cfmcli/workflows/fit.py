@@ -105,12 +105,12 @@ def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -
         team.shared(recipe, request.nproc)
         return team.started(request.nproc, request.arguments)
     with team.joined(recipe, where, os.environ) as (ranks, own):
-        return _fit(recipe, (request, own, listen), ranks)
+        return _fit(recipe, (request, own, listen if ranks.leads else ignore), ranks)
 
 
 def _fit(recipe: Recipe, asked: tuple[FitRequest, Runtime, Listener], ranks: Ranks) -> Outcome:
     """Fit as one of the ranks, or alone."""
-    request, where, _ = asked
+    request, where, listen = asked
     run = Run(Path(request.run))
     device = _device(recipe, where)
     run.claim(rectify.files(recipe), force=where.force, resume=request.resume)
@@ -120,6 +120,7 @@ def _fit(recipe: Recipe, asked: tuple[FitRequest, Runtime, Listener], ranks: Ran
         return replace(_already(run, recipe), told=ranks.leads)
     prepared = _prepared(recipe)
     notes = summary.described(prepared)
+    listen(Progress(0, 0, notes=notes))
     if request.dry_run:
         return Outcome({}, summary.planned(prepared, device), notes, told=ranks.leads)
     with run.writing() if ranks.leads else nullcontext():
@@ -161,6 +162,8 @@ def _train(
     inputs = run.digests(rectify.files(recipe))
     facts = {"recipe": recipe.to_mapping(), "inputs": inputs}
     job = training.job(prepared, streams, *at)
+    settled = (*map(str, job.plans), *job.bending.told())
+    listen(Progress(0, 0, notes=settled))
     maps = couplings.writers(job.seen, job.plans) if request.write_couplings else {}
     records: list[Record] = _restore(run, job.trainer, facts) if request.resume else []
     saved = -math.inf  # the first block is saved, so that a kill loses no more than that
@@ -168,8 +171,7 @@ def _train(
         for record in job.trainer.run() if job.trainer else ():
             most = job.trainer.end if job.trainer else 0
             records.append(record)
-            if ranks.leads:
-                listen(_progress(record, most))
+            listen(_progress(record, most))
             signal = int(ranks.largest(stop.signal))
             if not ranks.leads:
                 if signal:
@@ -200,8 +202,7 @@ def _train(
     origin = provenance.record(where.command, recipe.seed, inputs, [triple])
     losses = summary.losses_csv(records, heads) if heads else ""
     run.write(model, losses, metrics | {"warnings": list(where.warnings)}, origin, maps)
-    told = job.bending.told()
-    notes = (*summary.described(prepared), *map(str, job.plans), *told, *summary.verdicts(metrics))
+    notes = (*summary.described(prepared), *settled, *summary.verdicts(metrics))
     return Outcome(run.outputs(), {"run": str(run.path), **metrics}, notes)
 
 

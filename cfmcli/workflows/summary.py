@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cfmcli.data.transforms import some
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.trainer import Record
 from cfmcli.model import Model
@@ -60,8 +61,8 @@ def described(prepared: Prepared) -> tuple[str, ...]:
     return (
         f"times: {prepared.times}",
         f"points: {sizes}",
-        f"features: {len(prepared.chain.features)}, flow in {len(prepared.chain.outputs)} "
-        f"dimensions after {prepared.recipe.transform}",
+        f"features: {len(prepared.chain.features)} ({some(prepared.chain.features)}), flow in "
+        f"{len(prepared.chain.outputs)} dimensions after {prepared.recipe.transform}",
         *((f"conditional on {prepared.conditions}",) if prepared.conditions.width else ()),
         *growth.described(prepared.recipe, prepared.snapshots.kept),
         *aside.told(prepared.recipe, prepared.snapshots),

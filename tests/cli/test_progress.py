@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from cfmcli.cli.progress import LINES, Lines
+from cfmcli.cli.console import Console
+from cfmcli.cli.progress import LINES, Lines, listening
 from cfmcli.requests import Progress
 
 TERMINAL = """
@@ -24,6 +25,18 @@ sys.modules["cfmcli.workflows.sample"] = types.SimpleNamespace(sample=sample)
 from cfmcli.cli import main
 main(["sample", "run", "-o", "out.csv", *sys.argv[1:]])
 """
+
+
+def test_notes_come_at_once_and_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is known early is told before the first step, and not again at the end."""
+    console = Console()
+    with listening(console, aloud=False) as listen:
+        listen(Progress(0, 0, notes=("times: a = 0",)))
+        assert capsys.readouterr().err == "times: a = 0\n"
+        listen(Progress(1, 1))
+    console.once("times: a = 0")
+    console.once("done")
+    assert capsys.readouterr().err == "done\n"
 
 
 @given(

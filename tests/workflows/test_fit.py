@@ -113,14 +113,16 @@ def test_metrics_and_provenance_say_what_was_done(toy_run: Path, toys: tuple[Pat
 
 
 def test_the_outcome_names_every_file(tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) -> None:
-    """Outputs name paths that exist; progress ends at the last step."""
+    """Outputs name paths that exist; progress ends at the last step, after what was understood."""
     heard: list[Progress] = []
     outcome = fit_run(tmp_path / "r", *toys, listen=heard.append)
     assert {str(Path(p).relative_to(tmp_path / "r")) for p in outcome.outputs.values()} == tree(
         tmp_path / "r"
     )
-    assert [p.done for p in heard] == [25, 50]
-    assert all(p.total == 50 for p in heard)
+    assert [(p.done, p.total) for p in heard] == [(0, 0), (0, 0), (25, 50), (50, 50)]
+    early = [note for p in heard[:2] for note in p.notes]
+    assert early == list(outcome.notes)[: len(early)]
+    assert {note.split(":")[0] for note in early} >= {"times", "points", "features"}
     assert outcome.figures["run"] == str(tmp_path / "r")
 
 
