@@ -102,6 +102,11 @@ def genes(
     they start (--label-key), where they end (--fate-key), or by a table of fates,
     in which each cell counts with its probability of each.
 
+    Columns: gene, group, time, mean and quartiles in the units of the data, or of
+    counts normalised as the fit did; change, the range of the group's mean in
+    standard deviations of the gene; reconstruction, the correlation of a gene with
+    what the transform keeps of it.
+
     Example:
     cfm genes run -o trends.csv
     cfm genes run early.h5ad --fate-key celltype --genes Mpo,Irf8 -o trends.csv

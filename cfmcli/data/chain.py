@@ -148,6 +148,12 @@ class Chain:
         return total
 
     @property
+    def units(self) -> str:
+        """What the inverse gives back: data units, or what is left of them."""
+        totals = [float(item.target[0]) for item in self.maps if isinstance(item, NormalizeMap)]
+        return f"data normalised to {totals[-1]:,.6g} a point" if totals else "data units"
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the flow's coordinates."""
         names = self.features

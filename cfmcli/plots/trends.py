@@ -36,8 +36,8 @@ def draw(scene: Scene) -> Picture:
         axes.set_axis_off()
     legend(figure)
     said = (
-        f"Features along {journey.points.shape[1]} trajectories, in data units: mean and middle "
-        "80 %. Dots are means of what was observed, crosses of what was held out. "
+        f"Features along {journey.points.shape[1]} trajectories, in {model.chain.units}: mean and "
+        "middle 80 %. Dots are means of what was observed, crosses of what was held out. "
     )
     chosen = "" if scene.features else "Shown are the features whose mean changes most. "
     by = "Trajectories are told apart by the class of the cell nearest to their end."

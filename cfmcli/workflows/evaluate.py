@@ -17,7 +17,8 @@ from cfmcli.workflows.judge import SPLITS, Judge, Score
 TABLES = tuple(name for name, kind in io.FORMATS.items() if kind in ("delimited", "parquet"))
 NOTE = (
     "floor: the same distance between two samples of the observed points, of floor_points each, "
-    f"mean of {SPLITS} splits: about the least to expect of a model"
+    f"mean of {SPLITS} splits: about the least to expect on fresh points. Points that the model "
+    "was fitted to come nearer, and so do samples that are larger than floor_points"
 )
 
 

@@ -59,7 +59,7 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
         groups = Groups.of(ballot.among.classes, ballot.votes(end))
     else:
         groups = _groups(request, cloud)
-    about["groups"] = groups.sizes
+    about |= {"groups": groups.sizes, "units": model.chain.units}
     groups = groups.weighted(len(cloud) * cloud.weights)
     frames = Frames(model, places, groups)
     changes = frames.changes

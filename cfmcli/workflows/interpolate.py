@@ -69,7 +69,7 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
         figures["mass"] = mass
         figures["observed_mass"] = {t: m for t, m in observed.items() if t in mass}
     shards.sign(request, where, [c.part for c in courses for _ in c.times], figures)
-    return Outcome({"trajectories": request.output}, figures)
+    return Outcome({"trajectories": request.output}, figures, _observed(request, legs))
 
 
 def _check_interpolate(request: InterpolateRequest) -> None:
@@ -129,6 +129,17 @@ def _started(legs: list[Leg], parts: list[shards.Part]) -> int:
     wanted = [(cloud, part) for (cloud, own), part in zip(legs, parts, strict=True) if own]
     named = [(c.head.time, c.head.obs.index[part.own]) for c, part in wanted]
     return len({(time, name) for time, names in named for name in names})
+
+
+def _observed(request: InterpolateRequest, legs: list[Leg]) -> tuple[str, ...]:
+    """Say at which times a population is what was observed, and nothing is predicted."""
+    known = [c.head.label for c, own in legs if request.population and c.head.time in own]
+    if not known:
+        return ()
+    return (
+        f"at {', '.join(known)}: the observed points themselves; to have such a time predicted, "
+        "hold it out of the fit with --holdout",
+    )
 
 
 def _shared(

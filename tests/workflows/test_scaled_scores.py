@@ -23,7 +23,8 @@ def scaled(tmp_path_factory: pytest.TempPathFactory, fit_run: Fit) -> Path:
     fit_run(folder / "run", SAMPLES / "timecourse.h5ad", time_key="day", transform=CHAIN)
     data = anndata.read_h5ad(SAMPLES / "timecourse.h5ad")
     data[data.obs["day"] == 0].copy().write_h5ad(folder / "in.h5ad")
-    moved = TransportRequest(*(str(folder / name) for name in ("run", "in.h5ad", "out.h5ad")))
+    run, given, out = (str(folder / name) for name in ("run", "in.h5ad", "out.h5ad"))
+    moved = TransportRequest(run, given, out)
     transport.transport(moved, Runtime(), ignore)
     return folder
 
@@ -54,8 +55,8 @@ def test_velocities_are_rates_of_scores(scaled: Path) -> None:
 def test_changes_are_told_in_scores(scaled: Path) -> None:
     """X_cfm_delta is the difference of X_cfm with and without what is set."""
     gene = anndata.read_h5ad(scaled / "in.h5ad").var_names[0]
-    ends = [str(scaled / name) for name in ("run", "in.h5ad", "set.h5ad")]
-    request = TransportRequest(*ends, changes=(f"{gene}=0",))
+    run, given, out = (str(scaled / name) for name in ("run", "in.h5ad", "set.h5ad"))
+    request = TransportRequest(run, given, out, changes=(f"{gene}=0",))
     told = transport.transport(request, Runtime(), ignore)
     changed, plain = (anndata.read_h5ad(scaled / f) for f in ("set.h5ad", "out.h5ad"))
     gap = changed.obsm["X_cfm"] - plain.obsm["X_cfm"]

@@ -581,7 +581,8 @@ def test_populations_come_from_the_nearest_earlier_snapshot(
     """The kept snapshots alone, and at their own time they are themselves."""
     out = tmp_path / "o.csv"
     request = InterpolateRequest(str(days_run), str(out), times=("1", "2.5", "3"), population=True)
-    do(request)
+    (note,) = do(request).notes
+    assert note.startswith("at 2.5: the observed points themselves")
     found = frame(out)
     assert found.groupby("time").size().to_dict() == {1.0: 300, 2.5: 400, 3.0: 400}
     prefix = found["trajectory"].str.split("_").str[0]
