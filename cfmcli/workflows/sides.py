@@ -102,7 +102,7 @@ class PlanNote:
             "left_out_from": _known(self.left_out[0]),
             "left_out_to": _known(self.left_out[1]),
             "excess": self.excess and self.excess.share,
-            "excess_least": self.excess and self.excess.least,
+            "excess_error": self.excess and self.excess.error,
             "excess_pairs": self.excess and self.excess.pairs,
         }
 
