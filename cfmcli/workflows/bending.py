@@ -30,6 +30,9 @@ GRID = tuple(k / 4 for k in range(7))
 EXPECTED, PULL = 1.0, 0.36
 """The prior: a log ratio of -0.36 at the whole bend, and a parabola that is 0 without one. With a
 snapshot left out gaps are twice as long as those to be bridged, so their verdict counts little."""
+UNTOLD = 0.75
+"""The bend of three snapshots, none of which can be predicted by a bend of the others: most of what
+a whole bend is expected to gain, at little more than half of what it may lose."""
 MOST_POINTS = 400
 NOTHING = 1e-9
 """Added to every W1, so that perfect predictions compare."""
@@ -149,8 +152,8 @@ def _is_alone(prepared: Prepared) -> bool:
 def _bend(snapshots: Snapshots, streams: Streams) -> tuple[float, tuple[Inner, ...]]:
     """The bend of some snapshots, and the scores that chose it."""
     kept = snapshots.kept
-    if len(kept) < 3:
-        return 0.0, ()
+    if len(kept) < 4:
+        return (UNTOLD if len(kept) == 3 else 0.0), ()
     small = [score.subsample(cloud, streams, MOST_POINTS) for cloud in kept]
     inner = tuple(leave_one_out(small, k) for k in range(1, len(kept) - 1))
     return choice(inner), inner

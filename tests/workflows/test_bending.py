@@ -114,6 +114,16 @@ def test_the_blur_is_at_most_a_tenth_of_the_spread() -> None:
     assert bending.blur(few, Streams(0)) == pytest.approx(0.1 * spread)
 
 
+def test_three_snapshots_bend_by_what_is_expected(
+    samples: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """Two others make no bend, so that no inner score can tell: most of a whole one is taken."""
+    days = [samples / f"day{d}.csv" for d in ("0", "1", "2.5")]
+    fit_run(tmp_path / "r", *days, method="auto", times=(0, 1, 2.5))
+    told = json.loads((tmp_path / "r" / "metrics.json").read_text())["bending"]
+    assert (told["bend"], told["inner"]) == (0.75, [])
+
+
 def test_a_fit_tells_and_stores_what_it_chose(samples: Path, tmp_path: Path, fit_run: Fit) -> None:
     """In its notes, its figures, its recipe and its path; the stored recipe fits alike."""
     days = [samples / f"day{d}.csv" for d in ("0", "1", "2.5", "5")]
