@@ -66,7 +66,8 @@ class Standardize(Transform):
         if constant.any():
             listed = [features[k] for k in np.flatnonzero(constant)]
             warnings.warn(
-                f"{len(listed)} constant feature(s) keep scale 1: {some(listed)}.",
+                f"{len(listed)} constant feature(s), or so to 1e-10 of their size, keep scale 1: "
+                f"{some(listed)}. --drop leaves them out.",
                 CfmWarning,
                 stacklevel=2,
             )

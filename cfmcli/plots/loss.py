@@ -2,13 +2,19 @@
 
 import csv
 import io
+import math
 
 from cfmcli.plots.canvas import CLASSES, COLUMN, Picture, canvas
 from cfmcli.plots.scene import Scene
 
+FEW, SHORT = 2.5, 0.5
+"""Decades of losses below which 2 and 5 have labels beside 1, and all ticks."""
+
 
 def draw(scene: Scene) -> Picture:
     """Training loss, and validation loss where there is one, against the step."""
+    from matplotlib.ticker import LogLocator
+
     rows = list(csv.DictReader(io.StringIO(scene.losses)))
     figure, (axes,) = canvas(COLUMN, 2.4)
     losses = [float(row["loss"]) for row in rows]
@@ -21,8 +27,9 @@ def draw(scene: Scene) -> Picture:
     axes.set(xlabel="step", ylabel="regression loss")
     if min(losses) > 0:
         axes.set_yscale("log")
+        decades = math.log10(max(losses) / min(losses))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < FEW else (1,)))
         axes.yaxis.set_major_formatter("{x:.3g}")
-        short = max(losses) < 10 * min(losses)
-        axes.yaxis.set_minor_formatter("{x:.3g}" if short else "")
+        axes.yaxis.set_minor_formatter("{x:.3g}" if decades < SHORT else "")
     said = "Mean of the regression loss over each block of steps. It need not reach zero."
     return Picture("loss", "Training loss", said, figure)
