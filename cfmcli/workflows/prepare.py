@@ -76,6 +76,7 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
     decoder = tables[0].decoder
     notes += (str(decoder),) if decoder else ()
     notes += (_left(recipe.where, tables, raw),) if recipe.where else ()
+    notes += _told_of_scales(recipe)
     chain = replace(chain, decoder=decoder)
     return Prepared(resolved, encoded, chain, times, given, notes)
 
@@ -145,6 +146,16 @@ def _left(query: str, tables: Sequence[Table], raw: Snapshots) -> str:
     """How many points a condition leaves."""
     left = sum(len(cloud) for cloud in raw.clouds)
     return f'--where "{query}" leaves {left} of {sum(map(len, tables))} points'
+
+
+def _told_of_scales(recipe: Recipe) -> tuple[str, ...]:
+    """Say so where components of a PCA, which have scales of their own, come to weigh alike."""
+    if "pca" not in recipe.use_rep.lower() or recipe.transform or recipe.preprocess:
+        return ()
+    return (
+        f"{recipe.use_rep}: each component is scaled to the same variance, the last ones like the "
+        "first; --transform none keeps their own",
+    )
 
 
 def _not_too_wide(transform: str, table: Table) -> None:

@@ -85,3 +85,16 @@ def test_loadings_that_do_not_fit_are_not_used(
     with pytest.warns(CfmWarning, match=says):
         fit_run(tmp_path / "r", tmp_path / "in.h5ad", time_key="day", use_rep="X_pca")
     assert load(tmp_path / "r").chain.decoder is None
+
+
+@pytest.mark.parametrize(
+    ("transform", "told"), [("", True), ("none", False), ("standardize", False)]
+)
+def test_components_made_to_weigh_alike_are_told_of(
+    samples: Path, tmp_path: Path, fit_run: Fit, transform: str, told: bool
+) -> None:
+    """Only where nobody asked for it."""
+    prepared(samples, tmp_path / "in.h5ad")
+    how = {"time_key": "day", "use_rep": "X_pca", "transform": transform, "dry_run": True}
+    notes = fit_run(tmp_path / "r", tmp_path / "in.h5ad", **how).notes
+    assert any("--transform none keeps their own" in note for note in notes) == told
