@@ -205,7 +205,9 @@ def _fitted(base: Base, cloud: Cloud, streams: Streams, names: Sequence[str]) ->
             "density: take the density that is known at the other end (--known source or target)."
         )
     density = base.fit(points, cloud.weights, streams.numpy("base"))
-    along = [names[k] if k < len(names) else f"coordinate {k + 1}" for k in thin(density)]
+    along = [
+        names[k] if k < len(names) else f"coordinate {k + 1}" for k in thin(density, len(points))
+    ]
     if along:
         warn(
             f"The density of the points at {cloud.label} ({density.name}) is next to none along "

@@ -41,14 +41,17 @@ def _showing(console: Console, *, aloud: bool) -> Iterator[Listener]:
     if not aloud:
         yield Lines(console.log)
     elif sys.stderr.isatty():
-        with _display() as display:
-            bar, lines = Bar(display), Lines(console.log)
+        display = _display()
+        bar, lines = Bar(display), Lines(console.log)
 
-            def both(progress: Progress) -> None:
-                bar(progress)
-                lines(progress)
+        def both(progress: Progress) -> None:
+            bar(progress)
+            lines(progress)
 
+        try:
             yield both
+        finally:
+            display.stop()
     else:
         yield Lines(console.note)
 
@@ -76,7 +79,7 @@ class Lines:
 
 
 class Bar:
-    """Progress as a bar with the figures of the moment and the speed.
+    """Progress as a bar with the figures of the moment and the speed, from the first sign on.
 
     Args:
         display: rich's display of bars.
@@ -89,6 +92,7 @@ class Bar:
 
     def __call__(self, progress: Progress) -> None:
         """Move the bar, or begin another when another job begins."""
+        self._display.start()
         if self._clock.restarted(progress) or self._task is None:
             self._task = self._display.add_task("", total=progress.total)
         figures = self._clock.figures()

@@ -209,16 +209,18 @@ def _read(labels: Sequence[str]) -> tuple[list[float], str]:
 def _signed(labels: Sequence[str], numbers: Sequence[re.Match[str]]) -> tuple[list[str], str]:
     """The number of each label with its sign, and why that is in doubt, if so.
 
-    A hyphen after a word is a sign where other numbers follow the word at once: day-2, day0. It
+    A hyphen after a word is a sign where other numbers follow the word without one: day-2, day0. It
     is none where all labels have it: day-1, day-2.
     """
     told = [number.group() for number in numbers]
     joints = [_joint(label, number) for label, number in zip(labels, numbers, strict=True)]
-    if "-" not in joints or all(joint.endswith("-") for joint in joints):
+    minus = [joint.endswith("-") for joint in joints]
+    lost = [m and not n.startswith("-") for m, n in zip(minus, told, strict=True)]
+    if not any(lost) or all(minus):
         return told, ""
-    if not set(joints) <= {"", "-", "+"}:
+    if len({joint.removesuffix("-").removesuffix("+") for joint in joints}) > 1:
         return told, "some have a hyphen before their number, which may be a minus or not"
-    return [joint.strip("+") + n.lstrip("+-") for joint, n in zip(joints, told, strict=True)], ""
+    return ["-" * m + n.lstrip("+-") for m, n in zip(minus, told, strict=True)], ""
 
 
 def _joint(label: str, number: re.Match[str]) -> str:

@@ -209,17 +209,22 @@ def standard_normal(dim: int) -> Density:
     return Normal(np.zeros(dim), np.eye(dim), "N(0, I)")
 
 
-def thin(density: Density) -> list[int]:
+def thin(density: Density, count: int) -> list[int]:
     """Coordinates along which Gaussians are as thin as the ridge that keeps them a density.
+
+    Components of so few points that they span no volume are no sign of thin coordinates.
 
     Args:
         density: a fitted one; nothing is known of those that are not made of Gaussians.
+        count: how many points it was fitted to.
     """
     if isinstance(density, Normal):
         covariances = (density.factor @ density.factor.T)[None]
         ridge = _jitter(covariances[0])[0, 0]
     elif isinstance(density, Fitted):
         covariances, ridge = density.model.covariances_, density.model.reg_covar
+        many = density.model.weights_ * count > 2 * (covariances.shape[1] + 1)
+        covariances = covariances[many]
     else:
         return []
     sizes, axes = np.linalg.eigh(covariances)

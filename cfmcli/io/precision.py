@@ -14,8 +14,11 @@ def decimal(obs: "pd.DataFrame") -> "pd.DataFrame":
     Of all numbers that float32 cannot tell apart the one with the fewest digits is taken, so that
     times are called as a user calls them, and tables show them so.
     """
-    single = {str(name): _decimal(obs[name]) for name in obs.columns if _is_single(obs[name])}
-    return obs.assign(**single) if single else obs
+    single = [k for k in range(obs.shape[1]) if _is_single(obs.iloc[:, k])]
+    found = obs.copy(deep=False) if single else obs
+    for k in single:
+        found.isetitem(k, _decimal(obs.iloc[:, k]).array)
+    return found
 
 
 def _is_single(column: "pd.Series[Any]") -> bool:

@@ -22,7 +22,17 @@ from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import FitRequest, Listener, Outcome, Progress, Runtime
 from cfmcli.specs import parse_chain
-from cfmcli.workflows import assemble, couplings, prepare, rectify, runtime, summary, team, training
+from cfmcli.workflows import (
+    assemble,
+    couplings,
+    prepare,
+    rectify,
+    results,
+    runtime,
+    summary,
+    team,
+    training,
+)
 from cfmcli.workflows.bending import settles
 from cfmcli.workflows.run import Run
 
@@ -132,6 +142,8 @@ def _prepared(recipe: Recipe) -> prepare.Prepared:
     if recipe.from_run:
         return rectify.prepared(recipe)
     tables = [io.read_table(path, prepare.selection(recipe)) for path in recipe.inputs]
+    if not results.is_anndata(recipe.inputs[0]):
+        prepare.free_names(recipe, tables[0])
     return prepare.prepared(recipe, tables)
 
 
@@ -234,13 +246,17 @@ def _restore(run: Run, trainer: Trainer | None, facts: Mapping[str, Any]) -> lis
 
 
 def _difference(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """What differs between two fits, in words."""
+    """What differs between two fits, in words; a setting that one was made without is as usual."""
     wanted = json.loads(json.dumps(facts))
+    usual = json.loads(json.dumps(Recipe().to_mapping()))
+    there = {
+        section: {**values, **found["recipe"].get(section, {})} for section, values in usual.items()
+    }
     parts = [
-        f"{name} ({found['recipe'][section].get(name)!r} there, {value!r} here)"
+        f"{name} ({there[section][name]!r} there, {value!r} here)"
         for section, values in wanted["recipe"].items()
         for name, value in values.items()
-        if not _same(name, found["recipe"].get(section, {}).get(name), value)
+        if not _same(name, there[section][name], value)
     ]
     changed = found["inputs"] != wanted["inputs"]
     return ", ".join(parts) or ("the content of the inputs" if changed else "")

@@ -67,7 +67,6 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
         DataError: unusable points.
         ConfigError: options that do not suit them.
     """
-    _free_names(recipe, tables[0])
     raw, times = intake.snapshots(recipe, tables)
     resolved = recipe.resolved()
     warn_of_suspects(raw, tables[0].features)
@@ -81,8 +80,12 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
     return Prepared(resolved, encoded, chain, times, given, notes)
 
 
-def _free_names(recipe: Recipe, table: Table) -> None:
-    """Refuse features with names of columns that verbs write beside them.
+def free_names(recipe: Recipe, table: Table) -> None:
+    """Refuse features with names of columns that verbs write beside them in tables.
+
+    Args:
+        recipe: how it is fitted.
+        table: its first input.
 
     Raises:
         DataError: with the first such feature, before anything is learnt.

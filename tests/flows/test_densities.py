@@ -10,6 +10,7 @@ from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.densities import (
     Base,
     Density,
+    Fitted,
     Gaussian,
     GaussianMixture,
     KernelDensity,
@@ -154,11 +155,21 @@ def test_directions_without_a_density_are_found(name: str) -> None:
     flat, whole = x.copy(), x.copy()
     flat[:, 1] = 7
     whole[:, 2] = rng(11).integers(0, 2, 400) * 8
-    assert thin(fitted(name, x)) == []
-    assert thin(standard_normal(3)) == []
+    assert thin(fitted(name, x), len(x)) == []
+    assert thin(standard_normal(3), 9) == []
     if name != "kde":
-        assert thin(fitted(name, flat)) == [1]
-    assert thin(fitted(name, whole)) == ([2] if name.startswith("gmm") else [])
+        assert thin(fitted(name, flat), len(flat)) == [1]
+    assert thin(fitted(name, whole), len(whole)) == ([2] if name.startswith("gmm") else [])
+
+
+def test_a_component_of_a_few_points_makes_no_direction_thin() -> None:
+    """Three points far from the others span no volume, and no coordinate is constant."""
+    x = rng(12).standard_normal((100, 4))
+    x[:3] += 50
+    found = fitted("gmm:k=2", x)
+    assert isinstance(found, Fitted)
+    assert min(found.model.weights_) == pytest.approx(0.03)
+    assert thin(found, len(x)) == []
 
 
 @pytest.mark.parametrize(("name", "n"), [("kde", 100), ("kde", 1), ("gmm", 1), ("gmm:k=7", 6)])

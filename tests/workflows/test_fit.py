@@ -24,7 +24,7 @@ from cfmcli.errors import (
 )
 from cfmcli.layers import from_layers, from_toml
 from cfmcli.model import Model
-from cfmcli.recipe import MOST_STEPS
+from cfmcli.recipe import MOST_STEPS, Recipe
 from cfmcli.requests import FitRequest, Progress, Runtime
 from cfmcli.stored import load
 from cfmcli.workflows import fit as fitting
@@ -193,6 +193,30 @@ def test_stopping_at_the_last_block_can_be_resumed(
         fit_run(tmp_path / "r", *toys, listen=stop_at(50))
     fit_run(tmp_path / "r", *toys, resume=True)
     assert describe_run(str(tmp_path / "r"))["kind"] == "run"
+
+
+def test_resume_takes_what_an_older_run_did_not_know_as_usual(
+    tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting that came later has its default there, before the end of the run and after it."""
+    known = Recipe.to_mapping
+
+    def older(recipe: Recipe) -> dict[str, Any]:
+        mapping = known(recipe)
+        return {name: dict(section) for name, section in mapping.items()} | {
+            "data": {k: v for k, v in mapping["data"].items() if k != "where"}
+        }
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recipe, "to_mapping", older)
+        with pytest.raises(Interrupted):
+            fit_run(tmp_path / "r", *toys, listen=stop_at(25))
+    fit_run(tmp_path / "r", *toys, resume=True)
+    (tmp_path / "r" / "recipe.toml").write_text(
+        (tmp_path / "r" / "recipe.toml").read_text().replace('where = ""\n', "")
+    )
+    (note,) = fit_run(tmp_path / "r", *toys, resume=True).notes
+    assert "finished" in note
 
 
 def test_resume_refuses_another_fit(tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) -> None:

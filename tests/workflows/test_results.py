@@ -62,10 +62,10 @@ def test_anndata_is_known_by_its_suffix(path: str, is_one: bool) -> None:
     assert results.is_anndata(path) is is_one
 
 
-def test_a_pca_that_is_not_last_is_written_under_names_of_its_own(
+def test_a_pca_is_written_under_names_of_its_own_where_others_are_taken(
     samples: Path, tmp_path: Path, fit_run: Fit
 ) -> None:
-    """Its loadings are there, and do not pass for those of other coordinates."""
+    """Its loadings are there, and do not pass for those of other coordinates; scaled scores too."""
     fit_run(
         tmp_path / "run",
         samples / "timecourse.h5ad",
@@ -73,9 +73,12 @@ def test_a_pca_that_is_not_last_is_written_under_names_of_its_own(
         transform="log1p,pca:n=3,standardize",
     )
     model = load(tmp_path / "run")
-    found = results.loadings(model)
+    found = results.loadings(model, own=False)
     assert set(found) == {"cfm_PCs", "cfm_X_mean"}
-    assert results.explained(model) == {}
+    free = results.loadings(model)
+    assert set(free) == {"PCs", "X_mean"}
+    np.testing.assert_array_equal(free["PCs"], found["cfm_PCs"])
+    assert set(results.explained(model)) == {"pca"}
     counts = np.random.default_rng(0).poisson(3, size=(5, 30))
     projected = (np.log1p(counts) - found["cfm_X_mean"].ravel()) @ found["cfm_PCs"]
     np.testing.assert_allclose(model.chain.maps[-1].forward(projected), model.encode(counts))
