@@ -11,6 +11,8 @@ from cfmcli.flows.coupling.resampling import Line
 
 ROWS = 65_536
 """Points that are gathered at once, so that memory stays that of the points themselves."""
+_DIGITS = 12
+"""Of a share of mass; what follows is rounding."""
 
 
 class Plan(ABC):
@@ -71,8 +73,9 @@ class Plan(ABC):
             w0: weights of the source, shape (n0,), sum 1.
             w1: weights of the target, shape (n1,), sum 1.
         """
-        m0, m1 = self.marginals()
-        return float(np.maximum(w0 - m0, 0).sum()), float(np.maximum(w1 - m1, 0).sum())
+        lost = (np.maximum(w - m, 0) for w, m in zip((w0, w1), self.marginals(), strict=True))
+        first, last = (round(float(part.sum()), _DIGITS) for part in lost)
+        return first, last
 
 
 class ProductPlan(Plan):
