@@ -142,9 +142,10 @@ def _prepared(recipe: Recipe) -> prepare.Prepared:
     if recipe.from_run:
         return rectify.prepared(recipe)
     tables = [io.read_table(path, prepare.selection(recipe)) for path in recipe.inputs]
+    found = prepare.prepared(recipe, tables)
     if not results.is_anndata(recipe.inputs[0]):
-        prepare.free_names(recipe, tables[0])
-    return prepare.prepared(recipe, tables)
+        prepare.free_names(found.recipe, tables[0])
+    return found
 
 
 def _device(recipe: Recipe, where: Runtime) -> torch.device:

@@ -59,6 +59,7 @@ TEXTS = {
     "single.csv": "x,y\n1,2\n",
     "lonely.csv": "day,x,y\n0,1,2\n0,3,4\n1,5,6\n",
     "untimed.csv": "day,x,y\n0,1,2\n,3,4\n1,5,6\n1,7,8\n0,7,8\n",
+    "clocked.csv": "time,x\n0,1\n0,3\n1,5\n1,7\n",
     "truth.csv": "late,x,y\nTrue,1,2\nFalse,3,4\nTrue,5,6\nFalse,7,8\n",
     "moot.csv": "day,x,y\nearly,1,2\nearly,3,4\nlate,5,6\nlate,7,8\n",
     "twice.csv": "name,x,y\np,1,2\nq,3,4\np,5,6\n",
@@ -105,6 +106,9 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "ids as fates": ("fate days days.csv --label-key cell -o out.csv", 3, "holds the ids"),
     "true or false as times": (
         "fit truth.csv --time-key late -o new", 3, "truth.csv|'late' holds true and false"),
+    "time key in other words": (
+        "fit clocked.csv --time-key tine -o new", 3, "clocked.csv|'tine'|Did you mean 'time'"),
+    "no time key": ("fit clocked.csv clocked.csv -o new", 3, "'time'|--time-key time"),
     "no id column": ("fit days.csv --time-key day --id-key sell -o new", 3, "mean 'cell'"),
     "no time in obs": ("fit cells.h5ad --time-key dya -o new", 3, "'dya'|mean 'day'"),
     "no feature": ("fit a.csv b.csv --features z -o new", 3, "'z'|'x', 'y'"),
