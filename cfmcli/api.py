@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, Table
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, DataError
-from cfmcli.flows.dynamics.choice import AnySolver
-from cfmcli.flows.dynamics.mass import changes
+from cfmcli.flows.dynamics.choice import AnySolver, deterministic
+from cfmcli.flows.dynamics.estimates import grain
 from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
@@ -22,9 +22,11 @@ from cfmcli.layers import from_layers
 from cfmcli.requests import Runtime, Scoring
 from cfmcli.scorer import LogProb
 from cfmcli.workflows import fit as fitting
-from cfmcli.workflows import intake, points, prepare, results
+from cfmcli.workflows import intake, points, prepare, results, shards
+from cfmcli.workflows.journeys import Journey
 from cfmcli.workflows.moved import Moved, additions
 from cfmcli.workflows.run import Run
+from cfmcli.workflows.scorers import Scorers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +110,7 @@ class Model:
     def transport(
         self,
         data: Points,
-        start: float | None = None,
+        start: float | Literal["own"] | None = None,
         end: float | None = None,
         *,
         solver: AnySolver = "",
@@ -120,7 +122,7 @@ class Model:
 
         Args:
             data: points, with their conditions where the flow is conditional.
-            start: clock time of the points.
+            start: clock time of the points, or "own": each from the time that its column says.
             end: where they go.
             solver: integrator or its spec.
             sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
@@ -132,16 +134,14 @@ class Model:
             `obsm["X_cfm"]`, velocities and, where the transform has an inverse, layers added.
         """
         table, given = self._table(data), condition_of(condition)
-        times = self.timeline.times
-        begin, stop = times[0] if start is None else start, times[-1] if end is None else end
-        x = self.core.encode(table.values)
+        first, *_, last = self.timeline.times
+        begin, stop = first if start is None else start, last if end is None else end
+        starts = points.each_time(self.core, table, begin, "start")
+        x, whole = self.core.encode(table.values), shards.of_all(self.core, len(table))
         guide = self.core.guide(table.obs, given, table.origin)
-        moves = motion(solver, str(sde), Streams(seed))
-        paths = moves.paths(self.core.flow, x, (begin, stop), guide)
-        velocity = self.core.flow.velocity(x, begin, forward=stop >= begin, guide=guide)
-        places = x, paths.points[-1], velocity
-        grown = changes(self.core.flow, x, (begin, stop), paths, guide)
-        moved = Moved.of(self.core, places, slice(None), grown)
+        journey = Journey(self.core, motion(solver, str(sde), Streams(seed)), starts, stop)
+        paths, velocity, grown = journey.of(x, whole, guide)
+        moved = Moved.of(self.core, (x, paths.points[-1], velocity), slice(None), grown)
         result = table.with_values(moved.values)
         if not io.is_anndata(data):
             found = io.like(data, result)
@@ -187,7 +187,7 @@ class Model:
     def log_prob(
         self,
         data: Points,
-        time: float | None = None,
+        time: float | Literal["own"] | None = None,
         *,
         solver: Solver | str = "dopri5",
         seed: int = 0,
@@ -197,7 +197,7 @@ class Model:
 
         Args:
             data: points, with their conditions where the flow is conditional.
-            time: clock time of the points.
+            time: clock time of the points, or "own": each as of the time that its column says.
             solver: integrator of the flow or its spec.
             seed: seed of probes, of noise and of fitting the base.
             how: base, divergence, estimator, sde and known, as `cfm likelihood` has them; label
@@ -207,9 +207,11 @@ class Model:
         given = condition_of({k: v for k, v in how.items() if k in CHOSEN}).unguided()
         scoring = Scoring(**{k: str(v) for k, v in how.items() if k not in CHOSEN})
         told = self.core.conditions.told(table.obs, given, table.origin)
-        return self.core.log_prob(
-            table.values, time, obs=told, scoring=scoring, solver=solver, streams=Streams(seed)
-        )
+        when = self.timeline.times[-1] if time is None else time
+        times, streams = points.each_time(self.core, table, when, "time"), Streams(seed)
+        scorer = self.core.scorer(times[0], told, scoring, deterministic(solver), streams)
+        each = Scorers.of_times(scorer, times, grain(scorer.how[0], self.core.dim))
+        return each.of(table.values, slice(0, len(table)), streams)
 
     def _table(self, data: Points) -> Table:
         """Points with the model's features, found by name where they have names."""

@@ -152,6 +152,31 @@ def test_an_anndata_keeps_everything_and_gains_the_result(
     np.testing.assert_allclose(decoded, moved.layers["cfm"])
 
 
+def test_each_point_from_its_own_time(
+    days: tuple[cfmcli.Model, anndata.AnnData], samples: Path
+) -> None:
+    """The cells of every day are carried and scored as they are alone, whatever their order."""
+    model, _ = days
+    cells = anndata.read_h5ad(samples / "timecourse.h5ad")
+    cells = cells[np.random.default_rng(0).permutation(cells.n_obs)[:120]].copy()
+    frame = cells.to_df().assign(day=cells.obs["day"].astype(float))
+    how: dict[str, Any] = {"solver": "rk4:steps=4"}
+    moved, scores = model.transport(frame, "own", **how), model.log_prob(frame, "own", **how)
+    beside = model.transport(cells, "own", **how)
+    np.testing.assert_allclose(beside.layers["cfm"], moved[list(cells.var_names)], atol=1e-5)
+    for day, rows in frame.groupby("day").indices.items():
+        alone = frame.iloc[rows]
+        np.testing.assert_allclose(
+            moved.iloc[rows], model.transport(alone, float(day), **how), atol=1e-4
+        )
+        found = model.log_prob(alone, float(day), **how).values
+        np.testing.assert_allclose(scores.values[rows], found, rtol=1e-5)
+    with pytest.raises(ConfigError, match="no column of times"):
+        model.transport(frame.drop(columns="day"), "own")
+    with pytest.raises(ConfigError, match="clock time or 'own'"):
+        model.log_prob(frame, "owned")  # type: ignore[arg-type]
+
+
 def test_the_velocity_is_the_rate_of_transport(
     days: tuple[cfmcli.Model, anndata.AnnData],
 ) -> None:

@@ -70,7 +70,7 @@ def _lacking(scene: Scene) -> dict[str, str]:
     """Name -> why the run cannot give that picture."""
     reasons = {
         "holdout": (
-            not any(cloud.held_out for cloud in scene.model.clouds),
+            not scene.predictions,
             "no time was kept out of it; fit with --holdout TIME",
         ),
         "fates": (scene.colour is None, "name the column to colour by with --colour COLUMN"),

@@ -35,6 +35,7 @@ class Scene:
         classes: class of each cell of the last snapshot, None where none are asked for.
         features: features whose trends are asked for, empty for those that change most.
         colour: a column of numbers or classes by cell id, whose name is its own; None for none.
+        predictions: what the model says of each held-out time, by its label, in flow coordinates.
     """
 
     model: Model
@@ -45,6 +46,7 @@ class Scene:
     classes: "pd.Series[Any] | None" = None
     features: tuple[str, ...] = ()
     colour: "pd.Series[Any] | None" = None
+    predictions: Mapping[str, Cloud] = field(default_factory=dict)
 
     @cached_property
     def clock(self) -> Clock:

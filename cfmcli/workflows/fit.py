@@ -207,7 +207,7 @@ def _train(
     metrics = {
         **summary.metrics_of(model, records, job.plans, streams),
         **job.bending.figures(),
-        "converged_at": job.turn,
+        "converged_at": job.converged,
         "ot_workers": workers,
     }
     heads = job.triple.objective.heads
@@ -215,7 +215,7 @@ def _train(
     origin = provenance.record(where.command, recipe.seed, inputs, [triple])
     losses = summary.losses_csv(records, heads) if heads else ""
     run.write(model, losses, metrics | {"warnings": list(where.warnings)}, origin, maps)
-    notes = (*summary.described(prepared), *settled, *summary.verdicts(metrics))
+    notes = (*summary.described(prepared), *settled, *job.ended(), *summary.verdicts(metrics))
     return Outcome(run.outputs(), {"run": str(run.path), **metrics}, notes)
 
 

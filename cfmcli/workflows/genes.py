@@ -44,7 +44,8 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
     named = matched(request.genes, model.features, paths.run) if request.genes else set()
     times = interpolate.asked_times(model, paths)
     start = verbs.clock_time(model, paths.start)
-    (backed,) = points.starts(model, paths, start, Streams(where.seed))
+    notes: list[str] = []
+    (backed,) = points.starts(model, paths, start, Streams(where.seed), notes.append)
     cloud = backed.whole()
     about: dict[str, Any] = {"times": times, "points": len(cloud)}
     if paths.dry_run:
@@ -77,7 +78,8 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
         }
         for k in shown
     ]
-    return Outcome({"trends": paths.output}, about | _judged(model, shown, fidelity, told))
+    figures = about | _judged(model, shown, fidelity, told)
+    return Outcome({"trends": paths.output}, figures, tuple(notes))
 
 
 @dataclass(frozen=True, eq=False)

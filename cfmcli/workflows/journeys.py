@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -34,15 +35,18 @@ class Journey:
         model: whose flow carries them.
         how: the motion.
         starts: clock time at which each point starts, shape (n,).
-        times: the times at which any of them starts.
         end: where all go.
     """
 
     model: Model
     how: Motion
     starts: Array
-    times: Sequence[float]
     end: float
+
+    @cached_property
+    def times(self) -> list[float]:
+        """The times at which any of them starts, ascending."""
+        return sorted(set(self.starts.tolist()))
 
     def of(self, x: Array, part: Part, guide: Guide | None) -> Trip:
         """The trip of the points of a part, shape (n, D)."""

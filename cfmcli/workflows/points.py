@@ -135,6 +135,20 @@ def own_times(model: Model, table: Table, option: str = "--from") -> Array:
     return told
 
 
+def each_time(model: Model, table: Table, time: float | str, option: str = "--from") -> Array:
+    """The clock time of each point of a table, shape (n,): one for all, or "own".
+
+    Raises:
+        ConfigError: if the table does not tell, or the text is another.
+        DataError: if some are of a time that the run does not know.
+    """
+    if time == OWN:
+        return own_times(model, table, option)
+    if isinstance(time, str):
+        raise ConfigError(f"{option} '{time}': expected a clock time or '{OWN}'.")
+    return np.full(len(table), float(time))
+
+
 def say_if_noise(model: Model, path: str, start: str) -> None:
     """Say so where points of a file are taken for the noise that a generator starts from.
 

@@ -49,7 +49,7 @@ def held_out(
         most: most points on a side.
     """
     target = subsample(cloud, streams, most)
-    found = {"model": predicted(model, cloud.time, motion("dopri5"), streams, most)}
+    found = {"model": foretold(model, cloud, streams, most)}
     found |= references(model.kept, cloud.time, streams, most)
     scores = {
         name: distances(guess.points, target.points, guess.weights, target.weights)
@@ -62,6 +62,11 @@ def held_out(
         **_sizes(model, cloud.time, found["model"].mass),
         **{f"{name}_{key}": value for name, pair in scores.items() for key, value in pair.items()},
     }
+
+
+def foretold(model: Model, cloud: Cloud, streams: Streams, most: int = MAX_POINTS) -> Cloud:
+    """What a model says of the time of a held-out snapshot, by the flow itself."""
+    return predicted(model, cloud.time, motion("dopri5"), streams, most)
 
 
 def _sizes(model: Model, time: float, mass: float) -> dict[str, float]:

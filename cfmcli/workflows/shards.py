@@ -105,6 +105,11 @@ def part(shard: Shard | None, total: int, grain: int) -> Part:
     return Part(bounds[shard.number - 1], bounds[shard.number], total, grain)
 
 
+def of_all(model: Model, total: int) -> Part:
+    """All of so many rows that a model carries."""
+    return part(None, total, grain(model, total))
+
+
 def grain(model: Model, total: int) -> int:
     """Rows that are carried together: a block, or all where pairs are drawn for all at once."""
     return CHUNK if isinstance(model.flow, Flow) else total

@@ -12,7 +12,7 @@ from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.plots import Embedding, Scene, own_plane
 from cfmcli.requests import Runtime, View
-from cfmcli.workflows import points, results, verbs
+from cfmcli.workflows import points, results, score, verbs
 from cfmcli.workflows.run import LOSSES, Run
 
 if TYPE_CHECKING:
@@ -37,15 +37,18 @@ def scene(path: str, view: View, where: Runtime) -> Scene:
     if unknown:
         guess = catalog.did_you_mean(unknown[0], model.features[:5000])
         raise ConfigError(f"--features: the run has no feature '{unknown[0]}'.{guess}")
+    streams = Streams(where.seed)
+    absent = [cloud for cloud in model.clouds if cloud.held_out]
     return Scene(
         model,
         _embedding(model, view) if view.basis else own_plane(model),
         losses.read_text() if losses.exists() else "",
-        {score["label"]: score for score in Run(Path(path)).metrics().get("holdout", [])},
-        Streams(where.seed),
+        {found["label"]: found for found in Run(Path(path)).metrics().get("holdout", [])},
+        streams,
         _classes(model, view.label_key) if view.label_key else None,
         view.features,
         _colour(model, view) if view.colour else None,
+        {cloud.label: score.foretold(model, cloud, streams) for cloud in absent},
     )
 
 

@@ -93,15 +93,9 @@ def planned(prepared: Prepared, device: torch.device) -> dict[str, Any]:
 
 
 def verdicts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """A line for steps that were found on the way, and one for each held-out time."""
-    turn = metrics["converged_at"]
-    steps = f"steps: {metrics['steps']}; the validation loss had converged, or time was up, at "
-    return (*((f"{steps}{turn}",) if turn else ()), *map(_verdict, metrics["holdout"]))
-
-
-def _verdict(s: Mapping[str, Any]) -> str:
-    """A line for a held-out time."""
-    return (
+    """A line for each held-out time."""
+    return tuple(
         f"held out {s['label']}: W1 {s['model_w1']:.4f} (static OT {s['static_ot_w1']:.4f}, "
         f"previous {s['previous_w1']:.4f}, next {s['next_w1']:.4f})"
+        for s in metrics["holdout"]
     )

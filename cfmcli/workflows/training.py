@@ -50,9 +50,19 @@ class Job:
     seen: Snapshots
 
     @property
-    def turn(self) -> int | None:
-        """The step at which validation had converged, None where the steps were given."""
-        return (self.trainer.turn or None) if self.trainer else None
+    def converged(self) -> int | None:
+        """The step at which validation had converged, None where it had not or nobody looked."""
+        turn = self.trainer.turn if self.trainer else 0
+        return turn if turn and self.trainer and not self.trainer.schedule.last(turn) else None
+
+    def ended(self) -> tuple[str, ...]:
+        """A line for steps that were found on the way."""
+        if not (self.trainer and self.trainer.turn):
+            return ()
+        steps = f"steps: {self.trainer.step}"
+        if self.converged:
+            return (f"{steps}; the validation loss had converged at {self.converged}",)
+        return (f"{steps}, the most there may be; the validation loss had not converged",)
 
     def model(self) -> Model:
         """The trained model, on the CPU."""

@@ -54,7 +54,8 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     own = request.start == points.OWN
     end = verbs.clock_time(model, request.end, last=True)
     table = points.open_points(model, request.data)
-    starts = _starts(model, table.head, request)
+    start = points.OWN if own else verbs.clock_time(model, request.start)
+    starts = points.each_time(model, table.head, start)
     times = sorted(set(starts.tolist()))
     guide = model.guide(table.head.obs, request.condition, table.head.origin)
     first = table.rows(slice(0, 1))
@@ -70,7 +71,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     if request.dry_run:
         line = f"would carry {len(part)} points from {request.start or times[0]} to {end:g}"
         return Outcome({}, figures, (line,))
-    carrier = Carrier(Journey(model, how, starts, times, end), guide, request.changes)
+    carrier = Carrier(Journey(model, how, starts, end), guide, request.changes)
     there = starts != end if own else _rows(model, table.head, times[0])
     rng = Streams(where.seed).numpy("scores")
     chosen = _some(np.flatnonzero(there), request.max_points, rng)
@@ -117,13 +118,6 @@ def _carried(
             said = results.facts("transport", request.run, where, **told, nfe=tally.nfe)
             added = append(head.rows(piece.own), moved, said)
     return added
-
-
-def _starts(model: Model, table: Table, request: TransportRequest) -> Array:
-    """The clock time at which each point starts, shape (n,)."""
-    if request.start == points.OWN:
-        return points.own_times(model, table)
-    return np.full(len(table), verbs.clock_time(model, request.start))
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cfmcli.flows.streams import Streams
 from cfmcli.plots import Scene, own_plane
 from cfmcli.stored import load
+from cfmcli.workflows.score import foretold
 
 Stage = Callable[[Path], Scene]
 
@@ -21,6 +23,8 @@ def stage() -> Stage:
         scores = json.loads((run / "metrics.json").read_text())["holdout"]
         losses = (run / "losses.csv").read_text()
         held = {score["label"]: score for score in scores}
-        return Scene(model, own_plane(model), losses, held)
+        absent = [cloud for cloud in model.clouds if cloud.held_out]
+        said = {cloud.label: foretold(model, cloud, Streams(0)) for cloud in absent}
+        return Scene(model, own_plane(model), losses, held, predictions=said)
 
     return made

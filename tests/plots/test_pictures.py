@@ -11,7 +11,7 @@ import cfmcli
 from cfmcli import plots
 from cfmcli.errors import ConfigError
 from cfmcli.model import Model
-from cfmcli.plots import Embedding, Scene, holdout, own_plane, trends
+from cfmcli.plots import Embedding, Scene, own_plane, trends
 from cfmcli.plots.canvas import SHOWN
 from cfmcli.plots.plane import FeaturePlane
 from cfmcli.plots.scene import LINES
@@ -200,7 +200,6 @@ def test_what_is_held_out_stands_beside_what_is_predicted(days: Scene) -> None:
     moved = days.plane.place(days.model.encode(carried), cloud.time)
     np.testing.assert_allclose(predicted, moved, atol=1e-4)
     assert f"W1 {days.scores['1']['model_w1']:.3g}" in axes.get_title()
-    assert len(holdout.predicted(days, cloud)) == len(days.model.clouds[0])
 
 
 def test_trends_begin_and_end_where_the_points_are(cells_run: Path, stage: Stage) -> None:

@@ -95,13 +95,14 @@ def test_a_default_fit_is_quick(data: str, tmp_path: Path, figures: Figures) -> 
 def test_results_open_in_scanpy_with_cells_and_genes_intact(
     data: str, space: str, tmp_path: Path, figures: Figures
 ) -> None:
-    # Names, annotations and genes come back as they went in, in the order they had.
+    # Names, annotations and genes come back as they went in, in the order they had; the column of
+    # times as ordered numbers, with its labels beside it.
     import numpy as np
     import pandas as pd
     import scanpy
 
-    given, run = DATA / f"{data}.h5ad", tmp_path / "run"
-    asked = ("--time-key", CELLS[data], *SPACES[space])
+    given, run, key = DATA / f"{data}.h5ad", tmp_path / "run", CELLS[data]
+    asked = ("--time-key", key, *SPACES[space])
     seconds = cfm("fit", given, *asked, "-o", run)
     figures.add(f"{data} {space}, default fit: seconds", seconds, bound=f"< {LIMIT:g}")
     cfm("transport", run, given, "-o", tmp_path / "moved.h5ad")
@@ -109,9 +110,13 @@ def test_results_open_in_scanpy_with_cells_and_genes_intact(
     old, moved = scanpy.read_h5ad(given), scanpy.read_h5ad(tmp_path / "moved.h5ad")
     assert moved.obs_names.equals(old.obs_names)
     assert moved.var_names.equals(old.var_names)
-    pd.testing.assert_frame_equal(moved.obs[old.obs.columns], old.obs)
+    others = old.obs.drop(columns=key)
+    pd.testing.assert_frame_equal(moved.obs[others.columns], others)
+    assert moved.obs[f"{key}_label"].astype(str).tolist() == old.obs[key].astype(str).tolist()
+    assert moved.obs[key].cat.ordered
+    assert moved.obs[key].astype(float).tolist() == moved.obs["cfm_time"].tolist()
     pd.testing.assert_frame_equal(moved.var[old.var.columns], old.var)
-    assert set(moved.obs.columns) == set(old.obs.columns)
+    assert set(moved.obs.columns) == {*old.obs.columns, f"{key}_label", "cfm_time"}
     assert np.array_equal(_dense(moved.X), _dense(old.X))
     assert moved.obsm["X_cfm"].shape[0] == old.n_obs
     assert np.isfinite(moved.obsm["X_cfm"]).all()

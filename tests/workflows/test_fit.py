@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cfmcli import checkpoint, metrics, plots
+from cfmcli import checkpoint, metrics, plots, recipe
 from cfmcli.errors import (
     CfmWarning,
     CheckpointError,
@@ -394,12 +394,25 @@ def test_steps_found_on_the_way_are_told_and_kept(
     rows = list(csv.DictReader((whole / "losses.csv").open()))
     assert found["steps"] == int(rows[-1]["step"]) < MOST_STEPS
     assert 0 < found["converged_at"] < found["steps"]
-    assert any(f"steps: {found['steps']}" in note for note in told.notes)
+    converged = f"steps: {found['steps']}; the validation loss had converged"
+    assert any(converged in note for note in told.notes)
     assert 'steps = "auto"' in (whole / "recipe.toml").read_text()
     with pytest.raises(Interrupted, match=f"of {MOST_STEPS}"):
         fit_run(parts, *toys, listen=stop_at(25, signal.SIGINT), **how)
     fit_run(parts, *toys, resume=True, **how)
     assert model_bytes(parts) == model_bytes(whole)
+
+
+def test_steps_that_ran_out_are_told(
+    tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that no one could wait for to converge is not said to have."""
+    monkeypatch.setattr(recipe, "MOST_STEPS", 150)
+    told = fit_run(tmp_path / "r", *toys, steps="auto")
+    found = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert 100 < found["steps"] <= 150
+    assert found["converged_at"] is None
+    assert any(note.endswith("the validation loss had not converged") for note in told.notes)
 
 
 def clouds(folder: Path, *sizes: int) -> list[Path]:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cfmcli import metrics
 from cfmcli.errors import CfmError, ConfigError, DataError, OutputExistsError
 from cfmcli.requests import PlotRequest, Runtime, View
 from cfmcli.stored import load
@@ -14,6 +16,7 @@ from cfmcli.workflows import sight
 from cfmcli.workflows.fit import ignore
 from cfmcli.workflows.plot import plot
 
+Fit = Callable[..., Any]
 PLAIN = View()
 HEADS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 
@@ -47,6 +50,19 @@ def test_all_pictures_go_into_a_folder(days_run: Path, tmp_path: Path) -> None:
     found = {path.name: path.read_bytes() for path in (tmp_path / "deep" / "p").iterdir()}
     assert set(found) == {f"{name}.svg" for name in names}
     assert all(data.startswith(HEADS[".svg"]) for data in found.values())
+
+
+def test_held_out_times_are_shown_as_they_were_scored(
+    samples: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """Where a method predicts from both sides, the picture's points are those of its W1."""
+    days = [samples / f"day{d}.csv" for d in ("0", "1", "2.5", "5")]
+    run = tmp_path / "r"
+    fit_run(run, *days, method="auto", times=(0, 1, 2.5, 5), holdout=("1",))
+    seen = sight.scene(str(run), PLAIN, Runtime(device="cpu", threads=1))
+    cloud, guess = next(c for c in seen.model.clouds if c.held_out), seen.predictions["1"]
+    found = metrics.w1(guess.points, cloud.points, guess.weights, cloud.weights)
+    assert found == pytest.approx(seen.scores["1"]["model_w1"], rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", HEADS)

@@ -73,7 +73,11 @@ class Schedule:
             patience: how many it takes; 0 for 15 % of all so far, at least 10.
         """
         wait = patience or max(LEAST, WAIT * step / BLOCK)
-        return self.open and (stale >= wait or self.end(step + BLOCK) > self.steps)
+        return self.open and (stale >= wait or self.last(step))
+
+    def last(self, step: int) -> bool:
+        """Whether an open horizon has to close at a step, as later there are too few steps left."""
+        return self.end(step + BLOCK) > self.steps
 
     def keep(self, step: int) -> float:
         """What the averaged weights keep of themselves after so many steps: less at first."""
