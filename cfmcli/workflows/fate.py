@@ -55,24 +55,25 @@ def fate(request: FateRequest, where: Runtime, listen: Listener) -> Outcome:
     if request.dry_run:
         return Outcome({}, figures, (f"would tell the fates of {len(table)} points at {end:g}",))
     p, nfe = teller.tell(given, starts, listen)
-    entropy = metrics.entropy(p)
+    mass = verbs.point_weights(model, table)
     trips = [(start, end) for start in figures["from"]]
     moves = how.told(model.flow, trips, request.condition.guidance)
     said = _facts(figures) | verbs.steps(moves)
     _write(request, table, p, classes, results.facts("fate", request.run, where, **said))
     figures |= moves | {
-        "classes": dict(zip(classes, p.mean(axis=0).tolist(), strict=True)),
+        "classes": dict(zip(classes, np.average(p, axis=0, weights=mass).tolist(), strict=True)),
         "nfe": nfe,
-        "mean_entropy": float(entropy.mean()),
+        "mean_entropy": float(np.average(metrics.entropy(p), weights=mass)),
         "calibration": ballot.figures,
     }
     if request.changes:
-        shift = (p - teller.tell(table, starts, listen)[0]).mean(axis=0)
+        gap = p - teller.tell(table, starts, listen)[0]
+        shift = np.average(gap, axis=0, weights=mass)
         figures["shift"] = dict(zip(classes, shift.tolist(), strict=True))
     if true is not None:
         known = true.any(axis=1)
-        mass = verbs.point_weights(model, table)[known]
-        figures["truth"] = targets.scored(p[known], true[known], ballot.among.frequencies, mass)
+        own = mass[known]
+        figures["truth"] = targets.scored(p[known], true[known], ballot.among.frequencies, own)
     return Outcome({"fates": request.output}, figures, teller.notes)
 
 

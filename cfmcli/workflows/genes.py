@@ -52,7 +52,8 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
         return Outcome({}, about, (f"would follow {len(cloud)} points at {len(times)} times",))
     guide = model.guide(cloud.obs, paths.condition)
     x, last = np.asarray(cloud.points, dtype=np.float64), model.timeline.times[-1]
-    *places, end = how.trajectories(model.flow, x, [*times, last], cloud.time, guide).points
+    went = how.trajectories(model.flow, x, [*times, last], cloud.time, guide)
+    *places, end = went.points
     trips = [(cloud.time, time) for time in (*times, last)]
     about |= how.told(model.flow, trips, paths.condition.guidance)
     if request.fate_key:
@@ -62,7 +63,8 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
         groups = _groups(request, cloud)
     about |= {"groups": groups.sizes, "units": model.chain.units}
     groups = groups.weighted(len(cloud) * cloud.weights)
-    frames = Frames(model, places, groups)
+    growth = [went.masses(k, np.ones(len(cloud))) for k in range(len(times))]
+    frames = Frames(model, places, groups, np.stack(growth))
     changes = frames.changes
     # A group of less than one trajectory counts in part.
     size = np.abs(changes) * np.minimum(groups.mass.sum(axis=0), 1)[:, None]
@@ -101,7 +103,7 @@ class Groups:
         return cls(tuple(names[k] for k in some.tolist()), mass[:, some])
 
     def weighted(self, weights: Array) -> "Groups":
-        """The same where points count by their weights, shape (n,), of mean 1."""
+        """The same where points count by their weights, shape (n,)."""
         return Groups(self.names, self.mass * weights[:, None])
 
     @property
@@ -122,25 +124,30 @@ class Frames:
     Args:
         model: whose coordinates they are in.
         places: flow coordinates at each time, shape (n, D).
-        groups: of the n points.
+        groups: of the n points, by their masses at the start.
+        growth: what a unit of each point's mass has become at each time, shape (T, n).
     """
 
     model: Model
     places: Sequence[Array]
     groups: Groups
+    growth: Array
 
-    def __iter__(self) -> Iterator[Array]:
-        """The points at each time, data units, shape (n, d)."""
-        return (self.model.chain.inverse(place) for place in self.places)
+    def __iter__(self) -> Iterator[tuple[Array, Groups]]:
+        """The points at each time, data units, shape (n, d), and their groups by mass then."""
+        for place, grown in zip(self.places, self.growth, strict=True):
+            yield self.model.chain.inverse(place), self.groups.weighted(grown)
 
     @property
     def changes(self) -> Array:
         """The largest change of each gene in each group, in standard deviations, (G, d)."""
         trends, first, second = [], [], []
-        for values in self:
-            trends.append(means(values, self.groups.shares))
-            first.append(values.mean(axis=0))
-            second.append(values.var(axis=0) + first[-1] ** 2)
+        for values, groups in self:
+            trends.append(means(values, groups.shares))
+            weights = groups.mass.sum(axis=1)
+            first.append(np.average(values, axis=0, weights=weights))
+            spread = np.average((values - first[-1]) ** 2, axis=0, weights=weights)
+            second.append(spread + first[-1] ** 2)
         scale = np.sqrt(np.maximum(np.mean(second, axis=0) - np.mean(first, axis=0) ** 2, 0.0))
         return np.stack([change(own, scale) for own in np.stack(trends, axis=1)])
 
@@ -195,10 +202,10 @@ def _write(
     """Write the trends, a row for each gene, group and time."""
     import pandas as pd
 
-    names, shares = frames.groups.names, frames.groups.shares
+    names = frames.groups.names
     found = np.empty((len(shown), len(names), len(times), 1 + len(LEVELS)))
-    for t, values in enumerate(frames):
-        own = values[:, shown]
+    for t, (values, groups) in enumerate(frames):
+        own, shares = values[:, shown], groups.shares
         found[:, :, t, 0] = means(own, shares).T
         for g in range(len(names)):
             levels = quantiles(own, shares[:, g], tuple(LEVELS.values()))

@@ -102,6 +102,9 @@ def test_weights_count_in_a_spread(desk: Path, fit_run: Fit, tmp_path: Path) -> 
     fit_run(tmp_path / "run", data, data, method="static-ot", weight_key="w")
     tell(tmp_path / "run", data, tmp_path / "own.csv", Vote("arm", "", 5))
     tell(tmp_path / "run", desk / "new.csv", tmp_path / "f.csv", Vote("arm", "", 5), spread=120)
+    told = tell(tmp_path / "run", data, tmp_path / "new.csv", Vote("arm", "", 5), spread=1)
+    mean = np.average(shares(tmp_path / "new.csv"), axis=0, weights=frame["w"])
+    assert list(told.figures["classes"].values()) == pytest.approx(mean)
     expected = np.average(shares(tmp_path / "own.csv"), axis=0, weights=frame["w"])
     np.testing.assert_allclose(shares(tmp_path / "f.csv"), np.tile(expected, (30, 1)))
 

@@ -187,6 +187,21 @@ def test_weights_count_in_trends(stored: bool, fit_run: Fit, samples: Path, tmp_
     assert outcome.figures["groups"] == {"all": 400}
 
 
+def test_trends_follow_what_has_grown(fit_run: Fit, tmp_path: Path) -> None:
+    """Where one of two groups grows ninefold in place, the mean of all is that of the later day."""
+    rng, names = np.random.default_rng(0), ["g1", "g2"]
+    files = []
+    for day, sizes in enumerate(((100, 100), (900, 100))):
+        parts = [rng.normal(8 * k, 0.3, (n, 2)) for k, n in enumerate(sizes)]
+        files.append(tmp_path / f"{day}.csv")
+        pd.DataFrame(np.concatenate(parts), columns=names).to_csv(files[-1], index=False)
+    fit_run(tmp_path / "run", *files, method="wfrfm", steps=400, lr=5e-3)
+    found, _ = trends(tmp_path / "run", tmp_path / "t.csv", frames=2)
+    mean = found[found["gene"] == "g1"].set_index("time")["mean"]
+    assert mean[0.0] == pytest.approx(4, abs=0.1)
+    assert mean[1.0] == pytest.approx(0.8, abs=0.3)
+
+
 def test_columns_that_are_no_fates_are_refused(still: Path, tmp_path: Path) -> None:
     """Annotations that begin as fates do, and nothing that cfm fate wrote."""
     ids = [f"d2.5_{k}" for k in range(400)]

@@ -102,7 +102,7 @@ def process(drift: Drift, diffusion: Diffusion) -> Process:
     return Process(
         Local(drift),
         (lambda t, y: drift.score(t + k, y)) if reading.has_score else None,
-        diffusion.along(reading.noise),
+        diffusion.along(reading.blur),
         reading.score_margin if reading.has_score else 0.0,
         diffusion.level == 0,
     )

@@ -23,6 +23,9 @@ Heads = Callable[[Tensor, Tensor, Tensor | None], Outputs]
 FROM_VELOCITY = 1e-3
 """Distance from the ends at which a score is no longer read off a velocity."""
 
+THIN = 1e-3
+"""Standard deviation of a latent below which -eta / gamma is errors of eta, magnified."""
+
 NO_SCORE = (
     "This run has no score, so its dynamics cannot be stochastic: a velocity tells the score only "
     "of an independent Gaussian source. Fit with --method sf2m or si, or with --source gaussian "
@@ -57,7 +60,15 @@ class Reading:
     @cached_property
     def score_margin(self) -> float:
         """How far from the ends of a gap t keeps when a score is read."""
-        return self.margin if self.objective.has_score else max(self.margin, FROM_VELOCITY)
+        least = self._thin if self.objective.has_score else FROM_VELOCITY
+        return max(self.margin, least)
+
+    @property
+    def _thin(self) -> float:
+        """Where a latent that vanishes at the start becomes wide enough to tell a score."""
+        t = torch.linspace(0, 0.5, 501, dtype=torch.float64)[:, None]
+        wide = (self.interpolant.variance(t) >= THIN**2).flatten()
+        return float(t[wide][0]) if wide.any() else 0.0
 
     def noise(self, t: Tensor) -> Tensor:
         """Variance of all that is normal and apart from x1 in x_t, shaped as t."""
@@ -65,6 +76,13 @@ class Reading:
         if not self.normal_source:
             return variance
         return variance + self.interpolant.rates(t).alpha.square()
+
+    def blur(self, t: Tensor) -> Tensor:
+        """Variance of the normal part of x_t that the score is read from, shaped as t.
+
+        A head tells the score of the path's own latent; a velocity, that of the source as well.
+        """
+        return self.interpolant.variance(t) if self.objective.has_score else self.noise(t)
 
     def ends_at(self, t: float) -> tuple[float, float]:
         """With a normal source, a and beta of x_t = a z + beta x1."""

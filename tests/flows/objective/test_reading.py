@@ -11,6 +11,8 @@ from torch.func import jacrev
 
 from cfmcli import catalog
 from cfmcli.errors import ConfigError
+from cfmcli.flows.dynamics.diffusions import diffusion
+from cfmcli.flows.dynamics.stochastic import process
 from cfmcli.flows.fields import MLP, Field, Head, Shape
 from cfmcli.flows.objective.objectives import Objective
 from cfmcli.flows.objective.reading import Drift, Guide, Reading
@@ -23,8 +25,8 @@ MARGINS = [
     ("velocity", "linear", 0.0, 1e-3),
     ("velocity", "brownian", 1e-3, 1e-3),
     ("velocity", "linear:gamma=sqrt", 1e-3, 1e-3),
-    ("velocity+denoiser", "linear:gamma=sine", 1e-3, 1e-3),
-    ("v+score", "encdec", 1e-3, 1e-3),
+    ("velocity+denoiser", "linear:gamma=sine", 1e-3, 0.011),  # sin(pi t)^2 is 0.001 at t = 0.0101
+    ("v+score", "encdec", 1e-3, 0.011),
     ("denoiser", "onesided-linear", 1e-2, 1e-2),
 ]
 X = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -85,6 +87,20 @@ def test_heads_are_asked_no_closer_to_the_ends_than_the_margins(
                 for s in asked:
                     torch.testing.assert_close(s, clock(wanted), rtol=0, atol=1e-12)
                 assert asked
+
+
+@pytest.mark.parametrize("path", ["encdec", "vp:gamma=quadratic", "linear:gamma=sqrt"])
+@pytest.mark.parametrize("normal", [False, True])
+def test_noise_in_step_with_the_latent_adds_its_level_of_eta(path: str, normal: bool) -> None:
+    """epsilon s = -level eta wherever gamma is small, from a normal source too."""
+    heads = closed(velocity=lambda s, x, c: x, denoiser=lambda s, x, c: torch.cos(x))
+    moving = process(
+        Drift(heads, reading("velocity+denoiser", path, normal), 0), diffusion("gamma:level=0.7")
+    )
+    assert moving.score is not None
+    for t in (0.02, 0.1, 0.5, 0.98):
+        pull = moving.epsilon(clock(t, 1)) * moving.score(clock(t), X)
+        torch.testing.assert_close(pull, -0.7 * torch.cos(X))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
