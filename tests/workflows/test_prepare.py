@@ -1,4 +1,5 @@
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
@@ -230,6 +231,23 @@ def test_a_cloud_alone_needs_another_or_noise() -> None:
     """With the three ways out."""
     with pytest.raises(DataError, match=r"--time-key.*--source gaussian"):
         intake.snapshots(Recipe(), [table(np.eye(2))])
+
+
+@pytest.mark.parametrize(
+    ("away", "transform", "far"),
+    [(1e6, "none", True), (1e6, "standardize", False), (1e2, "none", False)],
+)
+def test_points_that_single_precision_blurs_are_told(
+    away: float, transform: str, far: bool
+) -> None:
+    """A cloud a million spreads from the origin, unless the transform brings it back."""
+    x = np.random.default_rng(0).normal(away, 1, (40, 2))
+    days = {"day": np.arange(40) % 2}
+    how = Recipe(time_key="day", transform=transform)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        prepare.prepared(how, [table(x, days)])
+    assert any("away from the origin" in str(one.message) for one in told) == far
 
 
 def counted(d: int = 12) -> Table:
