@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Model:
     """A trained flow, for notebooks and scripts.
 
     Points are NumPy arrays of shape (n, d), DataFrames or AnnData in data units; results come back
-    as the same kind. Times are clock times of the snapshots.
+    as the same kind. Times are clock times, or labels of the snapshots.
 
     Args:
         core: the model on arrays.
@@ -87,7 +87,7 @@ class Model:
     def sample(
         self,
         n: int,
-        time: float | None = None,
+        time: float | str | None = None,
         *,
         solver: AnySolver = "",
         sde: str | float = "",
@@ -104,14 +104,14 @@ class Model:
             seed: seed of the draw, and of the noise.
             condition: label, covariates and guidance, where the flow is conditional.
         """
-        given = condition_of(condition)
-        return self.core.sample(n, time, given=given, solver=solver, sde=str(sde), seed=seed)
+        when, given = self._clock(time, -1), condition_of(condition)
+        return self.core.sample(n, when, given=given, solver=solver, sde=str(sde), seed=seed)
 
     def transport(
         self,
         data: Points,
-        start: float | Literal["own"] | None = None,
-        end: float | None = None,
+        start: float | str | None = None,
+        end: float | str | None = None,
         *,
         solver: AnySolver = "",
         sde: str | float = "",
@@ -134,8 +134,8 @@ class Model:
             `obsm["X_cfm"]`, velocities and, where the transform has an inverse, layers added.
         """
         table, given = self._table(data), condition_of(condition)
-        first, *_, last = self.timeline.times
-        begin, stop = first if start is None else start, last if end is None else end
+        begin = start if start == points.OWN else self._clock(start, 0)
+        stop = self._clock(end, -1)
         starts = points.each_time(self.core, table, begin, "start")
         x, whole = self.core.encode(table.values), shards.of_all(self.core, len(table))
         guide = self.core.guide(table.obs, given, table.origin)
@@ -154,8 +154,8 @@ class Model:
     def interpolate(
         self,
         data: Points,
-        times: Sequence[float],
-        start: float | None = None,
+        times: Sequence[float | str],
+        start: float | str | None = None,
         *,
         solver: AnySolver = "",
         sde: str | float = "",
@@ -179,15 +179,16 @@ class Model:
         """
         table = self._table(data)
         guide = self.core.guide(table.obs, condition_of(condition), table.origin)
+        when, begin = [self.timeline.parse(time) for time in times], self._clock(start, 0)
         frames = self.core.interpolate(
-            table.values, times, start, guide=guide, solver=solver, sde=str(sde), seed=seed
+            table.values, when, begin, guide=guide, solver=solver, sde=str(sde), seed=seed
         )
-        return self._tidy(table, times, frames) if io.is_named(data) else frames
+        return self._tidy(table, when, frames) if io.is_named(data) else frames
 
     def log_prob(
         self,
         data: Points,
-        time: float | Literal["own"] | None = None,
+        time: float | str | None = None,
         *,
         solver: Solver | str = "dopri5",
         seed: int = 0,
@@ -207,11 +208,15 @@ class Model:
         given = condition_of({k: v for k, v in how.items() if k in CHOSEN}).unguided()
         scoring = Scoring(**{k: str(v) for k, v in how.items() if k not in CHOSEN})
         told = self.core.conditions.told(table.obs, given, table.origin)
-        when = self.timeline.times[-1] if time is None else time
+        when = time if time == points.OWN else self._clock(time, -1)
         times, streams = points.each_time(self.core, table, when, "time"), Streams(seed)
         scorer = self.core.scorer(times[0], told, scoring, deterministic(solver), streams)
         each = Scorers.of_times(scorer, times, grain(scorer.how[0], self.core.dim))
         return each.of(table.values, slice(0, len(table)), streams)
+
+    def _clock(self, time: float | str | None, usual: int) -> float:
+        """A clock time: a number, a snapshot's label, or that of a knot where nothing is said."""
+        return self.timeline.times[usual] if time is None else self.timeline.parse(time)
 
     def _table(self, data: Points) -> Table:
         """Points with the model's features, found by name where they have names."""

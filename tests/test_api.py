@@ -173,8 +173,26 @@ def test_each_point_from_its_own_time(
         np.testing.assert_allclose(scores.values[rows], found, rtol=1e-5)
     with pytest.raises(ConfigError, match="no column of times"):
         model.transport(frame.drop(columns="day"), "own")
-    with pytest.raises(ConfigError, match="clock time or 'own'"):
-        model.log_prob(frame, "owned")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="neither a number nor a snapshot"):
+        model.log_prob(frame, "owned")
+
+
+def test_times_may_be_labels_and_densities_are_arrays(tiny: dict[str, Any]) -> None:
+    """Of snapshots that are called by words, as the command line takes them."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"])
+    frame["stage"] = np.repeat(["E6.5", "E7.25"], 30)
+    model = cfmcli.fit(frame, time_key="stage", **plain(tiny))
+    early = frame[frame["stage"] == "E6.5"]
+    pd.testing.assert_frame_equal(
+        model.transport(early, "E6.5", "E7.25"), model.transport(early, 6.5, 7.25)
+    )
+    assert np.array_equal(model.sample(3, "E6.5"), model.sample(3, 6.5))
+    tidy = model.interpolate(early, ["E7.25"], "E6.5")
+    assert tidy["time"].tolist() == [7.25] * 30
+    found = model.log_prob(frame, "E7.25")
+    assert (len(found), np.asarray(found).shape) == (60, (60,))
+    assert np.mean(found) == found.values.mean()
 
 
 def test_the_velocity_is_the_rate_of_transport(

@@ -20,6 +20,7 @@ from cfmcli.errors import CfmError, Interrupted, ResourceError
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PATHS = (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
 _MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
@@ -91,6 +92,10 @@ def _(error: RuntimeError) -> tuple[int, str]:
 @verdict.register
 def _(error: OSError) -> tuple[int, str]:
     default: Callable[[BaseException], tuple[int, str]] = verdict.dispatch(BaseException)
+    if error.errno in _PATHS and error.filename:
+        return ResourceError.exit_code, (
+            f"{error.filename}: {error.strerror}. Check the path, and that you may use it."
+        )
     if error.errno not in _FULL:
         return default(error)
     where = error.filename or "stdout"

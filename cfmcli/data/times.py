@@ -89,18 +89,18 @@ class Timeline:
         """Duration of a gap in clock units."""
         return self.times[segment + 1] - self.times[segment]
 
-    def parse(self, text: str) -> float:
-        """A clock time from what a user typed: a number, or a snapshot's label.
+    def parse(self, text: str | float) -> float:
+        """A clock time from what a user said: a number, or a snapshot's label.
 
         Raises:
             ConfigError: if it is neither.
         """
-        if text in self.labels:
+        if isinstance(text, str) and text in self.labels:
             return self.times[self.labels.index(text)]
         try:
             return float(text)
         except ValueError:
-            known = did_you_mean(text, self.labels)
+            known = did_you_mean(str(text), self.labels)
             raise ConfigError(f"Time '{text}' is neither a number nor a snapshot.{known}") from None
 
 

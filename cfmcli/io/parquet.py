@@ -1,5 +1,6 @@
 """Parquet tables."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def backed(path: str, selection: Selection) -> Backed:
         spelled = dict(zip(names, schema.names, strict=True))
         rest = [name for name in names if name not in features]
         table = file.read([spelled[name] for name in rest], use_threads=False)
-        held = {name: table[spelled[name]] for name in rest}
+        held = {name: _flat(table[spelled[name]]) for name in rest}
     head = without_values(held, (names, features, count), selection, path, counted)
     rows = _Rows(path, [spelled[name] for name in features], features)
     return Backed(head, rows.read)
@@ -63,7 +64,17 @@ def columns(path: str) -> "dict[str, pa.ChunkedArray]":
     """All columns by name; an unnamed pandas index counts as a column without a name."""
     with _opened(path) as file:
         table = file.read(use_threads=False)
-    return dict(zip(_names(table.column_names, path), table.columns, strict=True))
+    return dict(zip(_names(table.column_names, path), map(_flat, table.columns), strict=True))
+
+
+def _flat(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """A column whose lists and records are JSON text, as other formats can hold them."""
+    import pyarrow as pa
+
+    if not pa.types.is_nested(column.type):
+        return column
+    cells = (None if cell is None else json.dumps(cell, default=str) for cell in column.to_pylist())
+    return pa.chunked_array([pa.array(cells, pa.string())])
 
 
 def write(path: str, table: Table) -> None:

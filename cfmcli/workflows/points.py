@@ -139,14 +139,12 @@ def each_time(model: Model, table: Table, time: float | str, option: str = "--fr
     """The clock time of each point of a table, shape (n,): one for all, or "own".
 
     Raises:
-        ConfigError: if the table does not tell, or the text is another.
+        ConfigError: if the table does not tell, or the text is no snapshot's label.
         DataError: if some are of a time that the run does not know.
     """
     if time == OWN:
         return own_times(model, table, option)
-    if isinstance(time, str):
-        raise ConfigError(f"{option} '{time}': expected a clock time or '{OWN}'.")
-    return np.full(len(table), float(time))
+    return np.full(len(table), model.timeline.parse(time))
 
 
 def say_if_noise(model: Model, path: str, start: str) -> None:

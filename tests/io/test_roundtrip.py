@@ -14,7 +14,7 @@ from scipy import sparse
 
 from cfmcli.data.table import Table
 from cfmcli.errors import DataError
-from cfmcli.io import Selection, open_table, read_table, sha256, write_table
+from cfmcli.io import Selection, describe, open_table, read_table, sha256, write_table
 
 COLUMNAR = [".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet", ".npz"]
 NAMED = [*COLUMNAR, ".h5ad"]
@@ -239,3 +239,16 @@ def test_blocks_of_rows_join(make: Callable[..., sparse.spmatrix], tmp_path: Pat
     got = read_table(str(tmp_path / "a.csv"))
     np.testing.assert_array_equal(got.values, values)
     assert got.obs.index.tolist() == ids.tolist()
+
+
+def test_nested_cells_are_text(tmp_path: Path) -> None:
+    """Lists and records of a Parquet file, which other formats cannot hold, are JSON."""
+    frame = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 5.0], "l": [[1, 2], [3]]})
+    frame["r"] = [{"a": 1}, None]
+    frame.to_parquet(tmp_path / "a.parquet")
+    path = str(tmp_path / "a.parquet")
+    for got in (read_table(path), open_table(path).head):
+        assert got.features == ("x", "y")
+        assert got.obs["l"].tolist() == ["[1, 2]", "[3]"]
+        assert [got.obs["r"].iloc[0], got.obs["r"].isna().tolist()] == ['{"a": 1}', [False, True]]
+    assert describe(path)["annotations"]["l"]["distinct"] == 2
