@@ -1,5 +1,6 @@
 """Every way to fail: its exit code, one message, an empty stdout."""
 
+import errno
 import json
 import os
 import re
@@ -66,6 +67,8 @@ def test_no_error_class_is_forgotten() -> None:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 7, "error: out of memory"),
         (RuntimeError("shapes differ"), 1, "error: this is a bug in cfm: RuntimeError: shapes"),
         (ZeroDivisionError(), 1, "error: this is a bug in cfm: ZeroDivisionError. Run"),
+        (OSError(errno.ENAMETOOLONG, "too long", "aaa"), 7, "error: aaa: too long. Check the path"),
+        (OSError(errno.EBADF, "bad"), 1, "error: this is a bug in cfm: OSError"),
         (BrokenPipeError(), 0, ""),
         (SystemExit(9), 9, ""),
     ],

@@ -240,9 +240,9 @@ def check_finite(x: Tensor) -> None:
     """
     if not bool(x.isfinite().all()):
         raise NumericsError(
-            "The stochastic dynamics left the finite numbers: use more steps, a smaller diffusion "
-            "or one that vanishes at the ends (bridge, gamma), and check that the points lie where "
-            "the model has learnt."
+            "The stochastic dynamics left the finite numbers: use more steps (--solver "
+            "stochastic-heun:steps=400), a smaller diffusion or one that vanishes at the ends "
+            "(bridge, gamma), and check that the points lie where the model has learnt."
         )
 
 

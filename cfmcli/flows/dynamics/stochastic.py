@@ -10,19 +10,23 @@ from torch import Tensor
 
 from cfmcli.data.blocks import blocks
 from cfmcli.data.table import Array
-from cfmcli.errors import ConfigError
+from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics.diffusions import Constant, Diffusion
 from cfmcli.flows.dynamics.flow import CHUNK, Flow, Paths
 from cfmcli.flows.dynamics.legs import Leg, journey
 from cfmcli.flows.dynamics.sde import Process, StochasticSolver, denoise
 from cfmcli.flows.objective.reading import NO_SCORE, Drift, Guide, Local
 from cfmcli.flows.streams import Streams
+from cfmcli.flows.view import View
 
 QUIET_FROM = 0.97
 """Path time from which paths between noise and points are led without noise: there the score is
 read off a velocity times 1 / (1 - t), and so are its errors."""
 
 STILL = Constant(0.0)
+
+LOST = 1000
+"""How many times as far out as all points paths may come before they are taken for errors."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,27 @@ def wander(
             for s, place in zip(leg.times, states, strict=True):
                 if s in found:
                     found[s][rows] = place.double().cpu().numpy()
+            _not_lost(states[-1], here, flow.field.view)
             here, spent = states[-1], spent + nfe
         most = max(most, spent)
     return Paths(np.stack([found[s] for s in inner]), np.full(len(x), np.nan), most)
+
+
+def _not_lost(end: Tensor, start: Tensor, view: View) -> None:
+    """Refuse paths that steps too long have flung far beyond all points.
+
+    Raises:
+        NumericsError: if an end is `LOST` times as far out as the starts and the snapshots.
+    """
+    center = view.means.mean(dim=0).to(end)
+    away, begun = ((x - center).norm(dim=1).max() for x in (end, start))
+    wide = (view.means.to(end) - center).norm(dim=1).max() + view.scale * end.shape[1] ** 0.5
+    if away > LOST * torch.maximum(begun, wide):
+        raise NumericsError(
+            f"The stochastic dynamics flung points {float(away):.2g} units away, {LOST} times as "
+            "far as the run has seen: use more steps (--solver stochastic-heun:steps=400), or a "
+            "smaller diffusion."
+        )
 
 
 def process(drift: Drift, diffusion: Diffusion) -> Process:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cfmcli import catalog
 from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
-from cfmcli.errors import ConfigError
+from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics.diffusions import Constant, diffusion
 from cfmcli.flows.dynamics.estimates import estimate
 from cfmcli.flows.dynamics.estimators import Controlled, Means, Ode
@@ -89,6 +89,16 @@ def test_without_noise_it_is_the_flow() -> None:
     times = (0.0, 1.5, 3.0, 3.2)
     wanted = flow.paths(x, times, Adaptive("dopri5", 1e-8, 1e-8)).points
     np.testing.assert_allclose(wander(flow, x, times, noise("0", 200)).points, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("level", [8.0, 40.0])
+def test_steps_that_are_too_long_are_an_error(level: float) -> None:
+    """Where two of them fling points away, though not beyond the finite numbers; many do not."""
+    flow, x = closed(CHAIN, TWO_GAPS, ("velocity", "score")), points(CHAIN[0], 200)
+    with pytest.raises(NumericsError, match=r"steps=400"):
+        wander(flow, x, (0.0, 4.0), noise(f"{level}", steps=4))
+    ends = wander(flow, x, (0.0, 4.0), noise(f"{level}", steps=1500)).points[-1]
+    assert np.abs(ends).max() < 10
 
 
 def test_seed_decides_and_times_do_not_disturb() -> None:
