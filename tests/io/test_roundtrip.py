@@ -244,7 +244,7 @@ def test_blocks_of_rows_join(make: Callable[..., sparse.spmatrix], tmp_path: Pat
 def test_nested_cells_are_text(tmp_path: Path) -> None:
     """Lists and records of a Parquet file, which other formats cannot hold, are JSON."""
     frame = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 5.0], "l": [[1, 2], [3]]})
-    frame["r"] = [{"a": 1}, None]
+    frame["r"] = pd.Series([{"a": 1}, None])
     frame.to_parquet(tmp_path / "a.parquet")
     path = str(tmp_path / "a.parquet")
     for got in (read_table(path), open_table(path).head):
