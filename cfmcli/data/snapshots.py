@@ -55,6 +55,10 @@ class Cloud:
             mass=self.mass * float(weights.sum()),
         )
 
+    def sampled(self, index: npt.NDArray[Any]) -> "Cloud":
+        """The points of an integer index, which stand for the whole population and its mass."""
+        return replace(self.rows(index), mass=self.mass)
+
 
 @dataclass(frozen=True)
 class BackedCloud:

@@ -92,7 +92,7 @@ def kept_aside(
     aside: list[Cloud] = []
     for k, (cloud, count) in enumerate(zip(snapshots.kept, sizes, strict=True)):
         order = streams.numpy("validation", k).permutation(len(cloud))
-        aside.append(cloud.rows(np.sort(order[:count])))
-        train.append(cloud.rows(np.sort(order[count:])))
+        aside.append(cloud.sampled(np.sort(order[:count])))
+        train.append(cloud.sampled(np.sort(order[count:])))
     gaussian = snapshots.gaussian_source
     return Snapshots(tuple(train), gaussian), Snapshots(tuple(aside), gaussian)

@@ -29,7 +29,7 @@ def subsample(cloud: Cloud, streams: Streams, most: int) -> Cloud:
         return cloud
     drawn = systematic(cloud.weights, most, streams.numpy(f"subsample {cloud.label}"))
     rows, times = np.unique(drawn, return_counts=True)
-    return replace(cloud.rows(rows), weights=times / most, mass=cloud.mass)
+    return replace(cloud.sampled(rows), weights=times / most)
 
 
 def distances(x: Array, y: Array, a: Array | None = None, b: Array | None = None) -> dict[str, Any]:
@@ -132,7 +132,8 @@ def mixed(sides: Sequence[Cloud], share: float) -> Cloud:
     first, last = sides
     points = np.concatenate([np.asarray(side.points) for side in sides])
     weights = np.concatenate([(1 - share) * first.weights, share * last.weights])
-    return Cloud(points, weights, pd.concat([first.obs, last.obs]), first.label, first.time)
+    obs, mass = pd.concat([first.obs, last.obs]), (1 - share) * first.mass + share * last.mass
+    return Cloud(points, weights, obs, first.label, first.time, mass=mass)
 
 
 def references(

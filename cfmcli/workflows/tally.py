@@ -51,7 +51,7 @@ def tally(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "scores": [vars(row) for row in rows],
         "table": [line for lines in table for line in lines],
-        "means": _against_static(_line(rows, {})),
+        "means": _against_static(_line(rows, {}), rows),
     }
 
 
@@ -74,7 +74,7 @@ def _line(rows: Sequence[Row], lead: Mapping[str, Any]) -> list[dict[str, Any]]:
         line = {**lead, **({"label": label} if any(r.label for r in rows) else {})}
         line |= {"method": method, "kind": own[0].kind}
         for metric in DISTANCES:
-            seeds = _by_seed(_of(own, metric=metric))
+            seeds = list(_means(_of(own, metric=metric), "seed").values())
             line[metric] = float(np.mean(seeds)) if seeds else None
             if metric == "w1" and any(r.seed != rows[0].seed for r in rows):
                 line["w1_sd"] = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None
@@ -91,25 +91,27 @@ def _counted(rows: Sequence[Row], lead: Mapping[str, Any]) -> list[dict[str, Any
     ]
 
 
-def _by_seed(rows: Iterable[Row]) -> list[float]:
-    """The mean of some scores for each seed."""
-    found: dict[int, list[float]] = {}
+def _means(rows: Iterable[Row], key: str) -> dict[float, float]:
+    """The mean of the scores that there are for each seed, or for each time."""
+    found: dict[float, list[float]] = {}
     for row in rows:
         if row.value is not None:
-            found.setdefault(row.seed, []).append(row.value)
-    return [float(np.mean(values)) for values in found.values()]
+            found.setdefault(getattr(row, key), []).append(row.value)
+    return {value: float(np.mean(scores)) for value, scores in found.items()}
 
 
-def _against_static(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _against_static(lines: list[dict[str, Any]], rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The lines with W1 as a share of static optimal transport's for the same label."""
-    static = {line.get("label"): line["w1"] for line in lines if line["method"] == STATIC}
-    return [line | {"w1_over_static_ot": _share(line, static)} for line in lines]
+    return [line | {"w1_over_static_ot": _share(line, rows)} for line in lines]
 
 
-def _share(line: Mapping[str, Any], static: Mapping[str | None, float | None]) -> float | None:
-    """The W1 of a line as a share of static transport's, where there are both."""
-    own, other = line["w1"], static[line.get("label")]
-    return None if own is None or not other else own / other
+def _share(line: Mapping[str, Any], rows: Sequence[Row]) -> float | None:
+    """The W1 of a line as a share of static transport's, over the times that have both."""
+    w1 = _of(rows, label=line.get("label", ""), metric="w1")
+    own, other = (_means(_of(w1, method=name), "time") for name in (line["method"], STATIC))
+    both = sorted(own.keys() & other.keys())
+    whole = sum(other[time] for time in both)
+    return sum(own[time] for time in both) / whole if whole else None
 
 
 def _of(rows: Iterable[Row], **wanted: Any) -> list[Row]:

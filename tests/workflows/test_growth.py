@@ -22,6 +22,8 @@ from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import Scoring
 from cfmcli.stored import load, pack
+from cfmcli.workflows import score
+from cfmcli.workflows.aside import kept_aside
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.growth import described, massive
 from sample_data.simulate import Expansion
@@ -312,3 +314,24 @@ def test_covariates_weigh_in_the_coupling_of_what_grows() -> None:
 def model_coupling(model: Model) -> Any:
     """The coupling of a model's method."""
     return Triple.of(*model.recipe.triple()).coupling
+
+
+def test_points_kept_aside_stand_for_the_whole_population() -> None:
+    """Shares that differ between clouds leave the growth between these as it was observed."""
+    clouds = [cloud(n, k) for k, n in enumerate((60, 600))]
+    seen, aside = kept_aside(Snapshots(tuple(clouds)), Recipe(steps="auto"), Streams(0))
+    assert aside is not None
+    assert [(len(c), c.mass) for c in seen.clouds] == [(40, 60.0), (540, 600.0)]
+    assert [(len(c), c.mass) for c in aside.clouds] == [(20, 60.0), (60, 600.0)]
+
+
+def test_both_sides_of_a_time_tell_its_mass() -> None:
+    """A quarter of the way from 200 to 400 it is 250."""
+    assert score.mixed([cloud(200, 0), cloud(400, 1)], 0.25).mass == pytest.approx(250)
+
+
+def cloud(n: int, time: float) -> Cloud:
+    """So many points of the plane, of mass one each."""
+    x = np.random.default_rng(n).normal(size=(n, 2))
+    obs = pd.DataFrame(index=[f"{time}-{k}" for k in range(n)])
+    return Cloud(x, np.full(n, 1 / n), obs, f"{time:g}", time, mass=float(n))
