@@ -30,7 +30,7 @@ from cfmcli.flows.training.triple import Triple
 from cfmcli.recipe import Recipe
 from cfmcli.requests import OWN, PLAIN, Condition, Scoring
 from cfmcli.scorer import LogProb, Scorer
-from cfmcli.source import Source
+from cfmcli.source import Source, gaps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,8 +82,9 @@ class Model:
         """The flow in flow coordinates; of a method without heads, its pairs."""
         if self.reading.objective.heads:
             return Flow(self.field, self.timeline, self.reading, self._pilots, self.bf16)
-        how, streams = Triple.of(*self.recipe.triple()).coupling, Streams(self.recipe.seed)
-        return Displacement.between(self.kept, self.timeline, how, streams.numpy("plan"))
+        how, rng = Triple.of(*self.recipe.triple()), Streams(self.recipe.seed).numpy("plan")
+        ends = gaps(self.kept, self.recipe)
+        return Displacement.between(ends, self.timeline, how.coupling, rng)
 
     @property
     def learnt(self) -> Flow:
@@ -93,7 +94,7 @@ class Model:
     @property
     def source(self) -> Source:
         """What t = 0 is."""
-        first, second = (None, self.kept[0]) if self.gaussian_source else self.kept[:2]
+        first, second = next(iter(gaps(self.kept, self.recipe)), (None, self.kept[0]))
         return Source(first, second, self.conditions, self.timeline.times[0], self.dim)
 
     def source_at(self, time: float, given: Condition = OWN) -> Source:
@@ -109,8 +110,7 @@ class Model:
         """Weights of the cloud stored at a time, and its points with their conditions."""
         cloud = next(cloud for cloud in self.kept if cloud.time == time)
         known = self.source.conditioned(cloud, Streams(self.recipe.seed), given)
-        x = np.asarray(known.points, dtype=np.float64)
-        return cloud.weights, (x, self.guide(known.obs, given))
+        return cloud.weights, (np.asarray(known.points, float), self.guide(known.obs, given))
 
     def _pilots(self, forward: bool) -> list[Pilot]:
         """A few stored or drawn points at the start of every gap."""

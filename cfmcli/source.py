@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from warnings import warn
 
@@ -10,13 +11,16 @@ import numpy as np
 from cfmcli import catalog
 from cfmcli.data.blocks import READ, blocks
 from cfmcli.data.conditions import Conditions
+from cfmcli.data.growth import expected
 from cfmcli.data.snapshots import BackedCloud, Cloud
 from cfmcli.data.table import Array, IntArray
 from cfmcli.data.transforms import some
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.densities import Base, Density, standard_normal, thin
+from cfmcli.flows.objective.objectives import Objective
 from cfmcli.flows.streams import Streams
+from cfmcli.recipe import Recipe
 from cfmcli.requests import OWN, Condition
 
 if TYPE_CHECKING:
@@ -26,6 +30,28 @@ SOME = 256
 """Points that stand for a cloud."""
 POINT = 1e-10
 """Clouds that are no wider than so many times their numbers are one point."""
+
+
+def gaps(kept: Sequence[Cloud], recipe: Recipe) -> list[tuple[Cloud, Cloud]]:
+    """The source and the target of each gap, by the weights that the flow was fitted with.
+
+    Where a column says how points grow and no head learns it, each point of a source counts as
+    much as is expected to come of it.
+
+    Args:
+        kept: the snapshots that the flow learnt from.
+        recipe: which column says so, and what was learnt.
+    """
+    objective: Objective = catalog.build("objectives", recipe.triple()[2])
+    ends = list(pairwise(kept))
+    if not recipe.growth_key or objective.has_growth:
+        return ends
+    found = []
+    for cloud, after in ends:
+        known = np.asarray(cloud.obs[recipe.growth_key], dtype=np.float64)
+        mass = expected(cloud, after, known, recipe.growth_kind)
+        found.append((replace(cloud, weights=mass / mass.sum()), after))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

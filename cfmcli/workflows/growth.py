@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from cfmcli import catalog
+from cfmcli.data.growth import expected
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError, DataError
@@ -85,10 +86,6 @@ def prior(recipe: Recipe, cloud: Cloud) -> Array:
 def expecting(recipe: Recipe, side: Side, ends: tuple[Cloud, Cloud], grows: bool) -> Side:
     """The source of a gap with the weights that are expected of it after the gap.
 
-    A rate r makes a point exp(r Δτ) points; scores say how many, in proportion.
-
-    Reference: Schiebinger et al. (2019), doi 10.1016/j.cell.2019.01.006 (growth in the marginals)
-
     Args:
         recipe: which column says so.
         side: the source.
@@ -99,15 +96,12 @@ def expecting(recipe: Recipe, side: Side, ends: tuple[Cloud, Cloud], grows: bool
         DataError: if the column cannot be used.
     """
     cloud, after = ends
-    own = expected = cloud.mass * cloud.weights
-    if recipe.growth_key and recipe.growth_kind == "rate":
-        expected = own * np.exp(prior(recipe, cloud) * (after.time - cloud.time))
-    elif recipe.growth_key:
-        expected = own * prior(recipe, cloud)
-        expected *= after.mass / expected.sum()
+    own = become = cloud.mass * cloud.weights
+    if recipe.growth_key:
+        become = expected(cloud, after, prior(recipe, cloud), recipe.growth_kind)
     if not grows:
-        return replace(side, weights=expected / expected.sum())
-    return replace(side, weights=expected / expected.sum(), masses=own, expected=expected)
+        return replace(side, weights=become / become.sum())
+    return replace(side, weights=become / become.sum(), masses=own, expected=become)
 
 
 def described(recipe: Recipe, kept: Sequence[Cloud]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from cfmcli.flows.dynamics.flow import Paths
 from cfmcli.flows.dynamics.motion import Motion, motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
+from cfmcli.source import gaps
 from cfmcli.workflows import growth
 from cfmcli.workflows.measures import DISTANCES, measures
 from cfmcli.workflows.score import subsample
@@ -98,9 +99,9 @@ class Judge:
         Of N(0, I) there are as many as the largest snapshot has, within the limit.
         """
         source = self.model.source
-        cloud = self.model.cloud(self.model.timeline.times[knot])
-        if cloud is None:
+        if source.cloud is None:
             return source.draw(min(self.most, max(map(len, self.model.clouds))), self.streams)
+        cloud, _ = gaps(self.model.kept, self.model.recipe)[knot]
         return source.conditioned(self.sample(cloud), self.streams)
 
     def sample(self, cloud: Cloud) -> Cloud:

@@ -15,6 +15,7 @@ from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.motion import Motion, motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
+from cfmcli.source import gaps
 from cfmcli.workflows import growth
 
 MAX_POINTS = 3000
@@ -91,7 +92,8 @@ def predicted(model: Model, time: float, how: Motion, streams: Streams, most: in
         streams: seeded subsamples.
         most: most points of a snapshot.
     """
-    before, after = neighbours(model.kept, time)
+    ends = gaps(model.kept, model.recipe)
+    before, after = next(pair for pair in ends if pair[0].time < time < pair[1].time)
     flow, count = model.flow, comparable(before, most)
     if isinstance(flow, Displacement):
         gap = flow.gaps[model.timeline.times.index(before.time)]

@@ -1,9 +1,8 @@
 """Displacement: optimal pairs moved along straight lines, a flow that needs no training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -89,21 +88,21 @@ class Displacement:
     @classmethod
     def between(
         cls,
-        clouds: Sequence[Cloud],
+        ends: Iterable[tuple[Cloud, Cloud]],
         timeline: Timeline,
         coupling: Coupling,
         rng: np.random.Generator,
     ) -> "Displacement":
-        """The displacement between each two of some clouds, as exact as checkpoints store them.
+        """The displacement between two clouds for each gap, as exact as checkpoints store them.
 
         Args:
-            clouds: in flow coordinates, in time order.
+            ends: source and target of each gap, in flow coordinates, in time order.
             timeline: their clock.
             coupling: of each two.
             rng: randomness of the plans.
         """
         gaps = []
-        for before, after in pairwise(clouds):
+        for before, after in ends:
             stored = (np.asarray(c.points, dtype=np.float32) for c in (before, after))
             x0, x1 = (points.astype(np.float64) for points in stored)
             whole = coupling.whole(len(x0), len(x1)) or coupling
