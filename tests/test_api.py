@@ -177,6 +177,16 @@ def test_each_point_from_its_own_time(
         model.log_prob(frame, "owned")
 
 
+def test_features_may_have_any_names(tiny: dict[str, Any]) -> None:
+    """Commas, outer spaces and wildcards are no lists and no patterns; columns go by name."""
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    odd, plainly = ["1,2-diol", " b", "c*"], ["p", "q", "r"]
+    frames = [pd.DataFrame(x, columns=names) for names in (odd, plainly)]
+    one, other = (cfmcli.fit(f, f + 1, **plain(tiny)) for f in frames)
+    moved = one.transport(frames[0].iloc[:, ::-1].assign(note=1.0))
+    assert np.array_equal(moved[odd], other.transport(frames[1])[plainly])
+
+
 def test_times_may_be_labels_and_densities_are_arrays(tiny: dict[str, Any]) -> None:
     """Of snapshots that are called by words, as the command line takes them."""
     rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """Points: which points a verb works on, of a file or of the run, and which of them are chosen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,15 +60,20 @@ def _wanted(model: Model, path: str) -> io.Selection:
     """What of a file holds the points of a model."""
     recipe = model.recipe
     nameless = _nameless(path)
-    by_name = not nameless and not any("," in name for name in model.features)
     base = prepare.selection(recipe)
     return io.Selection(
-        features=",".join(model.features) if by_name else "",
+        features="" if nameless else listed(model.features),
         annotations=base.annotations,
         id_key=recipe.id_key if not nameless else "",
         layer=recipe.layer if results.is_anndata(path) else "",
         use_rep=recipe.use_rep if results.is_anndata(path) else "",
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a selection of features; empty, for all, where they could be taken for others."""
+    plain = all(name == name.strip() and not set(name) & set(",*?[") for name in names)
+    return ",".join(names) if plain else ""
 
 
 def counted(model: Model, table: Table) -> tuple[str, ...]:

@@ -120,10 +120,15 @@ def write_columns(path: str, table: Table, columns: Mapping[str, Array]) -> None
 
 
 def _noted(table: Table, names: Sequence[str], values: Array) -> Table:
-    """The ids and annotations of points with columns of numbers."""
+    """The ids and annotations of points with columns of numbers.
+
+    Ids are called id, or as they were where that is the name of an annotation.
+    """
     kept = table.obs.drop(columns=[n for n in names if n in table.obs.columns])
-    kept = kept.rename_axis(index="id")
-    order = ("id", *(str(c) for c in kept.columns if c != "id"), *names)
+    own = str(kept.index.name or "cell")
+    key = own if "id" in kept.columns and own not in kept.columns else "id"
+    kept = kept.rename_axis(index=key)
+    order = (key, *(str(c) for c in kept.columns if c != key), *names)
     return Table(values, tuple(names), kept, columns=order)
 
 

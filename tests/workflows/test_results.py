@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cfmcli.data.table import Table
 from cfmcli.requests import Runtime
 from cfmcli.stored import load
 from cfmcli.workflows import results
@@ -82,3 +83,16 @@ def test_a_pca_is_written_under_names_of_its_own_where_others_are_taken(
     counts = np.random.default_rng(0).poisson(3, size=(5, 30))
     projected = (np.log1p(counts) - found["cfm_X_mean"].ravel()) @ found["cfm_PCs"]
     np.testing.assert_allclose(model.chain.maps[-1].forward(projected), model.encode(counts))
+
+
+def test_ids_stay_beside_an_annotation_of_their_name(tmp_path: Path) -> None:
+    """Columns beside points of which an annotation is called id."""
+    obs = pd.DataFrame({"id": [100, 101]}, index=pd.Index(["c0", "c1"], name="cell"))
+    table = Table(np.eye(2), ("x", "y"), obs)
+    results.write_columns(str(tmp_path / "a.csv"), table, {"log_prob": np.array([1.0, 2.0])})
+    found = pd.read_csv(tmp_path / "a.csv")
+    assert found.columns.tolist() == ["cell", "id", "log_prob"]
+    assert found["cell"].tolist() == ["c0", "c1"]
+    plain = Table(np.eye(2), ("x", "y"), obs.drop(columns="id"))
+    results.write_columns(str(tmp_path / "b.csv"), plain, {"log_prob": np.array([1.0, 2.0])})
+    assert pd.read_csv(tmp_path / "b.csv").columns.tolist() == ["id", "log_prob"]
