@@ -10,7 +10,9 @@ from cfmcli.flows.view import View
 class FormulaHead(nn.Module):
     """A head without layers, whose derivative is traced by plain forward-mode passes."""
 
-    view = View(1, 1)
+    def __init__(self) -> None:
+        super().__init__()
+        self.view = View(1, 1)
 
     def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The output and, as one more column, the trace of its derivative in x."""
