@@ -323,6 +323,14 @@ def test_the_floor_on_a_line(distance: Distance, expected: Callable[[int], float
     assert found == pytest.approx(expected(n), rel=0.15)
 
 
+def test_the_floor_of_weighted_points_is_that_of_points_drawn_by_their_weights() -> None:
+    """Of many points a few of which count far more, n drawn ones are uniform on the line still."""
+    y = (np.arange(20_000)[:, None] + 0.5) / 20_000
+    b = np.where(np.random.default_rng(3).random(20_000) < 0.1, 99.0, 1.0)
+    found = floor(square_of(metrics.w2), y, b, n=40, splits=600)
+    assert found == pytest.approx(1 / (3 * 41), rel=0.15)
+
+
 @each_distance
 def test_the_floor_falls_as_samples_grow(distance: Distance) -> None:
     y = cloud(1200)
@@ -350,7 +358,8 @@ def test_halves_are_disjoint_equal_and_keep_their_weights() -> None:
 
     def spy(x: Array, y: Array, a: Array, b: Array) -> float:
         assert len(x) == len(y) == 5
-        np.testing.assert_allclose(a / x[:, 0], b / y[:, 0])
+        np.testing.assert_allclose(a / a.sum(), x[:, 0] / x.sum())
+        np.testing.assert_allclose(b / b.sum(), y[:, 0] / y.sum())
         seen.append(np.concatenate([x, y])[:, 0])
         return float(len(seen))
 

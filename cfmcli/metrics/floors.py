@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cfmcli.data.table import Array, IntArray
 from cfmcli.errors import DataError
+from cfmcli.flows.coupling.resampling import thinned
 from cfmcli.metrics.clouds import Points, Weights, as_cloud, as_weights
 
 Distance = Callable[..., float]
@@ -21,11 +23,12 @@ def floor(
 ) -> float:
     """What a distance comes to between two samples of one cloud: the least to expect of a model.
 
-    F = mean over splits of d(y_I, y_J),  I and J disjoint, |I| = |J| = min(n, m/2)
+    F = mean over splits of d(y_I, y_J),  I and J of disjoint halves, |I| = |J| = min(n, m/2)
 
     Two finite samples of the same law are apart, by order n^(-1/D) for W₁ and W₂, so that no model
     scores 0. Where a cloud has less than 2n points, its halves have less than n each and are
     farther apart than two samples of n points would be: the split-half floor, a little too high.
+    From larger halves the samples are drawn by their weights.
 
     Reference: Fournier & Guillin (2015), arXiv 1312.2128, theorem 1, for the rate.
 
@@ -48,9 +51,18 @@ def floor(
     rows = np.flatnonzero(weights)
     if len(rows) < 2:
         raise DataError(f"floor: {len(rows)} point of positive weight; 2 or more can be split")
-    size = min(len(rows) // 2, len(rows) if n is None else n)
+    half = len(rows) // 2
     found = []
     for _ in range(splits):
-        i, j = rng.permutation(rows)[: 2 * size].reshape(2, size)
-        found.append(distance(cloud[i], cloud[j], weights[i], weights[j]))
+        halves = rng.permutation(rows)[: 2 * half].reshape(2, half)
+        (i, a), (j, b) = (_sample(own, weights, n or half, rng) for own in halves)
+        found.append(distance(cloud[i], cloud[j], a, b))
     return float(np.mean(found))
+
+
+def _sample(
+    rows: IntArray, weights: Array, n: int, rng: np.random.Generator
+) -> tuple[IntArray, Array]:
+    """At most n of some points, by their weights, and what each of them counts."""
+    places, shares = thinned(weights[rows], n, rng)
+    return rows[places], shares

@@ -10,7 +10,7 @@ from cfmcli import catalog, metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.couplings import Exact, Independent
-from cfmcli.flows.coupling.resampling import systematic
+from cfmcli.flows.coupling.resampling import thinned
 from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.motion import Motion, motion
 from cfmcli.flows.streams import Streams
@@ -28,9 +28,8 @@ def subsample(cloud: Cloud, streams: Streams, most: int) -> Cloud:
     """
     if len(cloud) <= most:
         return cloud
-    drawn = systematic(cloud.weights, most, streams.numpy(f"subsample {cloud.label}"))
-    rows, times = np.unique(drawn, return_counts=True)
-    return replace(cloud.sampled(rows), weights=times / most)
+    rows, shares = thinned(cloud.weights, most, streams.numpy(f"subsample {cloud.label}"))
+    return replace(cloud.sampled(rows), weights=shares)
 
 
 def distances(x: Array, y: Array, a: Array | None = None, b: Array | None = None) -> dict[str, Any]:

@@ -24,6 +24,25 @@ def systematic(mass: Array, n: int, rng: np.random.Generator) -> IntArray:
     return Line.of_single_items(mass).draw(n, rng)
 
 
+def thinned(mass: Array, n: int, rng: np.random.Generator) -> tuple[IntArray, Array]:
+    """At most n items that stand for all of them, and what each of them counts, sum 1.
+
+    Of more than n items, n are drawn by their mass; one drawn several times counts as often.
+
+    Args:
+        mass: masses, shape (k,), >= 0, not all zero.
+        n: number of items, >= 1.
+        rng: source of randomness.
+
+    Returns:
+        Indices, ascending, and their shares, shape (m,) each, m <= n.
+    """
+    if len(mass) <= n:
+        return np.arange(len(mass)), mass / mass.sum()
+    items, times = np.unique(systematic(mass, n, rng), return_counts=True)
+    return items, times / n
+
+
 @dataclass(frozen=True, eq=False)
 class Line:
     """Masses laid end to end, in groups that each draw puts in a new order.
