@@ -35,22 +35,25 @@ def metrics_of(
     model: Model, records: Sequence[Record], plans: Sequence[PlanNote], streams: Streams
 ) -> dict[str, Any]:
     """What the fit came to."""
-    trained: dict[str, Any] = {"steps": 0, "loss": None, "validation": None}
-    trained["training_seconds"] = 0.0
-    if records:
-        last = records[-1]
-        trained = {
-            "steps": last.step,
-            "loss": float(np.mean([r.loss for r in records[-10:]])),
-            "validation": None if math.isnan(last.validation) else last.validation,
-            "training_seconds": last.seconds,
-        }
     return {
-        **trained,
+        **_trained(records),
         "points": {c.label: len(c) for c in model.clouds},
         "dimension": model.dim,
         "plans": [plan.figures() for plan in plans],
         "holdout": [score.held_out(model, c, streams) for c in model.clouds if c.held_out],
+    }
+
+
+def _trained(records: Sequence[Record]) -> dict[str, Any]:
+    """How long was trained and to what loss; of validation, where the weights kept were best."""
+    checked = [record for record in records if math.isfinite(record.validation)]
+    best = min(checked, key=lambda record: record.validation, default=None)
+    return {
+        "steps": records[-1].step if records else 0,
+        "loss": float(np.mean([record.loss for record in records[-10:]])) if records else None,
+        "validation": best and best.validation,
+        "best_step": best and best.step,
+        "training_seconds": records[-1].seconds if records else 0.0,
     }
 
 

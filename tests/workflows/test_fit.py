@@ -373,14 +373,15 @@ def test_times_that_cannot_be_held_out(
 def test_validation_is_recorded_and_patience_stops(
     tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit
 ) -> None:
-    """A validation loss a block; without improvement the fit ends before its last step."""
+    """A validation loss a block; without improvement the fit ends, with its best weights."""
     fit_run(tmp_path / "r", *toys, steps=3000, validation=0.2, patience=2, lr=0.3)
     found = json.loads((tmp_path / "r" / "metrics.json").read_text())
     rows = list(csv.DictReader((tmp_path / "r" / "losses.csv").open()))
     losses = [float(r["validation"]) for r in rows]
     assert found["steps"] < 3000
     assert min(losses[-2:]) >= min(losses[:-2])
-    assert found["validation"] == losses[-1]
+    assert found["validation"] == min(losses) < losses[-1]
+    assert rows[losses.index(min(losses))]["step"] == str(found["best_step"])
 
 
 def test_steps_found_on_the_way_are_told_and_kept(
