@@ -17,7 +17,7 @@ from cfmcli.data.table import Array, IntArray
 from cfmcli.data.transforms import some
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.coupling.resampling import systematic
-from cfmcli.flows.densities import Base, Density, standard_normal, thin
+from cfmcli.flows.densities import Base, Density, effective, standard_normal, thin
 from cfmcli.flows.objective.objectives import Objective
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
@@ -231,9 +231,8 @@ def _fitted(base: Base, cloud: Cloud, streams: Streams, names: Sequence[str]) ->
             "density: take the density that is known at the other end (--known source or target)."
         )
     density = base.fit(points, cloud.weights, streams.numpy("base"))
-    along = [
-        names[k] if k < len(names) else f"coordinate {k + 1}" for k in thin(density, len(points))
-    ]
+    known = thin(density, effective(cloud.weights))
+    along = [names[k] if k < len(names) else f"coordinate {k + 1}" for k in known]
     if along:
         warn(
             f"The density of the points at {cloud.label} ({density.name}) is next to none along "

@@ -129,8 +129,8 @@ class GaussianMixture(Base):
                 f"{max(2, self.k)}: lower k, or use --base gaussian."
             )
         sample = _resample(x, weights, rng)
-        seed = int(rng.integers(2**31))
-        found = _mixture(sample, self.k, seed) if self.k else _by_bic(sample, seed)
+        seed, count = int(rng.integers(2**31)), min(effective(weights), len(sample))
+        found = _mixture(sample, self.k, seed) if self.k else _by_bic(sample, count, seed)
         return Fitted(found, f"gmm:k={found.n_components}")
 
 
@@ -209,14 +209,25 @@ def standard_normal(dim: int) -> Density:
     return Normal(np.zeros(dim), np.eye(dim), "N(0, I)")
 
 
-def thin(density: Density, count: int) -> list[int]:
+def effective(weights: Array) -> float:
+    """How many equally weighted points would tell as much, 1 / sum of w^2.
+
+    Reference: Kish (1965), Survey Sampling, sec. 11.7
+
+    Args:
+        weights: of points, shape (n,), sum 1.
+    """
+    return float(1 / (weights @ weights))
+
+
+def thin(density: Density, count: float) -> list[int]:
     """Coordinates along which Gaussians are as thin as the ridge that keeps them a density.
 
     Components of so few points that they span no volume are no sign of thin coordinates.
 
     Args:
         density: a fitted one; nothing is known of those that are not made of Gaussians.
-        count: how many points it was fitted to.
+        count: how many points it was fitted to, effectively.
     """
     if isinstance(density, Normal):
         covariances = (density.factor @ density.factor.T)[None]
@@ -256,15 +267,18 @@ def _mixture(x: Array, k: int, seed: int) -> Any:
     return found
 
 
-def _by_bic(x: Array, seed: int) -> Any:
-    """The mixture of least BIC, giving up after two counts without gain."""
-    best, score, worse = None, np.inf, 0
-    for k in range(1, min(MAX_COMPONENTS, max(1, len(x) // (2 * x.shape[1] + 2))) + 1):
+def _by_bic(x: Array, count: float, seed: int) -> Any:
+    """The mixture of least BIC of so many effective points; it gives up after two without gain."""
+    best, least, worse = None, np.inf, 0
+    dim = x.shape[1]
+    most = min(MAX_COMPONENTS, max(1, int(count / (2 * dim + 2))))
+    for k in range(1, most + 1):
         found = _mixture(x, k, seed)
-        bic = found.bic(x)
-        worse = 0 if bic < score else worse + 1
-        if bic < score:
-            best, score = found, bic
+        numbers = k * (1 + dim + dim * (dim + 1) / 2) - 1
+        bic = numbers * np.log(count) - 2 * count * found.score(x)
+        worse = 0 if bic < least else worse + 1
+        if bic < least:
+            best, least = found, bic
         if worse == 2:
             break
     return best

@@ -102,6 +102,16 @@ def test_bic_sees_no_modes_where_there_are_none() -> None:
     assert names.count("gmm:k=1") == 12
 
 
+def test_bic_counts_points_that_weigh_much_once() -> None:
+    """A normal cloud stays one Gaussian by whatever weights that do not depend on the place."""
+    names = []
+    for seed in range(12):
+        weights = rng(seed + 100).lognormal(sigma=1.2, size=500)
+        x = rng(seed).standard_normal((500, 2))
+        names.append(fitted("gmm", x, weights / weights.sum()).name)
+    assert names.count("gmm:k=1") == 12
+
+
 def test_mixture_recovers_the_density_of_its_modes() -> None:
     x = np.concatenate([c + rng(i).standard_normal((1500, 2)) for i, c in enumerate(MODES)])
     truth = np.mean([multivariate_normal(c, np.eye(2)).pdf(x) for c in MODES], axis=0)
