@@ -102,15 +102,15 @@ class Model:
         source, span = self.source, (self.timeline.times[0], time)
         if source.cloud is None or not self.flow.grows:
             return source
-        weights, (x, guide) = self._placed(source.time, given)
-        mass = self.learnt.paths(x, span, deterministic("dopri5"), guide).masses(-1, weights)
-        return replace(source, cloud=replace(source.cloud, weights=mass / mass.sum()))
+        cloud, (x, guide) = self._placed(source.cloud, given)
+        mass = self.learnt.paths(x, span, deterministic("dopri5"), guide).masses(-1, cloud.weights)
+        return replace(source, cloud=replace(cloud, weights=mass / mass.sum()))
 
-    def _placed(self, time: float, given: Condition = OWN) -> tuple[Array, Guided]:
-        """Weights of the cloud stored at a time, and its points with their conditions."""
-        cloud = next(cloud for cloud in self.kept if cloud.time == time)
-        known = self.source.conditioned(cloud, Streams(self.recipe.seed), given)
-        return cloud.weights, (np.asarray(known.points, float), self.guide(known.obs, given))
+    def _placed(self, cloud: Cloud, given: Condition = OWN) -> tuple[Cloud, Guided]:
+        """The points of a stored cloud, of a class if one is given, under their conditions."""
+        own = self.source.of_class(cloud, given.label)
+        known = self.source.conditioned(own, Streams(self.recipe.seed), given)
+        return known, (np.asarray(known.points, float), self.guide(known.obs, given))
 
     def _pilots(self, forward: bool) -> list[Pilot]:
         """A few stored or drawn points at the start of every gap."""
@@ -143,8 +143,7 @@ class Model:
                 f"--guidance {given.guidance:g}: the run was fitted with --condition-dropout 0 and "
                 "has not learnt to leave the condition out: fit it with --condition-dropout 0.1."
             )
-        values = torch.as_tensor(self.conditions.encode(told, origin), dtype=torch.float32)
-        return Guide(values, given.guidance)
+        return Guide(torch.from_numpy(self.conditions.encode(told, origin)).float(), given.guidance)
 
     def encode(self, points: "Matrix") -> Array:
         """Data units -> flow coordinates.
@@ -292,7 +291,8 @@ class Model:
             known, end = replace(known, cloud=self.kept[-1]), self.timeline.times[-1]
         how, span = dynamics(scoring, solver, streams.torch("probes")), (time, end)
         groups = known.densities(scoring.base, told, streams, self.chain.outputs)
-        placed = self._placed(end) if flow.grows else None
+        among, cloud = known.classes(told) if flow.grows else [], known.cloud
+        placed = [(rows, self._placed(cloud, Condition(name))) for rows, name in among if cloud]
         return Scorer(flow, self.chain, span, how, groups, self.guide(told), placed)
 
     def on(self, device: torch.device) -> "Model":

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
 from cfmcli.data.chain import Chain
+from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.dynamics.diffusions import Diffusion
 from cfmcli.flows.dynamics.estimates import Grouped, Groups, LogDensity, estimates
@@ -20,6 +21,8 @@ from cfmcli.flows.streams import Streams
 
 if TYPE_CHECKING:
     from cfmcli.data.table import Matrix
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ class Scorer:
         how: the estimator, the diffusion of its paths, and what to compute with.
         groups: rows of the points, all of them in all, and the density known for them.
         guide: the condition of each point, where the flow has conditions.
-        population: weights of points at the second time, and these; None where mass is constant.
+        populations: where mass is not constant, the same of the population at the second time that
+            they are of, and its conditions.
     """
 
     flow: Flow
@@ -96,14 +100,16 @@ class Scorer:
     how: tuple[Estimator, Diffusion, Means]
     groups: Groups
     guide: Guide | None
-    population: tuple[Array, Guided] | None
+    populations: Sequence[tuple[IntArray, tuple[Cloud, Guided]]]
 
     @cached_property
-    def mass(self) -> float | None:
-        """What the unit mass at the second time is at the first; None where it is constant."""
-        if self.population is None:
-            return None
-        return total(self.flow, self.population, self.span[::-1], self.how[2].solver)
+    def masses(self) -> list[float]:
+        """What the unit mass of each population at the second time is at the first."""
+        times, solver = self.span[::-1], self.how[2].solver
+        return [
+            total(self.flow, cloud.weights, points, times, solver)
+            for _, (cloud, points) in self.populations
+        ]
 
     @property
     def stochastic(self) -> bool:
@@ -118,9 +124,10 @@ class Scorer:
             time: clock time.
             places: which points, ascending: the first of them is row 0 there.
         """
-        groups = [(np.flatnonzero(np.isin(places, rows)), density) for rows, density in self.groups]
+        groups, populations = _among(places, self.groups), _among(places, self.populations)
         guide = self.guide and self.guide.of(torch.from_numpy(places))
-        return replace(self, span=(time, self.span[1]), groups=groups, guide=guide)
+        own = replace(self, groups=groups, populations=populations, guide=guide)
+        return replace(own, span=(time, self.span[1]))
 
     def of(self, points: "Matrix", rows: slice, streams: Streams) -> LogProb:
         """Log densities of some of the points, in nats.
@@ -138,8 +145,10 @@ class Scorer:
         own = [(_within(places, rows), density) for places, density in self.groups]
         found = estimates(self.flow, x, self.span, self.how, own, guide, streams)
         more = self.chain.log_abs_det(points)
-        if self.mass is not None:
-            more = more + log_gain(self.flow, (x, guide), self.mass, self.span, self.how[2].solver)
+        if self.populations:
+            more = more + log_gain(self.flow, (x, guide), self.span, self.how[2].solver)
+            for (places, _), mass in zip(self.populations, self.masses, strict=True):
+                more[_within(places, rows)] -= np.log(mass)
         values, bound = (v + more for v in (found.values, found.bound))
         return LogProb(
             replace(found, values=values, bound=bound),
@@ -148,6 +157,12 @@ class Scorer:
             self.chain.coordinates,
             self.how[0].paths,
         )
+
+
+def _among(places: IntArray, groups: Sequence[tuple[IntArray, T]]) -> list[tuple[IntArray, T]]:
+    """Groups of all points as groups of some of them; those of which there is none left out."""
+    own = [(np.flatnonzero(np.isin(places, rows)), what) for rows, what in groups]
+    return [(rows, what) for rows, what in own if len(rows)]
 
 
 def _within(places: IntArray, rows: slice) -> IntArray:

@@ -179,11 +179,24 @@ class Source:
                 )
             return [(every, standard_normal(self.dim))]
         self._say_what_is_ignored()
-        if not (self.conditions.classes and self.conditions.known(self.cloud.obs)):
+        if not self.conditions.known(self.cloud.obs):
             return [(every, _fitted(base, self.cloud, streams, names))]
+        return [
+            (rows, _fitted(base, self.of_class(self.cloud, name), streams, names))
+            for rows, name in self.classes(obs)
+        ]
+
+    def classes(self, obs: "pd.DataFrame") -> list[tuple[IntArray, str]]:
+        """Rows of the points of each class that there is, and its name; all in one without any.
+
+        Args:
+            obs: conditions of n points.
+        """
+        if not self.conditions.classes:
+            return [(np.arange(len(obs)), "")]
         codes = self.conditions.codes(obs)
         return [
-            (every[codes == k], _fitted(base, self.of_class(self.cloud, name), streams, names))
+            (np.flatnonzero(codes == k), name)
             for k, name in enumerate(self.conditions.classes)
             if (codes == k).any()
         ]

@@ -1,7 +1,7 @@
 """Binding: a coupling tied to the points of each segment, its plans solved."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -14,7 +14,6 @@ from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.cells import CellPairs
 from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired
 from cfmcli.flows.coupling.excess import Solved, judged
-from cfmcli.flows.coupling.following import Departure
 from cfmcli.flows.coupling.layout import Layout
 from cfmcli.flows.coupling.pairing import (
     STRIDE,
@@ -35,7 +34,7 @@ from cfmcli.workflows import growth, runtime
 from cfmcli.workflows.bound import Bound, grouped
 from cfmcli.workflows.scope import whole_cloud
 from cfmcli.workflows.sides import Codes, Piece, PlanNote, Side, independent_cost
-from cfmcli.workflows.tangents import led
+from cfmcli.workflows.tangents import Ways, led
 
 POOL = 10_000
 LEAST_POOL = 1_000
@@ -57,7 +56,7 @@ class Binder:
         conditions: how annotations become conditions.
         streams: the run's randomness.
         carry: for pairs made by a trained flow, (points, conditions, segment) -> where they end.
-        departures: of the gaps whose paths follow the density, as far as they are learnt.
+        ways: how the paths of each gap go, as far as that is learnt.
     """
 
     recipe: Recipe
@@ -65,7 +64,7 @@ class Binder:
     conditions: Conditions
     streams: Streams
     carry: Callable[[Array, Array | None, int], Array] | None = None
-    departures: dict[int, Departure] = field(default_factory=dict)
+    ways: Ways = field(default_factory=Ways)
 
     def segments(
         self, snapshots: Snapshots, path: Interpolant = STRAIGHT
@@ -81,19 +80,9 @@ class Binder:
             NumericsError: if a plan cannot be solved.
         """
         kept, labels = snapshots.kept, snapshots.timeline.labels
-        sides: list[Side | None] = [self.side(cloud) for cloud in kept]
-        if snapshots.gaussian_source:
-            sides = [None, *sides]
-        elif path.needs_masses or self.recipe.growth_key:
-            grows = path.needs_masses
-            gaps = zip(sides, pairwise(kept), strict=False)
-            sides = [growth.expecting(self.recipe, s, ends, grows) for s, ends in gaps if s]
-            last = kept[-1]
-            sides.append(replace(self.side(last), masses=last.mass * last.weights))
         pairs: list[PairSource] = []
         notes: list[PlanNote] = []
-        for k, (source, target) in enumerate(pairwise(sides)):
-            assert target is not None
+        for k, (source, target) in enumerate(self._gaps(snapshots, path)):
             start = time.perf_counter()
             bound = self._grouped(source, target, k)
             pairs.append(bound.pairs)
@@ -113,8 +102,18 @@ class Binder:
             _say_what_is_left_out(notes[-1])
         dim = int(kept[0].points.shape[1])
         layout = Layout(dim, self.conditions.width, path.needs_tangents, path.needs_masses)
-        pairs = led(pairs, path, snapshots, self.streams, self.departures)
+        pairs = led(pairs, path, snapshots, self.streams, self.ways)
         return pairs, layout, notes
+
+    def _gaps(self, snapshots: Snapshots, path: Interpolant) -> Iterable[tuple[Side | None, Side]]:
+        """The ends of every segment."""
+        kept, grows = snapshots.kept, path.needs_masses
+        sides = [self.side(cloud) for cloud in kept]
+        if snapshots.gaussian_source:
+            return [(None, sides[0])]
+        if grows or self.recipe.growth_key:
+            return growth.gaps(self.recipe, sides, kept, grows)
+        return pairwise(sides)
 
     def side(self, cloud: Cloud) -> Side:
         """A cloud as an end of a segment."""
@@ -136,16 +135,14 @@ class Binder:
         found = np.unique(target.classes)
         if source is not None and source.classes is not None:
             self._say_what_ends(source.classes, found)
-        bounds = []
-        for place, c in enumerate(found):
-            own = source
-            if source is not None and source.classes is not None:
-                own = self._source_of(source, int(c))
-            bounds.append(self._bound(own, target.of_class(c), k, place, len(found)))
         shares = np.array([target.weights[target.classes == c].sum() for c in found])
-        shares /= shares.sum()
-        places = [(_rows_of(source, int(c)), np.flatnonzero(target.classes == c)) for c in found]
-        return grouped(bounds, shares, places)
+        each = list(zip(found.tolist(), (shares / shares.sum()).tolist(), strict=True))
+        ends = [(self._source_of(source, c, share), target.of_class(c)) for c, share in each]
+        bounds = [self._bound(*own, k, place, len(found)) for place, own in enumerate(ends)]
+        none = np.arange(0)
+        places = [(source.places(c) if source else none, target.places(c)) for c in found]
+        drawn = np.array([growth.between(*own, s) for own, (_, s) in zip(ends, each, strict=True)])
+        return grouped(bounds, shares / shares.sum(), drawn, places)
 
     def _say_what_ends(self, before: Codes, after: Codes) -> None:
         """Warn of classes that a gap leaves behind."""
@@ -156,15 +153,17 @@ class Binder:
                 "point of that class, so these points take no part."
             )
 
-    def _source_of(self, source: Side, c: int) -> Side:
-        """The points of a class in the source; all of them, said aloud, where it has none."""
-        if source.classes is not None and (source.classes == c).any():
+    def _source_of(self, source: Side | None, c: int, share: float) -> Side | None:
+        """The points of a class in the source; where that tells none, a share of all of them."""
+        if source is None or source.classes is None:
+            return source and source.scaled(share)
+        if (source.classes == c).any():
             return source.of_class(c)
         runtime.warn(
             f"The class '{self.conditions.classes[c]}' is absent from the source of a gap: any of "
             "its points may become it."
         )
-        return replace(source, condition=None, classes=None)
+        return replace(source, condition=None, classes=None).scaled(share)
 
     def _bound(
         self, source: Side | None, target: Side, k: int, group: int, groups: int = 1
@@ -277,14 +276,6 @@ class Binder:
         plain = target.condition.shape[1] - numbers
         factors = [np.ones(target.points.shape[1]), np.zeros(plain), np.full(numbers, spread)]
         return np.concatenate(factors)
-
-
-def _rows_of(side: Side | None, c: int) -> Codes:
-    """Which points of a source are of a class; all of them where none is known to be."""
-    if side is None:
-        return np.arange(0)
-    own = np.zeros(len(side.points), bool) if side.classes is None else side.classes == c
-    return np.flatnonzero(own) if own.any() else np.arange(len(own))
 
 
 def _say_what_is_left_out(note: PlanNote) -> None:

@@ -37,17 +37,20 @@ class Bound(NamedTuple):
     lengths: Array | None = None
 
 
-def grouped(bounds: Sequence[Bound], shares: Array, places: Sequence[tuple[Codes, Codes]]) -> Bound:
+def grouped(
+    bounds: Sequence[Bound], shares: Array, drawn: Array, places: Sequence[tuple[Codes, Codes]]
+) -> Bound:
     """What binding inside each of several groups comes to in all.
 
     Args:
         bounds: of each group.
         shares: how much of the target each group is, shape (G,), sum 1.
+        drawn: the mass that the pairs of each group are drawn by, shape (G,), above 0.
         places: which points of either whole cloud each group has.
     """
     means = shares @ np.array([(bound.cost, *bound.left_out) for bound in bounds])
     cost, before, after = means.tolist()
-    pairs = GroupedPairs(tuple(bound.pairs for bound in bounds), shares)
+    pairs = GroupedPairs(tuple(bound.pairs for bound in bounds), drawn / drawn.sum())
     pieces = tuple(
         Piece(piece.plan, *place, share)
         for place, bound, share in zip(places, bounds, shares.tolist(), strict=True)

@@ -104,6 +104,40 @@ def expecting(recipe: Recipe, side: Side, ends: tuple[Cloud, Cloud], grows: bool
     return replace(side, weights=become / become.sum(), masses=own, expected=become)
 
 
+def gaps(
+    recipe: Recipe, sides: Sequence[Side], kept: Sequence[Cloud], grows: bool
+) -> list[tuple[Side, Side]]:
+    """The ends of every gap: the source as `expecting` has it, the target as it was observed.
+
+    Args:
+        recipe: which column says how points grow.
+        sides: the points of each snapshot.
+        kept: the snapshots.
+        grows: whether mass takes part.
+
+    Raises:
+        DataError: if the column cannot be used.
+    """
+    found = []
+    for (source, target), ends in zip(pairwise(sides), pairwise(kept), strict=True):
+        masses = ends[1].mass * ends[1].weights if grows else None
+        found.append((expecting(recipe, source, ends, grows), replace(target, masses=masses)))
+    return found
+
+
+def between(source: Side | None, target: Side, share: float) -> float:
+    """What the pairs of a group are drawn by: the mean mass of its ends, as pairs in it are.
+
+    Args:
+        source: the points of the group before; None for N(0, I).
+        target: the points of the group after.
+        share: what counts where mass plays no role.
+    """
+    if source is None or source.masses is None or target.masses is None:
+        return share
+    return float(source.masses.sum() + target.masses.sum()) / 2
+
+
 def described(recipe: Recipe, kept: Sequence[Cloud]) -> tuple[str, ...]:
     """A line for each gap on what a recipe's growth column makes of the points before it."""
     if not recipe.growth_key:

@@ -141,14 +141,28 @@ class Side:
         drawn = other.condition[systematic(other.weights, len(self.points), rng)]
         return replace(self, condition=drawn)
 
+    def places(self, k: int) -> Codes:
+        """Which points are of a class; all of them where none is known to be."""
+        own = self.classes == k
+        return np.flatnonzero(own) if np.any(own) else np.arange(len(self.points))
+
+    def scaled(self, share: float) -> "Side":
+        """This side with a share of its mass, where mass plays a role."""
+        if self.masses is None or self.expected is None:
+            return self
+        return replace(self, masses=share * self.masses, expected=share * self.expected)
+
     def of_class(self, k: int) -> "Side":
         """The points of a class; all of them where there are no classes."""
         if self.classes is None:
             return self
-        own = self.classes == k
+        own = self.places(k)
+        condition, masses, expected = (
+            None if part is None else part[own]
+            for part in (self.condition, self.masses, self.expected)
+        )
         weights = self.weights[own] / self.weights[own].sum()
-        rest = (self.condition, self.classes, self.masses, self.expected)
-        return Side(self.points[own], weights, *(None if v is None else v[own] for v in rest))
+        return Side(self.points[own], weights, condition, self.classes[own], masses, expected)
 
 
 def _known(value: float) -> float | None:

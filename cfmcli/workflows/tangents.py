@@ -1,11 +1,13 @@
 """Tangents: how the paths of pairs leave and arrive, where they bend."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.errors import ConfigError
-from cfmcli.flows.coupling.bends import bent
+from cfmcli.flows.coupling.bends import Bend, BentPairs, bends
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains
 from cfmcli.flows.coupling.following import Departure, FollowingPairs, following
 from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs
@@ -19,12 +21,25 @@ LINK_BYTES = 48
 """Bytes of a pair of a plan that splines follow in both directions."""
 
 
+@dataclass
+class Ways:
+    """How all paths of a gap go beyond their ends, as far as that is known.
+
+    Args:
+        bends: of each gap, where paths are bent.
+        departures: of each gap whose paths follow the density.
+    """
+
+    bends: list[Bend] = field(default_factory=list)
+    departures: dict[int, Departure] = field(default_factory=dict)
+
+
 def led(
     pairs: list[PairSource],
     path: Interpolant,
     snapshots: Snapshots,
     streams: Streams,
-    departures: dict[int, Departure],
+    ways: Ways,
 ) -> list[PairSource]:
     """The pairs of every segment with the tangents that their paths need, if they need any.
 
@@ -33,20 +48,21 @@ def led(
         path: what they are joined by.
         snapshots: the clouds between which they are, in flow coordinates.
         streams: the run's randomness.
-        departures: of the gaps whose paths follow the density; what is learnt here is added, so
-            that points kept aside follow the same.
+        ways: how the paths of each gap go; what is learnt here is added, so that points kept
+            aside go the same way.
 
     Raises:
         ConfigError: if tangents are needed and the pairs are not planned over whole clouds.
     """
     dim, times = int(snapshots.kept[0].points.shape[1]), np.array(snapshots.timeline.times)
     if isinstance(path, Bent):
-        return bent(pairs, Moments.of(snapshots).means, times)
+        ways.bends = ways.bends or bends(Moments.of(snapshots).means, times)
+        return [BentPairs(own, bend) for own, bend in zip(pairs, ways.bends, strict=True)]
     if isinstance(path, Dense):
         for k, own in enumerate(pairs):
-            if k not in departures:
-                departures[k] = following(own, dim, k, streams)
-        return [FollowingPairs(own, dim, departures[k]) for k, own in enumerate(pairs)]
+            if k not in ways.departures:
+                ways.departures[k] = following(own, dim, k, streams)
+        return [FollowingPairs(own, dim, ways.departures[k]) for k, own in enumerate(pairs)]
     return _chained(pairs, snapshots, dim) if path.needs_tangents else pairs
 
 

@@ -1,5 +1,6 @@
 """Laws of populations that grow and die: closed forms, what is known beforehand, known truths."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import cfmcli
 from cfmcli import metrics
-from cfmcli.data.conditions import Conditions
+from cfmcli.data.conditions import Conditions, fit_conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
@@ -173,6 +174,27 @@ def test_densities_of_what_grows_integrate_to_one() -> None:
     assert np.exp(back).sum() * 0.01 == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["own classes", "classes of the target"])
+def test_densities_of_each_class_of_what_grows_integrate_to_one(told: bool) -> None:
+    """Two islands, of which one grows ninefold: also that of points asked for at their own time."""
+    rng = np.random.default_rng(0)
+    frames = [
+        pd.DataFrame({"x": rng.normal(4 * (kind == "b"), 0.3, n), "kind": kind})
+        for kind, n in (("a", 100), ("b", 100), ("a", 270), ("b", 30))
+    ]
+    before, after = (pd.concat(own, ignore_index=True) for own in (frames[:2], frames[2:]))
+    labels = {"method": "wfrfm", "coupling": "wfr:delta=3", "label_key": "kind"}
+    first = before if told else before.drop(columns="kind")
+    model = cfmcli.fit(first, after, **{**SMALL, **labels}).core
+    grid = np.linspace(-3, 7, 501)
+    asked = np.concatenate([grid, grid])[:, None]
+    obs = pd.DataFrame({"kind": np.repeat(["a", "b"], len(grid))})
+    for scoring in (Scoring(), Scoring(known="target")):
+        time = 0.0 if scoring.known == "target" else 1.0
+        found = model.log_prob(asked, time, obs=obs, scoring=scoring).values.reshape(2, -1)
+        assert np.exp(found).sum(axis=1) * 0.02 == pytest.approx([1, 1], abs=0.05)
+
+
 def test_mass_there_and_back_is_what_it_was(grown: Model) -> None:
     x = np.asarray(grown.clouds[0].points)
     there = grown.flow.paths(x, (0.0, 1.5, 3.0), DOPRI)
@@ -212,6 +234,47 @@ def test_known_growth_multiplies_the_source_of_a_coupling(scope: str) -> None:
     score = np.arange(1.0, 7)
     how = {"growth_key": "g", "growth_kind": "score", "scope": scope, "batch_size": 60}
     assert starts(clouds(g=score), **how) == pytest.approx(score / 21, abs=0.01)
+
+
+def test_what_is_expected_after_a_gap_says_nothing_of_the_gap_before() -> None:
+    """The middle of three snapshots is drawn from by its growth, and led to as it was observed."""
+    told = clouds(g=np.zeros(6))
+    rate = np.linspace(-0.5, 0.5, 6)
+    middle = replace(told.clouds[1], obs=pd.DataFrame({"g": rate}))
+    last = replace(told.clouds[1], label="4", time=4.0)
+    recipe = Recipe(growth_key="g")
+    binder = Binder(recipe, Triple.of(*recipe.triple()).coupling, Conditions(), Streams(0))
+    pairs = binder.segments(Snapshots((told.clouds[0], middle, last)))[0]
+    _, arriving = pairs[0].draw(0, 6000, 0, Streams(0))
+    leaving, _ = pairs[1].draw(0, 6000, 1, Streams(0))
+    for x, wanted in ((arriving, np.ones(6)), (leaving, np.exp(rate))):
+        share = np.bincount(np.rint(x[:, 0]).astype(int) - 1, minlength=6) / 6000
+        assert share == pytest.approx(wanted / wanted.sum(), abs=0.01)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["own classes", "classes of the target"])
+def test_classes_of_what_grows_count_by_their_mass(told: bool) -> None:
+    """Drawn by the mean mass of both ends, as pairs are; where it starts as anything, all alike."""
+    rng = np.random.default_rng(0)
+    ends = []
+    for time, sizes in ((0.0, (100, 100)), (1.0, (900, 100))):
+        x = np.concatenate([rng.normal(8 * k, 0.3, (n, 1)) for k, n in enumerate(sizes)])
+        obs = pd.DataFrame({"kind": np.repeat(["a", "b"], sizes)})
+        mass = sum(sizes) / 200
+        ends.append(Cloud(x, np.full(len(x), 1 / len(x)), obs, f"{time:g}", time, mass=mass))
+    conditions = fit_conditions("kind", (), [end.obs for end in ends])
+    if not told:
+        ends[0] = replace(ends[0], obs=ends[0].obs[[]])
+    recipe = Recipe(method="wfrfm", label_key="kind", coupling="wfr:delta=9")
+    binder = Binder(recipe, Triple.of(*recipe.triple()).coupling, conditions, Streams(0))
+    pairs, layout, _ = binder.segments(Snapshots(tuple(ends)), TravellingDirac())
+    x0, x1 = pairs[0].draw(0, 6000, 0, Streams(0))
+    found = layout.growth(x0, x1)
+    own = x1[:, 0] < 4
+    assert own.mean() == pytest.approx(5 / 6 if told else 0.9, abs=0.01)
+    ratio = {kind: float((found["m1"] / found["m0"])[own == kind].mean()) for kind in (True, False)}
+    assert ratio[True] == pytest.approx(9 if told else 5, rel=0.02)
+    assert ratio[False] == pytest.approx(1 if told else 5, rel=0.02)
 
 
 def test_known_growth_leaves_the_plan_the_rest() -> None:

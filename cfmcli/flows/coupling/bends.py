@@ -1,6 +1,5 @@
 """Bends: how the course of the snapshots' means departs from the straight line of each gap."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,14 +76,3 @@ class BentPairs(PairSource):
         chord = x1[:, :dim] - x0[:, :dim]
         ends = np.float32(self.bend.start), np.float32(self.bend.end)
         return np.hstack((x0, chord + ends[0])), np.hstack((x1, chord + ends[1]))
-
-
-def bent(pairs: Sequence[PairSource], means: Array, times: Array) -> list[PairSource]:
-    """The pairs of every gap with the tangents of its bend.
-
-    Args:
-        pairs: of each gap.
-        means: of the snapshots, shape (K + 1, D).
-        times: their times, shape (K + 1,).
-    """
-    return [BentPairs(*both) for both in zip(pairs, bends(means, times), strict=True)]

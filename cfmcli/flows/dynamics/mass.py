@@ -39,34 +39,33 @@ def changes(
 
 
 def total(
-    flow: Flow, population: tuple[Array, Guided], times: tuple[float, float], solver: Solver
+    flow: Flow, weights: Array, points: Guided, times: tuple[float, float], solver: Solver
 ) -> float:
     """What the mass of a population has become.
 
     Args:
         flow: a flow that grows.
-        population: weights of points at the first time, shape (m,), and the points.
+        weights: of points at the first time, shape (m,).
+        points: these, and their conditions.
         times: clock times, from where to where.
         solver: integrator.
     """
-    weights, (x, guide) = population
+    x, guide = points
     return float(flow.paths(x, times, solver, guide).masses(-1, weights).sum())
 
 
-def log_gain(
-    flow: Flow, asked: Guided, mass: float, times: tuple[float, float], solver: Solver
-) -> Array:
-    """What growth adds to log densities, shape (n,): that of the points less that of all.
+def log_gain(flow: Flow, asked: Guided, times: tuple[float, float], solver: Solver) -> Array:
+    """What growth adds to log densities of mass, shape (n,), that of the population left out.
 
-    d log p/ds = -div b + g - E g of the normalised population, so along the paths of points from
-    the second time to the first: their own log growth, less that of the total mass.
+    d log m/ds = -div b + g, so along the paths of points from the second time to the first: their
+    own log growth. Less the log of what the unit mass of the population becomes, it is what growth
+    adds to log p of the normalised population.
 
     Args:
         flow: a flow that grows.
         asked: points whose density is asked for, at the first time.
-        mass: what the population's unit mass at the second time is at the first.
         times: clock times, where the density is asked for and where it is known.
         solver: integrator.
     """
     own = flow.paths(asked[0], times, solver, asked[1]).masses(-1, np.ones(len(asked[0])))
-    return np.asarray(-np.log(own) - np.log(mass))
+    return np.asarray(-np.log(own))

@@ -8,7 +8,7 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from cfmcli.data.table import Array
-from cfmcli.flows.coupling.bends import MOST, bends, bent
+from cfmcli.flows.coupling.bends import MOST, BentPairs, bends
 from cfmcli.flows.coupling.layout import Layout
 from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.coupling.plans import PairPlan
@@ -33,7 +33,7 @@ def mean_at(k: int, t: float, bend: float = 1.0, means: Array = MEANS) -> Array:
         PlannedPairs(x, y, PairPlan(own, own, np.full(50, 0.02), (50, 50)))
         for x, y in pairwise(points)
     ]
-    drawn = bent(pairs, means, TIMES)[k].draw(0, 50, k, Streams(0))
+    drawn = BentPairs(pairs[k], bends(means, TIMES)[k]).draw(0, 50, k, Streams(0))
     ends = Ends(*(torch.from_numpy(v).double() for v in Layout(2, 0, True).ends(*drawn)))
     clock = torch.full((50, 1), t, dtype=torch.float64)
     return np.asarray(Bent(bend=bend).mean(clock, ends).mean(dim=0))
