@@ -65,23 +65,27 @@ def differences(model: Model, moved: Moved, without: Array) -> io.Annotation:
 
 
 class Shifts:
-    """How far a change moved points, and the features that it moved most, by the mean.
+    """How far a change moved points, and the features that it moved most, by the weighted mean.
 
     Args:
         model: which names the features.
+        weights: of all points, in their order, shape (n,).
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, weights: Array) -> None:
         self._features = model.features
         self._written = written(model)
+        self._weights = weights
         self._sums = np.zeros(len(model.features))
         self._starts: list[Array] = []
         self._ends: list[Array] = []
 
     def add(self, moved: Moved) -> None:
-        """Count some points in, if they were changed."""
+        """Count the next points in, if they were changed."""
         if moved.before is not None:
-            self._sums += moved.changes.layers["cfm_delta"].sum(axis=0)
+            first = sum(map(len, self._ends))
+            own = self._weights[first : first + len(moved.end)]
+            self._sums += own @ moved.changes.layers["cfm_delta"]
             gap = self._written.inverse_tangent(moved.before, moved.start - moved.before)
             self._starts.append(np.linalg.norm(gap, axis=1))
             self._ends.append(np.linalg.norm(moved.changes.obsm["X_cfm_delta"], axis=1))
@@ -90,12 +94,13 @@ class Shifts:
         """What it came to; nothing where nothing was changed."""
         if not self._starts:
             return {}
+        mass = self._weights / self._weights.sum()
         starts, ends = np.concatenate(self._starts), np.concatenate(self._ends)
-        mean = self._sums / len(ends)
+        mean = self._sums / self._weights.sum()
         most = np.argsort(-np.abs(mean), kind="stable")[:SHOWN]
         return {
-            "mean_start_shift": float(starts.mean()),
-            "mean_shift": float(ends.mean()),
+            "mean_start_shift": float(mass @ starts),
+            "mean_shift": float(mass @ ends),
             "most_changed": [
                 {"feature": self._features[k], "mean_delta": float(mean[k])} for k in most
             ],

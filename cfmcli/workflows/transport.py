@@ -75,9 +75,9 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     there = starts != end if own else _rows(model, table.head, times[0])
     rng = Streams(where.seed).numpy("scores")
     chosen = _some(np.flatnonzero(there), request.max_points, rng)
-    tally = Tally(chosen if observed else chosen[:0], perturb.Shifts(model))
-    added = _carried(request, where, carrier, table, part, tally)
     rows, mass = there[part.own], verbs.point_weights(model, table.head)[part.own]
+    tally = Tally(chosen if observed else chosen[:0], perturb.Shifts(model, mass))
+    added = _carried(request, where, carrier, table, part, tally)
     figures |= tally.figures(mass * rows) | carrier.told
     after = tally.masses(mass)
     if model.flow.grows and not (request.shard or own):

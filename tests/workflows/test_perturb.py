@@ -77,6 +77,31 @@ def test_changes_follow_each_other(toy_run: Path, samples: Path, tmp_path: Path)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
+def test_points_count_by_their_weight(
+    source: pd.DataFrame, samples: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """What is told of weighted points is that of the points repeated."""
+    times = np.random.default_rng(0).choice([1, 20], size=len(source))
+    target = pd.read_csv(samples / "target.csv").assign(mass=1)
+    data = []
+    for name, frame in (
+        ("once", source.assign(mass=times)),
+        ("often", source.assign(mass=1).loc[np.repeat(source.index, times)]),
+        ("target", target),
+    ):
+        data.append(tmp_path / f"{name}.csv")
+        frame.to_csv(data[-1], index=False)
+    fit_run(tmp_path / "run", data[0], data[2], weight_key="mass")
+    once, often = (
+        move(tmp_path / "run", own, tmp_path / f"{own.stem}2.csv", "x=*2", "y=0").figures
+        for own in data[:2]
+    )
+    for name in ("mean_start_shift", "mean_shift"):
+        assert once[name] == pytest.approx(often[name], rel=1e-4)
+    for one, other in zip(once["most_changed"], often["most_changed"], strict=True):
+        assert one["mean_delta"] == pytest.approx(other["mean_delta"], rel=1e-4)
+
+
 def test_present_values_change_nothing(cells_run: Path, early: ad.AnnData, tmp_path: Path) -> None:
     """A gene set to what it is, in counts, moves no cell: exactly, in every key."""
     early.write_h5ad(tmp_path / "in.h5ad")
