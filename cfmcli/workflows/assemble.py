@@ -1,14 +1,20 @@
 """Assemble: a triple from its specs, with the impossible combinations refused."""
 
 import numpy as np
+import torch
 
 from cfmcli.data.conditions import Conditions
+from cfmcli.data.moments import ROUNDING, Moments
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.couplings import Independent, Paired
-from cfmcli.flows.path.interpolants import Linear
+from cfmcli.flows.path.interpolants import Interpolant, Linear
 from cfmcli.flows.training.triple import Triple
 from cfmcli.recipe import Recipe
+from cfmcli.workflows import runtime
+
+WIDE = 10.0
+"""Noise so many times as wide as the points of a snapshot is worth a warning."""
 
 
 def triple(recipe: Recipe) -> Triple:
@@ -156,7 +162,7 @@ def _growth(recipe: Recipe, built: Triple) -> str:
 
 
 def check_data(built: Triple, snapshots: Snapshots, conditions: Conditions) -> None:
-    """Refuse data that a triple cannot use.
+    """Refuse data that a triple cannot use; warn of those that it drowns in noise.
 
     Raises:
         ConfigError: for a mirror between two different clouds, or conditions where nothing learns.
@@ -183,4 +189,18 @@ def check_data(built: Triple, snapshots: Snapshots, conditions: Conditions) -> N
     if snapshots.gaussian_source and not built.objective.heads:
         raise ConfigError(
             "static-ot joins observed points, and N(0, I) has none: leave --source out."
+        )
+    if not snapshots.gaussian_source:
+        _not_too_wide(built.interpolant, Moments.of(snapshots))
+
+
+def _not_too_wide(path: Interpolant, moments: Moments) -> None:
+    """Warn where the noise of a path is far wider than a snapshot."""
+    width = float(path.variance(torch.full((1, 1), 0.5)).sqrt())
+    least = min((s for s in moments.spreads if s > ROUNDING * moments.scale), default=width)
+    if width > WIDE * least:
+        runtime.warn(
+            f"Half way the path is blurred by {width:.2g}, and the points of a snapshot spread by "
+            f"{least:.2g} (flow units): what is learnt of so narrow clouds is rough. Use less "
+            "noise (--interpolant brownian:sigma=..., or another path), or --transform standardize."
         )

@@ -178,6 +178,20 @@ def test_a_mirror_has_one_and_the_same_cloud_at_both_ends(n: int, seed: int) -> 
         assemble.check_data(mirror, other, Conditions())
 
 
+@pytest.mark.parametrize(("method", "wide"), [("sf2m", True), ("si", True), ("otcfm", False)])
+def test_noise_far_wider_than_the_points_is_warned_of(
+    method: str, wide: bool, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Half of sigma 1 beside points that spread by a fortieth; not beside those of spread 1."""
+    built = assemble.triple(Recipe(method=method))
+    usual = Snapshots((cloud(0.0, 90, 1), cloud(1.0, 90, 2)))
+    assemble.check_data(built, usual, Conditions())
+    assert not recwarn.list
+    narrow = replace(usual.clouds[1], points=np.asarray(usual.clouds[1].points) / 40 + 7)
+    assemble.check_data(built, Snapshots((usual.clouds[0], narrow)), Conditions())
+    assert [str(w.message)[:36] for w in recwarn] == ["Half way the path is blurred by 0.5,"] * wide
+
+
 def test_what_learns_nothing_cannot_be_conditional_or_start_from_noise() -> None:
     static = assemble.triple(Recipe(method="static-ot"))
     both = Snapshots((cloud(0.0, 9, 1), cloud(1.0, 9, 2)))
