@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cfmcli import catalog, metrics
+from cfmcli import metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.couplings import Exact, Independent
@@ -80,9 +80,8 @@ def _sizes(model: Model, time: float, mass: float) -> dict[str, float]:
 def predicted(model: Model, time: float, how: Motion, streams: Streams, most: int) -> Cloud:
     """What a model says of an unseen time: points with weights, under their own conditions.
 
-    The cells of the nearest earlier snapshot, carried there; where the method says so, those of
-    the next one too, carried back, with shares 1 - s and s at the share s of the gap. A method
-    that learns nothing places the pairs of its plan. There are as many as `comparable` tells.
+    All cells of the nearest earlier snapshot, carried there. A method that learns nothing places
+    the pairs of its plan, of which there are as many as `comparable` tells.
 
     Args:
         model: a model that has not seen the time.
@@ -92,49 +91,31 @@ def predicted(model: Model, time: float, how: Motion, streams: Streams, most: in
         most: most points of a snapshot.
     """
     ends = gaps(model.kept, model.recipe)
-    before, after = next(pair for pair in ends if pair[0].time < time < pair[1].time)
-    flow, count = model.flow, comparable(before, most)
+    before = next(before for before, after in ends if before.time < time < after.time)
+    flow = model.flow
     if isinstance(flow, Displacement):
-        gap = flow.gaps[model.timeline.times.index(before.time)]
+        gap, count = flow.gaps[model.timeline.times.index(before.time)], comparable(before, most)
         return _thinned(gap, before, model.timeline.inner(time) % 1, time, count, streams)
-    sides = [before, after] if catalog.preset(model.recipe.method).both_sides else [before]
-    found = []
-    for side in sides:
-        start = model.source.conditioned(subsample(side, streams, most), streams)
-        guide = model.guide(start.obs)
-        x = np.asarray(start.points, dtype=np.float64)
-        paths = how.paths(flow, x, (side.time, time), guide)
-        mass = paths.masses(-1, start.weights)
-        total = float(mass.sum())
-        there = Cloud(paths.points[-1], mass / total, start.obs, f"{time:g}", time)
-        found.append(replace(there, mass=side.mass * total))
-    return subsample(mixed(found, share_of(time, before, after)), streams, count)
+    start = model.source.conditioned(subsample(before, streams, most), streams)
+    x, span = np.asarray(start.points, dtype=np.float64), (before.time, time)
+    paths = how.paths(flow, x, span, model.guide(start.obs))
+    mass = paths.masses(-1, start.weights)
+    total = float(mass.sum())
+    there = Cloud(paths.points[-1], mass / total, start.obs, f"{time:g}", time)
+    return replace(there, mass=before.mass * total)
 
 
 def comparable(before: Cloud, most: int) -> int:
     """Of how many points every prediction is: of as many as the snapshot before the time has.
 
-    A distance between samples is the larger the fewer they are. A flow forward carries no more
-    than that snapshot; both sides, or the pairs of a plan, would be up to twice as many.
+    A distance between samples is the larger the fewer they are. A flow carries no more than that
+    snapshot; the pairs of a plan would be up to twice as many.
 
     Args:
         before: the snapshot before the time predicted.
         most: most points of a snapshot.
     """
     return min(len(before), most)
-
-
-def mixed(sides: Sequence[Cloud], share: float) -> Cloud:
-    """One cloud, or two of which the second has a share of the mass."""
-    import pandas as pd
-
-    if len(sides) == 1:
-        return sides[0]
-    first, last = sides
-    points = np.concatenate([np.asarray(side.points) for side in sides])
-    weights = np.concatenate([(1 - share) * first.weights, share * last.weights])
-    obs, mass = pd.concat([first.obs, last.obs]), (1 - share) * first.mass + share * last.mass
-    return Cloud(points, weights, obs, first.label, first.time, mass=mass)
 
 
 def references(

@@ -347,8 +347,6 @@ def test_transport_annotates_anndata(grown: Model, cells: pd.DataFrame) -> None:
 
 def test_a_held_out_day_is_scored_by_mass(cells: pd.DataFrame) -> None:
     """The weighted population is nearer to a day it has not seen than its points alone."""
-    from cfmcli.workflows import score
-
     how = {"method": "wfrfm", "time_key": "day", "drop": "true_growth", "holdout": ("2",)}
     model = cfmcli.fit(cells, **{**SMALL, **how, "steps": 400}).core
     cloud = next(c for c in model.clouds if c.held_out)
@@ -388,11 +386,6 @@ def test_points_kept_aside_stand_for_the_whole_population() -> None:
     assert aside is not None
     assert [(len(c), c.mass) for c in seen.clouds] == [(40, 60.0), (540, 600.0)]
     assert [(len(c), c.mass) for c in aside.clouds] == [(20, 60.0), (60, 600.0)]
-
-
-def test_both_sides_of_a_time_tell_its_mass() -> None:
-    """A quarter of the way from 200 to 400 it is 250."""
-    assert score.mixed([cloud(200, 0), cloud(400, 1)], 0.25).mass == pytest.approx(250)
 
 
 def cloud(n: int, time: float) -> Cloud:
