@@ -23,6 +23,7 @@ from cfmcli.requests import Runtime, Scoring
 from cfmcli.scorer import LogProb
 from cfmcli.workflows import fit as fitting
 from cfmcli.workflows import intake, points, prepare, results, shards
+from cfmcli.workflows.counted import not_logged
 from cfmcli.workflows.journeys import Journey
 from cfmcli.workflows.moved import Moved, additions
 from cfmcli.workflows.run import Run
@@ -219,6 +220,10 @@ class Model:
         return self.timeline.times[usual] if time is None else self.timeline.parse(time)
 
     def _table(self, data: Points) -> Table:
+        """Points with the model's features, on the scale that it was fitted to."""
+        return not_logged(self.core.chain, self._named(data))
+
+    def _named(self, data: Points) -> Table:
         """Points with the model's features, found by name where they have names."""
         how = self.core.recipe
         if not io.is_named(data):

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 import cfmcli
-from cfmcli.errors import CfmError, ConfigError, DataError
+from cfmcli.errors import CfmError, CfmWarning, ConfigError, DataError
 from cfmcli.flows.dynamics import displacement
 from cfmcli.stored import pack
+from cfmcli.workflows import points
 
 
 def plain(tiny: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +55,26 @@ def test_one_object_with_times(samples: Path, tiny: dict[str, Any]) -> None:
     assert [len(c) for c in model.clouds] == [300, 340, 400, 460]
     assert model.sample(5).shape == (5, 30)
     assert model.clouds[0].obs["branch"].tolist() == ["progenitor"] * 300
+
+
+def test_points_that_were_logged_are_not_logged_again(
+    samples: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """In memory and in a file: a run of counts says that it logs its points itself."""
+    data = anndata.read_h5ad(samples / "timecourse.h5ad")
+    settings = {**plain(tiny), "time_key": "day", "transform": "log1p,pca:n=3"}
+    model = cfmcli.fit(data, **settings)
+    data.X = np.log1p(data.X)
+    with pytest.warns(CfmWarning, match=r"logged or scaled .* log1p,pca itself"):
+        model.transport(data, "own")
+    data.write_h5ad(tmp_path / "logged.h5ad")
+    path, said = str(tmp_path / "logged.h5ad"), r"logged\.h5ad holds .* log1p,pca itself"
+    with pytest.warns(CfmWarning, match=said):
+        points.read_points(model.core, path)
+    found = points.open_points(model.core, path)
+    with pytest.warns(CfmWarning, match=said):
+        found.rows(slice(0, 9))
+    found.rows(slice(9, 20))
 
 
 def test_a_generator_of_one_array(tiny: dict[str, Any]) -> None:

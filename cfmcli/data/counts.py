@@ -18,10 +18,23 @@ FEW_FEATURES, LARGE = 10, 20
 
 def raw_counts(x: "Matrix") -> bool:
     """Whether points look like raw counts: many whole numbers, none negative, some large."""
+    return _wide(x) and bool(x.min() >= 0 and x.max() >= LARGE) and whole(x)
+
+
+def logged(x: "Matrix") -> bool:
+    """Whether points look logged or scaled: many numbers, none large, and not all whole."""
+    return _wide(x) and bool(x.max() < LARGE) and not whole(x)
+
+
+def whole(x: "Matrix") -> bool:
+    """Whether all are whole numbers."""
     values = x if isinstance(x, np.ndarray) else x.data
-    if x.shape[1] < FEW_FEATURES or not values.size:
-        return False
-    return bool(values.min() >= 0 and values.max() >= LARGE and (values == np.rint(values)).all())
+    return bool((values == np.rint(values)).all())
+
+
+def _wide(x: "Matrix") -> bool:
+    """Whether there are points, of so many features that their scale shows."""
+    return bool(x.shape[0] > 0 and x.shape[1] >= FEW_FEATURES)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import Condition, InterpolateRequest
 from cfmcli.workflows import intake, prepare, results, runtime, verbs
+from cfmcli.workflows.counted import not_logged, not_logged_where_read
 from cfmcli.workflows.picks import picked
 
 NAMELESS = (".npy", ".npz")
@@ -28,10 +29,7 @@ def read_points(model: Model, path: str) -> Table:
     Raises:
         DataError: if they are not there or not usable.
     """
-    table = io.read_table(path, _wanted(model, path))
-    if _nameless(path):
-        return table.with_values(table.values, counted(model, table))
-    return intake.adopt(table, model.features, "the model")
+    return not_logged(model.chain, _read_points(model, path))
 
 
 def open_points(model: Model, path: str) -> Backed:
@@ -40,13 +38,26 @@ def open_points(model: Model, path: str) -> Backed:
     Raises:
         DataError: if they are not there or not usable.
     """
+    return not_logged_where_read(model.chain, _open_points(model, path))
+
+
+def _read_points(model: Model, path: str) -> Table:
+    """The points of a file, whatever their scale."""
+    table = io.read_table(path, _wanted(model, path))
+    if _nameless(path):
+        return table.with_values(table.values, counted(model, table))
+    return intake.adopt(table, model.features, "the model")
+
+
+def _open_points(model: Model, path: str) -> Backed:
+    """The same, of which the numbers stay in the file."""
     found = io.open_table(path, _wanted(model, path))
     if _nameless(path):
         return replace(found, head=replace(found.head, features=counted(model, found.head)))
     if found.head.features == model.features:
         return found
     if set(found.head.features) != set(model.features):
-        return Backed.of(read_points(model, path))
+        return Backed.of(_read_points(model, path))
     order = [found.head.features.index(name) for name in model.features]
     return found.columns(order, model.features)
 

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cfmcli.data.chain import Chain, fit_chain
 from cfmcli.data.conditions import Conditions, fit_conditions
-from cfmcli.data.counts import raw_counts
 from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.table import Table
@@ -18,10 +16,8 @@ from cfmcli.flows.training.triple import Triple
 from cfmcli.io import Selection
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import intake, runtime
+from cfmcli.workflows.counted import told_of_counts
 from cfmcli.workflows.suspects import warn_of_suspects
-
-if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
 
 WIDE = 500
 FAR = 1e4
@@ -111,9 +107,9 @@ def free_names(recipe: Recipe, table: Table) -> None:
 def _fitted(transform: str, raw: Snapshots, first: Table) -> tuple[Chain, tuple[str, ...]]:
     """The transform of the points to learn from, and what a person should be told of them."""
     points = raw.stacked()
-    notes = _told_of_counts(transform, points, first.origin)
     _not_too_wide(transform, first)
-    return fit_chain(transform, points, first.features, raw.stacked_weights), notes
+    chain = fit_chain(transform, points, first.features, raw.stacked_weights)
+    return chain, told_of_counts(transform, points, first.origin)
 
 
 def conditions(recipe: Recipe, found: Snapshots) -> Conditions:
@@ -135,20 +131,6 @@ def conditions(recipe: Recipe, found: Snapshots) -> Conditions:
         if k or found.gaussian_source or all(key in cloud.obs.columns for key in keys)
     ]
     return fit_conditions(recipe.label_key, recipe.covariates, frames)
-
-
-def _told_of_counts(transform: str, points: "Matrix", origin: str) -> tuple[str, ...]:
-    """Say so where the points are raw counts, and warn where their logarithm is not taken."""
-    if not raw_counts(points):
-        return ()
-    found = f"{origin} looks like raw counts (whole numbers from 0 to {points.max():g})"
-    if "log1p" in transform:
-        return (f"{found}, prepared by {transform}",)
-    runtime.warn(
-        f"{found}, and --transform {transform} takes them as they are: prepare them with "
-        "--preprocess scanpy, or with --transform log1p,pca:n=50."
-    )
-    return ()
 
 
 def _left(query: str, tables: Sequence[Table], raw: Snapshots) -> str:

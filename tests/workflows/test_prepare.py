@@ -14,6 +14,7 @@ from cfmcli.io import Selection, from_object
 from cfmcli.layers import from_layers
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import intake, prepare
+from cfmcli.workflows.counted import not_logged
 
 
 def table(
@@ -268,6 +269,51 @@ def test_raw_counts_are_told() -> None:
     logged = table(np.log1p(maps.dense(counted().values)), {"day": np.arange(40) // 10}, names="")
     logged = Table(logged.values, counted().features, logged.obs)
     assert prepare.prepared(Recipe(time_key="day"), [logged]).notes == ()
+
+
+def log_of(given: Table) -> Table:
+    """The logarithm of points."""
+    return given.with_values(np.log1p(maps.dense(given.values)))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"preprocess": "scanpy:genes=8,pcs=3"},
+        {"transform": "normalize,standardize"},
+        {"transform": "log1p"},
+    ],
+)
+def test_points_that_were_logged_before_are_told(how: dict[str, Any]) -> None:
+    """What was seen, and what to give instead."""
+    recipe = Recipe(time_key="day", **how)
+    with pytest.warns(CfmWarning, match=r"counts\.h5ad holds .*not whole, from 0 to .*raw counts"):
+        prepare.prepared(recipe, [log_of(counted())])
+
+
+def test_numbers_below_zero_are_no_counts() -> None:
+    """The logarithm of one above -1 exists, and is as strange."""
+    shifted = counted().with_values(maps.dense(counted().values) - 0.125)
+    with pytest.warns(CfmWarning, match=r"from -0\.125 to .*--layer counts"):
+        prepare.prepared(Recipe(time_key="day", transform="log1p"), [shifted])
+
+
+def test_estimated_counts_are_a_note() -> None:
+    """Normalising what is large and not whole is right, and said; so is taking its logarithm."""
+    estimated = counted().with_values(maps.dense(counted().values) * 1.25)
+    for transform, said in (("normalize,log1p", 1), ("log1p", 0)):
+        done = prepare.prepared(Recipe(time_key="day", transform=transform), [estimated])
+        assert sum("estimated counts" in note for note in done.notes) == said
+
+
+def test_a_run_of_counts_is_not_given_logged_points() -> None:
+    """Its transform would log them again; counts and normalised points pass."""
+    chain = prepare.prepared(Recipe(time_key="day", transform="normalize,log1p"), [counted()]).chain
+    given = maps.dense(counted().values)
+    for right in (given, given * 1.25):
+        assert not_logged(chain, counted().with_values(right)).values is right
+    with pytest.warns(CfmWarning, match=r"logged or scaled .* prepares .* normalize,log1p itself"):
+        not_logged(chain, log_of(counted()))
 
 
 def test_a_preparation_is_a_name_for_its_chain() -> None:
