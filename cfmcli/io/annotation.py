@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cfmcli.errors import DataError
+from cfmcli.io.colours import followed
 from cfmcli.io.formats import suffix
 from cfmcli.io.output import atomic
 from cfmcli.io.store import Node, names_of, opened, shape_of, text_of
@@ -201,8 +202,13 @@ def _zarr_format(part: Path) -> Literal[2, 3]:
 
 def add(root: Node, annotation: Annotation) -> None:
     """Write additions into an open AnnData file."""
-    from anndata.io import write_elem
+    from anndata.io import read_elem, write_elem
 
+    def held(slot: str, key: str) -> Any:
+        return read_elem(root[slot][key]) if slot in root and key in root[slot] else None
+
+    colours = followed(annotation.obs, held)
+    annotation = replace(annotation, uns={**colours, **annotation.uns})
     for frame, columns in ((root["obs"], annotation.obs), (root["var"], annotation.var)):
         for key, value in columns.items():
             write_elem(frame, key, _column(value))

@@ -19,6 +19,7 @@ from cfmcli.io.checks import (
     finite,
     some_points,
 )
+from cfmcli.io.colours import followed
 from cfmcli.io.precision import decimal
 from cfmcli.io.selection import (
     EVERYTHING,
@@ -178,6 +179,8 @@ def _like_anndata(original: Points, table: Table, annotation: Annotation | None)
     added = annotation or Annotation(obsm={"X_cfm": table.values})
     check(added, original.shape, ORIGIN)
     result = original.to_memory() if original.isbacked else original.copy()
+    colours = followed(added.obs, lambda slot, key: getattr(original, slot).get(key))
+    added = replace(added, uns={**colours, **added.uns})
     for slot in ("obs", "var", *SLOTS):
         for key, value in getattr(added, slot).items():
             getattr(result, slot)[key] = value

@@ -10,7 +10,15 @@ import pytest
 from scipy import sparse
 
 from cfmcli.errors import DataError, ResourceError
-from cfmcli.io import Annotation, Selection, annotate, read_table, write_anndata
+from cfmcli.io import (
+    Annotation,
+    Selection,
+    annotate,
+    from_object,
+    like,
+    read_table,
+    write_anndata,
+)
 
 SUFFIXES = [".h5ad", ".zarr"]
 pytestmark = pytest.mark.filterwarnings("ignore:Writing zarr v2", "ignore:zarr v3 autosharding")
@@ -177,6 +185,25 @@ def test_annotate_may_replace_its_own_kind_of_column(tmp_path: Path) -> None:
     assert got.cat.ordered
     assert got.cat.categories.dtype == np.float64
     assert got.astype(float).tolist() == [2.0, 0.5] * 3
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_row_keeps_its_colour(suffix: str, tmp_path: Path) -> None:
+    """In the order of the new categories; those of labels and of other columns stay as they are."""
+    data = _adata()
+    labels = pd.Categorical(["d2", "d10", None, "d2", "d10", "d2"], ["none", "d10", "d2"])
+    data.obs["day"], data.uns["day_colors"] = labels, np.array(["grey", "red", "blue"])
+    data.obs["other"] = pd.Categorical(list("aabbab"))
+    data.uns["other_colors"] = np.array(["white", "black"])
+    days = pd.Categorical([2.0, 10.0, np.nan, 2.0, 10.0, 2.0])
+    added = Annotation(obs={"day": days, "day_label": data.obs["day"], "stage": days})
+    path, out = _write(data, tmp_path / f"a{suffix}"), str(tmp_path / f"b{suffix}")
+    annotate(path, out, added)
+    for got in (_load(out), like(data, from_object(data), added)):
+        assert list(got.uns["day_colors"]) == ["blue", "red"]
+        assert list(got.uns["day_label_colors"]) == ["grey", "red", "blue"]
+        assert list(got.uns["other_colors"]) == ["white", "black"]
+        assert "stage_colors" not in got.uns
 
 
 REFUSED = {

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import anndata
@@ -6,9 +7,11 @@ import pandas as pd
 import pytest
 
 from cfmcli.data.table import Table
-from cfmcli.requests import Runtime
+from cfmcli.requests import Runtime, TransportRequest
 from cfmcli.stored import load
 from cfmcli.workflows import results
+from cfmcli.workflows.fit import ignore
+from cfmcli.workflows.transport import transport
 from tests.conftest import Fit
 
 
@@ -96,3 +99,23 @@ def test_ids_stay_beside_an_annotation_of_their_name(tmp_path: Path) -> None:
     plain = Table(np.eye(2), ("x", "y"), obs.drop(columns="id"))
     results.write_columns(str(tmp_path / "b.csv"), plain, {"log_prob": np.array([1.0, 2.0])})
     assert pd.read_csv(tmp_path / "b.csv").columns.tolist() == ["id", "log_prob"]
+
+
+def test_a_day_keeps_its_colour(samples: Path, tmp_path: Path, fit_run: Fit) -> None:
+    """Where the categories were in the order of their names, and where a result is moved again."""
+    data = anndata.read_h5ad(samples / "timecourse.h5ad")
+    names = {0.0: "d9", 1.0: "d10", 2.5: "d25", 5.0: "d100"}
+    data.obs["day"] = pd.Categorical([names[day] for day in data.obs["day"].astype(float)])
+    assert list(data.obs["day"].cat.categories) == ["d10", "d100", "d25", "d9"]
+    data.uns["day_colors"] = np.array(["red", "yellow", "green", "blue"])
+    source = tmp_path / "cells.h5ad"
+    data.write_h5ad(source)
+    fit_run(tmp_path / "run", source, time_key="day", transform="log1p,pca:n=3")
+    moved = [str(source), str(tmp_path / "once.h5ad"), str(tmp_path / "twice.h5ad")]
+    for one, other in pairwise(moved):
+        request = TransportRequest(str(tmp_path / "run"), one, other, start="own")
+        transport(request, Runtime(device="cpu", threads=1), ignore)
+        found = anndata.read_h5ad(other)
+        assert list(found.obs["day"].cat.categories) == [9.0, 10.0, 25.0, 100.0]
+        assert list(found.uns["day_colors"]) == ["blue", "red", "green", "yellow"]
+        assert list(found.uns["day_label_colors"]) == list(data.uns["day_colors"])

@@ -1,0 +1,50 @@
+"""Colours of categories, which scanpy keeps in `uns["KEY_colors"]` in the order of the categories.
+
+A column that is replaced may have other categories, or the same in another order.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+LABEL = "_label"
+"""What the name of a replaced column gets where its labels are kept beside it."""
+
+
+def followed(added: Mapping[str, Any], held: Callable[[str, str], Any]) -> dict[str, Any]:
+    """The colours of new columns, by which every row keeps the one it had, as entries of `uns`.
+
+    Args:
+        added: new columns of `obs`, one of which may be the old one under its name and `_label`.
+        held: slot and key of an AnnData -> what it holds there before, None for nothing.
+    """
+    found: dict[str, Any] = {}
+    for key, new in added.items():
+        for old in dict.fromkeys((key, key.removesuffix(LABEL))):
+            colours, column = held("uns", _place(old)), held("obs", old)
+            if colours is not None and column is not None and _place(key) not in found:
+                moved = _moved(column, new, np.asarray(colours))
+                found |= {} if moved is None else {_place(key): moved}
+    return found
+
+
+def _place(key: str) -> str:
+    """Where scanpy looks for the colours of a column."""
+    return f"{key}_colors"
+
+
+def _moved(old: Any, new: Any, colours: Any) -> Any | None:
+    """Each new category's colour, that of its first row; None where there is no telling."""
+    import pandas as pd
+
+    if not isinstance(getattr(new, "dtype", None), pd.CategoricalDtype):
+        return None
+    before, after = pd.Categorical(old), pd.Categorical(new)
+    if colours.shape != before.categories.shape:
+        return None
+    if before.categories.equals(after.categories):
+        return colours
+    rows = pd.DataFrame({"old": before.codes, "new": after.codes})
+    first = rows[(rows >= 0).all(axis=1)].drop_duplicates("new").sort_values("new")
+    return colours[first["old"]] if len(first) == len(after.categories) else None
