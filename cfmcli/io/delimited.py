@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 MISSING = "^(|NA|N/A|<NA>|NaN|nan|NAN|-nan|null|NULL|None)$"
 NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
-COMMA = r"^[+-]?\d+,\d+$"
+COMMA = r"^[+-]?(\d+,\d+|\d{1,3}(,\d{3})+(\.\d*)?)$"
+SIGNED = r"^[+-]?[$€£¥]?\s?[+-]?((\d{1,3}(,\d{3})+|\d+)(\.\d*)?|\.\d+)\s?%?$"
 TRUTH = "^(True|False)$"
 DIGITS = r"^[+-]?\d+$"
 CODE = r"^[+-]?(0\d|\d{19})"
@@ -113,12 +114,14 @@ def _typed(name: str, text: Text, *, feature: bool) -> "pa.ChunkedArray":
     values, bad = _numbers(column)
     wrong = pc.sum(bad).as_py() or 0
     right = pc.sum(pc.invert(pc.is_nan(values))).as_py() or 0
-    if feature and wrong and pc.sum(_commas(column)).as_py() == wrong:
+    if feature and wrong and _like(column, COMMA) == wrong:
         raise _comma(name, text)
     if feature and right > wrong > 0:
         raise _mixed(name, text, bad)
     if feature and wrong and right > max(FEW, SHARE * len(column)):
         _warn_of_text(name, text, wrong)
+    elif feature and wrong and _like(column, SIGNED) >= wrong + right:
+        _warn_of_signs(name, text)
     if wrong or (not right and column.null_count < len(column)):
         return _truths(column)
     if _is_code(column, values):
@@ -142,11 +145,18 @@ def _numbers(column: "pa.ChunkedArray") -> "tuple[pa.ChunkedArray, pa.ChunkedArr
     return pc.if_else(good, trimmed, pa.NULL).cast(pa.float64()), bad
 
 
-def _commas(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """Which cells hold a number with a comma."""
+def _alike(column: "pa.ChunkedArray", pattern: str) -> "pa.ChunkedArray":
+    """Which cells match a pattern but for blanks around them."""
     from pyarrow import compute as pc
 
-    return pc.match_substring_regex(pc.utf8_trim_whitespace(column), COMMA)
+    return pc.match_substring_regex(pc.utf8_trim_whitespace(column), pattern)
+
+
+def _like(column: "pa.ChunkedArray", pattern: str) -> int:
+    """How many cells do."""
+    from pyarrow import compute as pc
+
+    return int(pc.sum(_alike(column, pattern)).as_py() or 0)
 
 
 def _comma(name: str, text: Text) -> DataError:
@@ -154,7 +164,7 @@ def _comma(name: str, text: Text) -> DataError:
     from pyarrow import compute as pc
 
     column = text.columns[name]
-    commas = _commas(column)
+    commas = _alike(column, COMMA)
     row = pc.index(commas, True).as_py()
     return DataError(
         f"{text.origin}: {text.where(row)}, column {name!r}: {column[row].as_py()!r} holds a comma"
@@ -182,6 +192,21 @@ def _warn_of_text(name: str, text: Text, wrong: int) -> None:
         f"{text.origin}: column {name!r} holds text in {wrong} of {len(text.columns[name])} cells"
         " and is kept as an annotation. If it is a feature, correct these cells; if not,"
         f" --drop {name} says so.",
+        CfmWarning,
+        stacklevel=2,
+    )
+
+
+def _warn_of_signs(name: str, text: Text) -> None:
+    """Say so where a column is no feature for the signs beside its numbers."""
+    from pyarrow import compute as pc
+
+    column = text.columns[name]
+    row = pc.index(pc.and_not(_alike(column, SIGNED), _alike(column, NUMBER)), True).as_py()
+    warnings.warn(
+        f"{text.origin}: {text.where(row)}, column {name!r}: {column[row].as_py()!r} is a number"
+        " with a sign of currency or per cent, which is read as text, and the column is kept as an"
+        f" annotation. If it is a feature, write plain numbers; if not, --drop {name} says so.",
         CfmWarning,
         stacklevel=2,
     )

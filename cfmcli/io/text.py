@@ -68,7 +68,17 @@ def parse(path: str) -> Text:
     names, start = _header(data, delimiter, origin)
     columns = _parsed(data, start, names, delimiter, origin)
     some_points(columns[0].length(), origin)
-    return Text(dict(zip(names, columns, strict=True)), data, delimiter, origin)
+    while len(names) > 1 and not names[-1] and _empty(columns[len(names) - 1]):
+        names.pop()
+    distinct_names(names, "column names", origin, "Rename them so that each is its own.")
+    return Text(dict(zip(names, columns, strict=False)), data, delimiter, origin)
+
+
+def _empty(column: "pa.ChunkedArray") -> bool:
+    """Whether no cell of a column holds anything, as behind a comma that ends each line."""
+    from pyarrow import compute as pc
+
+    return not pc.any(pc.not_equal(pc.utf8_trim_whitespace(column), "")).as_py()
 
 
 def _bytes(path: str, origin: str) -> bytes:
@@ -136,13 +146,12 @@ def _header(data: bytes, delimiter: str, origin: str) -> tuple[list[str], int]:
     """The column names and the byte at which the rows start."""
     try:
         _, last, names = next(record for record in _records(data, delimiter) if record[2])
-        names = [name.encode("utf-8", "surrogateescape").decode() for name in names]
+        names = [name.encode("utf-8", "surrogateescape").decode().strip() for name in names]
     except UnicodeDecodeError as error:
         raise _diagnosis(data, delimiter, 0, origin, str(error)) from error
     except csv.Error as error:
         raise DataError(f"{origin}: the line of names cannot be read: {error}.") from error
     _separated(data, names, delimiter, origin)
-    distinct_names(names, "column names", origin, "Rename them so that each is its own.")
     if all(_measured(name) for name in names):
         raise DataError(
             f"{origin}: line 1 holds numbers ({names[0]}, ...), not column names."

@@ -1,5 +1,6 @@
 """Which columns of a text are features, ids and annotations, and what becomes of their cells."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,48 @@ def test_a_column_of_text_and_many_numbers_is_told_of(tmp_path: Path) -> None:
     assert table.features == ("x",)
     assert list(table.obs.columns) == ["z", "name"]
     assert _read(tmp_path, text, drop="z").features == ("x",)
+
+
+@pytest.mark.parametrize("cell", ["$1.2", "12%", "-€ 1,200.5"])
+def test_numbers_with_signs_are_told_of(cell: str, tmp_path: Path) -> None:
+    """They are text, and so no features: in silence only where the column is dropped."""
+    text = f'x,y\n1,"{cell}"\n2,\n3,3\n4,"{cell}"\n5,"{cell}"\n'
+    with pytest.warns(CfmWarning, match=rf"line 2, column 'y': '{re.escape(cell)}' .*--drop y"):
+        table = _read(tmp_path, text)
+    assert table.features == ("x",)
+    assert table.obs["y"].tolist()[2:] == ["3", cell, cell]
+    assert _read(tmp_path, text, drop="y").features == ("x",)
+    assert _read(tmp_path, text.replace("3,3", "3,p%")).features == ("x",)
+
+
+@pytest.mark.parametrize("cell", ["1,234.5", "-1,234,567", "12,345,678.25"])
+def test_commas_between_thousands_are_told_of(cell: str, tmp_path: Path) -> None:
+    """As decimal commas are, since nothing tells the one from the other."""
+    with pytest.raises(DataError, match=rf"line 2, column 'y': '{cell}' holds a comma"):
+        _read(tmp_path, f'x,y\n1,"{cell}"\n2,"{cell}"\n')
+
+
+@pytest.mark.parametrize("tail", [",", ",,", ', ,"" '])
+def test_commas_that_end_each_line_are_no_columns(tail: str, tmp_path: Path) -> None:
+    """Unless one of them has a name, or a cell."""
+    table = _read(tmp_path, f"x,y{tail.replace(chr(34), '')}\n1,2{tail}\n3,4{tail}\n")
+    assert table.columns == table.features == ("x", "y")
+    assert table.obs.index.tolist() == ["0", "1"]
+    assert table.obs.index.name is None
+    assert _read(tmp_path, "x,y,\n1,2,a\n3,4,b\n").obs.index.tolist() == ["a", "b"]
+    assert list(_read(tmp_path, "x,y,z\n1,2,\n3,4,\n").obs.columns) == ["z"]
+    with pytest.raises(DataError, match="more than once: ''"):
+        _read(tmp_path, "x,y,,\n1,2,,a\n3,4,,b\n")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_blanks_around_names_are_no_part_of_them(name: str, tmp_path: Path) -> None:
+    """So that `x, y` holds y; those within are."""
+    text = "x, y y ,\tday \n1, 2,0\n3, 4,1\n".replace("\t", " ")
+    table = _read(tmp_path, text if name == "a.csv" else text.replace(",", "\t"), name)
+    assert table.features == ("x", "y y", "day")
+    with pytest.raises(DataError, match="more than once: 'x'"):
+        _read(tmp_path, "x, x\n1,2\n3,4\n")
 
 
 def test_mixed_columns_are_fine_as_annotations(tmp_path: Path) -> None:
