@@ -272,8 +272,7 @@ def fit(*data: Points, device: str = "auto", threads: int = 0, **settings: Any) 
     if not (data or settings.get("from_run")):
         raise ConfigError("There is nothing to fit: give one or more clouds.")
     names = tuple(f"data[{k}]" for k in range(len(data)))
-    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    how = from_layers(plain, {"inputs": names})
+    how = from_layers(settings, {"inputs": names})
     tables = [_from(item, how) for item in data]
     where = Runtime(device=device, threads=threads, seed=how.seed)
     return Model(fitting.learn(how, tables, where))

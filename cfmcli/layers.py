@@ -9,7 +9,17 @@ from cfmcli.recipe import FIELDS, SECTIONS, Recipe, default, option
 
 BRINGS = {"method": ("coupling", "interpolant", "objective"), "preprocess": ("transform",)}
 """Settings that are names for others, and what they bring."""
+LABELS, OFTEN_ONE = ("holdout", "time_order"), ("holdout", "covariates")
+"""Lists of times as users call them, and lists that may be given as their only word."""
 _KINDS = get_type_hints(Recipe)
+_WORDS: dict[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    int | str: "a whole number or a word",
+    tuple[float, ...]: "a list of numbers, such as [0, 2, 7]",
+    tuple[str, ...]: 'a list of texts, such as ["a", "b"]',
+}
 
 
 def from_layers(*layers: Mapping[str, Any]) -> Recipe:
@@ -76,22 +86,29 @@ def from_toml(text: str, origin: str = "recipe") -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """The value as the field's type: numbers may widen, lists become tuples, nothing else bends."""
-    kind = _KINDS[name]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind in (str, int, float) and type(value) is kind:
-        return value
-    if kind == int | str and type(value) in (int, str):
-        return value
-    if kind == tuple[float, ...] and _all(value, (int, float)):
-        return tuple(float(v) for v in value)
-    if kind == tuple[str, ...] and _all(value, (str,)):
-        return tuple(value)
-    wanted = getattr(kind, "__name__", str(kind)) if kind in (str, int, float) else str(kind)
-    raise ConfigError(f"{option(name)}: expected {wanted}, got {value!r}.")
+    """The value as the field's type: where it has one plain meaning, that; nothing else bends."""
+    kind, given = _KINDS[name], _plain(value)
+    if kind is float and type(given) is int:
+        return float(given)
+    if type(given) is kind or (kind == int | str and type(given) in (int, str)):
+        return given
+    if name in OFTEN_ONE and type(given) is str and "," not in given:
+        return (given,)
+    if kind == tuple[float, ...] and _all(given, (int, float)):
+        return tuple(float(v) for v in given)
+    if name in LABELS and _all(given, (int, float, str)):
+        return tuple(v if type(v) is str else f"{v:.12g}" for v in given)
+    if kind == tuple[str, ...] and _all(given, (str,)):
+        return tuple(given)
+    raise ConfigError(f"{option(name)}: expected {_WORDS[kind]}, got {value!r}.")
+
+
+def _plain(value: Any) -> Any:
+    """Scalars and arrays of NumPy as Python's own, and so the items of a list."""
+    own = value.tolist() if hasattr(value, "tolist") else value
+    return [_plain(item) for item in own] if isinstance(own, list | tuple) else own
 
 
 def _all(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether it is a list or tuple of items of these kinds only."""
-    return isinstance(value, list | tuple) and all(type(v) in kinds for v in value)
+    """Whether it is a list of items of these kinds only."""
+    return isinstance(value, list) and all(type(v) in kinds for v in value)

@@ -2,6 +2,7 @@ import dataclasses
 import tomllib
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,13 +164,48 @@ def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
         {"times": ["a"]},
         {"times": [True]},
         {"holdout": 1},
+        {"holdout": [True]},
+        {"covariates": "dose,age"},
+        {"covariates": [3]},
+        {"steps": np.float64(1.5)},
+        {"steps": np.bool_(True)},
+        {"times": np.array(["a"])},
+        {"times": np.zeros((2, 2))},
+        {"time_order": "a"},
     ],
     ids=str,
 )
 def test_values_of_the_wrong_kind_are_refused(wrong: dict[str, Any]) -> None:
-    """Nothing is bent into another kind but whole numbers into numbers."""
+    """Nothing is bent into another kind that could be meant otherwise."""
     with pytest.raises(ConfigError, match="expected"):
         from_layers(wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"holdout": [0, 2.5, "d7"]}, ("0", "2.5", "d7")),
+        ({"holdout": np.array([0.0, 2.5])}, ("0", "2.5")),
+        ({"holdout": "2"}, ("2",)),
+        ({"covariates": "dose"}, ("dose",)),
+        ({"covariates": np.array(["dose", "age"])}, ("dose", "age")),
+        ({"time_order": [7, 2]}, ("7", "2")),
+        ({"times": np.arange(3)}, (0.0, 1.0, 2.0)),
+        ({"times": [np.float64(0), np.int64(2)]}, (0.0, 2.0)),
+        ({"steps": np.int64(7)}, 7),
+        ({"lr": np.float32(0.5)}, 0.5),
+        ({"lr": np.array(1)}, 1.0),
+        ({"method": np.str_("icfm")}, "icfm"),
+    ],
+    ids=str,
+)
+def test_what_has_one_plain_meaning_is_taken(given: dict[str, Any], meant: object) -> None:
+    """Numbers for labels of times, NumPy's own kinds, one word for a list of one."""
+    found = from_layers(given)
+    value = getattr(found, next(iter(given)))
+    assert value == meant
+    assert {type(v) for v in np.atleast_1d(np.array(value, dtype=object))} <= {str, int, float}
+    assert from_layers(from_toml(found.to_toml())) == found
 
 
 def test_whole_numbers_widen() -> None:
