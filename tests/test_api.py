@@ -77,6 +77,17 @@ def test_points_that_were_logged_are_not_logged_again(
     found.rows(slice(9, 20))
 
 
+@pytest.mark.parametrize("name", ["time", "trajectory"])
+def test_features_leave_the_names_of_what_is_written(name: str, tiny: dict[str, Any]) -> None:
+    """As on the command line; an AnnData has a place of its own for each, and may use them."""
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    frame = pd.DataFrame(x, columns=["a", name], index=[f"c{k}" for k in range(40)])
+    with pytest.raises(DataError, match=f"memory: '{name}' would be a feature, .*--drop {name}"):
+        cfmcli.fit(frame, frame + 1, **plain(tiny))
+    model = cfmcli.fit(anndata.AnnData(frame), anndata.AnnData(frame + 1), **plain(tiny))
+    assert model.features == ("a", name)
+
+
 def test_a_generator_of_one_array(tiny: dict[str, Any]) -> None:
     """source="gaussian" takes one cloud."""
     rng = np.random.default_rng(0)

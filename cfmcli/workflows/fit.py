@@ -60,7 +60,11 @@ def learn(
     device = _device(recipe, where)
     if recipe.from_run:
         recipe = rectify.inherited(recipe)
-    prepared = rectify.prepared(recipe) if recipe.from_run else prepare.prepared(recipe, tables)
+    if recipe.from_run:
+        return trained(rectify.prepared(recipe), device, listen)
+    prepared = prepare.prepared(recipe, tables)
+    if tables[0].columns:
+        prepare.free_names(prepared.recipe, tables[0])
     return trained(prepared, device, listen)
 
 
