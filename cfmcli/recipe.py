@@ -60,7 +60,10 @@ class Recipe:
     features: str = _setting("data", "features to use, as globs: a,b,pc*", "")
     drop: str = _setting("data", "columns to leave out of the features, as globs", "")
     where: str = _setting(
-        "data", 'condition on the annotations of the points to use: "day != 7"', ""
+        "data",
+        'condition on the annotations of the points to use: "day != 7"; names with blanks in '
+        "backticks, '`cell day` != 7'",
+        "",
     )
     layer: str = _setting("data", "layer of an h5ad to read instead of X", "")
     use_rep: str = _setting("data", "representation of an h5ad (obsm key) to read instead of X", "")

@@ -210,7 +210,8 @@ Where = Annotated[
     str,
     option(
         "--where",
-        meaning="Condition on the annotations of starting points: \"celltype == 'HSC'\".",
+        meaning="Condition on the annotations of starting points: \"celltype == 'HSC'\"; names "
+        "with blanks in backticks, '`cell type` == \"HSC\"'.",
         panel=POINTS,
         metavar="QUERY",
         unset="all points",

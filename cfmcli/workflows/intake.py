@@ -20,7 +20,7 @@ from cfmcli.io import require
 from cfmcli.recipe import Recipe
 from cfmcli.workflows.growth import massive
 from cfmcli.workflows.holdout import held_out
-from cfmcli.workflows.queries import chosen
+from cfmcli.workflows.queries import chosen, spelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,10 +202,9 @@ def _lonely(table: Table, key: str, name: str) -> DataError:
     """The error for a time of one point, and how to leave it out."""
     value = table.obs[key].iloc[0]
     said = f"'{value}'" if isinstance(value, str) else name
-    column = key if key.isidentifier() else f"`{key}`"
     return DataError(
         f"{table.origin}: Time {name} in '{key}' has 1 point, expected at least 2: leave that time "
-        f'out with --where "{column} != {said}", or add points.'
+        f'out with --where "{spelled(key)} != {said}", or add points.'
     )
 
 

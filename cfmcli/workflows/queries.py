@@ -17,6 +17,7 @@ QUESTIONS = (
     *("str", "contains", "startswith", "endswith", "match", "fullmatch", "lower", "upper", "strip"),
     *("len", "abs", "isin", "between", "isna", "notna", "isnull", "notnull"),
 )
+BACKTICKS = "'`cell type` == \"HSC\"'"
 LITERAL = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`"
 
 
@@ -53,9 +54,17 @@ def satisfying(obs: "pd.DataFrame", query: str) -> IntArray:
         if holds.dtype != np.bool_ or holds.shape != (len(numbered),):
             raise ValueError("it is not true or false for each point")
     except Exception as error:
-        columns = ", ".join(map(str, numbered.columns)) or "(none)"
+        names = [spelled(str(name)) for name in numbered.columns]
+        odd = [name for name in names if name.startswith("`")]
+        ticks = f" Other names than words stand in backticks, the whole in ' ': {BACKTICKS}."
         raise ConfigError(
-            f'--where "{query}": {error}. Expected a condition on the columns {columns}, for '
-            "example \"celltype == 'HSC'\"."
+            f'--where "{query}": {error}. Expected a condition on the columns '
+            f"{', '.join(names) or '(none)'}, for example \"celltype == 'HSC'\"."
+            f"{ticks if odd else ''}"
         ) from None
     return np.flatnonzero(holds)
+
+
+def spelled(name: str) -> str:
+    """A column as a condition names it: in backticks where it is no word."""
+    return name if name.isidentifier() else f"`{name}`"

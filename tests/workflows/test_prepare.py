@@ -101,8 +101,15 @@ def test_points_are_chosen_by_a_condition() -> None:
     worded.obs.columns = ["day of birth"]
     with pytest.raises(DataError, match="--where \"`day of birth` != 'E2'\""):
         prepare.prepared(Recipe(time_key="day of birth"), [worded])
-    with pytest.raises(ConfigError, match="--where"):
+    with pytest.raises(ConfigError, match="--where") as told:
         prepare.prepared(Recipe(time_key="day", where="dya > 1"), [one])
+    assert "backticks" not in str(told.value)
+    one.obs["cell type"] = list("abaaa")
+    with pytest.raises(ConfigError, match=r"columns day, ok, `cell type`, .* in backticks"):
+        prepare.prepared(Recipe(time_key="day", where="cell type == 'a'"), [one])
+    one.obs["day"] = [0, 0, 1, 0, 1]
+    found, _ = intake.snapshots(Recipe(time_key="day", where="`cell type` == 'a'"), [one])
+    assert [len(cloud) for cloud in found.clouds] == [2, 2]
 
 
 def test_files_share_times() -> None:
