@@ -26,6 +26,8 @@ __all__ = [
     "unpack_frame",
 ]
 
+NULLABLE = ("boolean", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
+"""Types of pandas for whole numbers and truth values with gaps."""
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
@@ -125,6 +127,8 @@ def pack_frame(frame: "pd.DataFrame", prefix: str) -> tuple[dict[str, Any], dict
     columns: list[dict[str, Any]] = []
     for k, name in enumerate(frame.columns):
         series = frame[name]
+        if str(series.dtype) in ("Float32", "Float64"):
+            series = series.astype(np.dtype(str(series.dtype).lower()))
         if isinstance(series.dtype, np.dtype) and series.dtype.kind in "biuf":
             arrays[f"{prefix}.obs.{k}"] = series.to_numpy()
             columns.append({"name": str(name)})
@@ -138,6 +142,7 @@ def pack_frame(frame: "pd.DataFrame", prefix: str) -> tuple[dict[str, Any], dict
                 "words": [_plain(word) for word in words.categories.tolist()],
                 "ordered": ordered,
                 "categorical": isinstance(series.dtype, pd.CategoricalDtype),
+                "nullable": str(series.dtype) if str(series.dtype) in NULLABLE else "",
             }
         )
     return arrays, {"id_name": frame.index.name, "columns": columns}
@@ -155,7 +160,8 @@ def unpack_frame(arrays: Arrays, facts: Mapping[str, Any], prefix: str) -> "pd.D
             words = pd.Categorical.from_codes(
                 values, categories=column["words"], ordered=column["ordered"]
             )
-            columns[column["name"]] = words if column["categorical"] else words.astype(object)
+            kind = column.get("nullable") or object
+            columns[column["name"]] = words if column["categorical"] else words.astype(kind)
         else:
             columns[column["name"]] = values
     return pd.DataFrame(columns, index=pd.Index(ids, name=facts["id_name"], dtype=object))

@@ -3,6 +3,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 from cfmcli import checkpoint, stored
 from cfmcli.checkpoint import MODEL, pack, pack_frame, unpack, unpack_frame
 from cfmcli.errors import CheckpointError
+from cfmcli.io import write_anndata
 
 WORD = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
 
@@ -71,6 +73,33 @@ def test_a_frame_without_columns_or_index_name_survives(tmp_path: Path) -> None:
     """Numbered rows without annotations."""
     frame = pd.DataFrame(index=pd.Index(["0", "1"]))
     pd.testing.assert_frame_equal(restored(frame, tmp_path), frame, check_column_type=False)
+
+
+def test_numbers_with_gaps_stay_numbers(tmp_path: Path) -> None:
+    """Whole numbers and truth values as they were, others with NaN, as AnnData stores them."""
+    frame = pd.DataFrame(
+        {
+            "Int64": pd.array([3, pd.NA, 2**60], dtype="Int64"),
+            "UInt8": pd.array([3, 0, 255], dtype="UInt8"),
+            "boolean": pd.array([True, pd.NA, False], dtype="boolean"),
+            "none": pd.array([pd.NA] * 3, dtype="Int64"),
+        },
+        index=["0", "1", "2"],
+    )
+    found = restored(frame, tmp_path)
+    pd.testing.assert_frame_equal(found, frame)
+    wide = frame.assign(Float64=pd.array([0.5, pd.NA, 1.0], dtype="Float64"))
+    assert restored(wide, tmp_path)["Float64"].equals(pd.Series([0.5, np.nan, 1.0], frame.index))
+    write_anndata(str(tmp_path / "a.h5ad"), np.zeros((3, 1)), found, ["x"])
+    again = anndata.read_h5ad(tmp_path / "a.h5ad").obs
+    pd.testing.assert_frame_equal(again, frame)
+
+
+def test_runs_without_word_of_gaps_are_read(tmp_path: Path) -> None:
+    """As earlier versions wrote them."""
+    arrays, facts = pack_frame(pd.DataFrame({"n": pd.array([3, pd.NA], dtype="Int64")}), "f")
+    del facts["columns"][0]["nullable"]
+    assert unpack_frame(arrays, facts, "f")["n"].tolist()[0] == 3
 
 
 def test_kinds_that_are_not_numpys_come_back_as_words(tmp_path: Path) -> None:

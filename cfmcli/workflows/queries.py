@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,7 +50,10 @@ def satisfying(obs: "pd.DataFrame", query: str) -> IntArray:
         called = re.findall(r"\.\s*([^\W\d]\w*)", re.sub(LITERAL, "''", query))
         if not set(called) <= set(QUESTIONS):
             raise ValueError(f"of methods it may use {', '.join(QUESTIONS)}")
-        holds = np.asarray(numbered.eval(query, engine="python", local_dict={}, global_dict={}))
+        found: Any = numbered.eval(query, engine="python", local_dict={}, global_dict={})
+        if str(getattr(found, "dtype", "")) == "boolean":  # a gap is neither true nor false
+            found = found.fillna(False).astype(bool)
+        holds = np.asarray(found)
         if holds.dtype != np.bool_ or holds.shape != (len(numbered),):
             raise ValueError("it is not true or false for each point")
     except Exception as error:

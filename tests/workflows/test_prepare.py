@@ -15,6 +15,7 @@ from cfmcli.layers import from_layers
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import intake, prepare
 from cfmcli.workflows.counted import not_logged
+from cfmcli.workflows.queries import satisfying
 
 
 def table(
@@ -110,6 +111,19 @@ def test_points_are_chosen_by_a_condition() -> None:
     one.obs["day"] = [0, 0, 1, 0, 1]
     found, _ = intake.snapshots(Recipe(time_key="day", where="`cell type` == 'a'"), [one])
     assert [len(cloud) for cloud in found.clouds] == [2, 2]
+
+
+def test_a_gap_fulfils_no_condition() -> None:
+    """Of numbers and of truth values, in the kinds of pandas that know gaps."""
+    obs = pd.DataFrame(
+        {
+            "size": pd.array([3, pd.NA, 5], dtype="Int64"),
+            "ok": pd.array([pd.NA, True, True], dtype="boolean"),
+        }
+    )
+    assert satisfying(obs, "size > 2").tolist() == [0, 2]
+    assert satisfying(obs, "ok").tolist() == [1, 2]
+    assert satisfying(obs, "size < 9 and ok").tolist() == [2]
 
 
 def test_files_share_times() -> None:
