@@ -10,7 +10,7 @@ from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.couplings import Independent, Paired
 from cfmcli.flows.path.interpolants import Interpolant, Linear
 from cfmcli.flows.training.triple import Triple
-from cfmcli.recipe import Recipe
+from cfmcli.recipe import Recipe, default
 from cfmcli.workflows import runtime
 
 WIDE = 10.0
@@ -72,10 +72,18 @@ def _no_latent(recipe: Recipe, built: Triple) -> str:
 
 
 def _wrong_scope(recipe: Recipe, built: Triple) -> str:
-    """Why the scope cannot be meant, if so."""
-    if recipe.scope == "dataset" and recipe.ot_batch:
+    """Why the scope, or the size of its batches, cannot be meant, if so."""
+    if not recipe.ot_batch:
+        return ""
+    if recipe.scope == "dataset":
         return (
             "--ot-batch sizes minibatch couplings, --scope dataset has none: leave one of them out."
+        )
+    if isinstance(built.coupling, Independent) and recipe.scope != "minibatch":
+        return (
+            f"--ot-batch {recipe.ot_batch} sizes minibatch couplings, and coupling "
+            f"{recipe.triple()[0]} pairs at random whatever the size: leave it out, or use "
+            "--coupling exact."
         )
     return ""
 
@@ -159,6 +167,25 @@ def _growth(recipe: Recipe, built: Triple) -> str:
     if recipe.growth_key and (recipe.source == "gaussian" or recipe.from_run):
         return "--growth-key is about observed points: leave --source and --from-run out."
     return ""
+
+
+def check_conditions(recipe: Recipe) -> None:
+    """Refuse settings of conditions where there are none.
+
+    Raises:
+        ConfigError: saying what they need.
+    """
+    if recipe.condition_cost != default("condition_cost") and not recipe.covariates:
+        raise ConfigError(
+            f"--condition-cost {recipe.condition_cost:g} is the weight of covariates in the "
+            "coupling, and there are none: leave it out, or name them with --covariates."
+        )
+    conditional = recipe.label_key or recipe.covariates
+    if recipe.condition_dropout != default("condition_dropout") and not conditional:
+        raise ConfigError(
+            f"--condition-dropout {recipe.condition_dropout:g} leaves out the condition of some "
+            "draws, and there is none: leave it out, or name one with --label-key or --covariates."
+        )
 
 
 def check_data(built: Triple, snapshots: Snapshots, conditions: Conditions) -> None:

@@ -60,6 +60,7 @@ def learn(
     device = _device(recipe, where)
     if recipe.from_run:
         recipe = rectify.inherited(recipe)
+    check_specs(recipe)
     if recipe.from_run:
         return trained(rectify.prepared(recipe), device, listen)
     prepared = prepare.prepared(recipe, tables)
@@ -159,7 +160,8 @@ def _device(recipe: Recipe, where: Runtime) -> torch.device:
 
 
 def check_specs(recipe: Recipe) -> None:
-    """Refuse unknown transforms and fields before any work."""
+    """Refuse unknown transforms and fields, and idle settings, before any work."""
+    assemble.check_conditions(recipe)
     catalog.build("fields", recipe.field)
     for spec in parse_chain(recipe.chain()):
         catalog.build("transforms", spec)

@@ -86,6 +86,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         )
     ),
     ({"coupling": "exakt"}, "Did you mean 'exact'"),
+    *(
+        ({"method": name, "source": "gaussian", "ot_batch": 64}, "--ot-batch 64 .*leave it out")
+        for name in ("icfm", "fm")
+    ),
 ]
 
 ALLOWED: list[dict[str, Any]] = [
@@ -102,6 +106,9 @@ ALLOWED: list[dict[str, Any]] = [
     {"interpolant": "learned-bridge", "objective": "sf2m", "coupling": "independent"},
     {"interpolant": "onesided-sbdm", "objective": "denoiser", **GAUSSIAN},
     {"interpolant": "mirror", "coupling": "independent", "objective": "v+denoiser"},
+    {"ot_batch": 64},
+    {"method": "icfm", "scope": "minibatch", "ot_batch": 64},
+    {"method": "sbcfm", "scope": "minibatch", "ot_batch": 64},
 ]
 
 
@@ -124,6 +131,29 @@ def test_what_can_work_is_built(settings: dict[str, Any]) -> None:
         ("couplings", "interpolants", "objectives"), names, parts, strict=True
     ):
         assert isinstance(part, catalog.entry(family, name).load())
+
+
+@pytest.mark.parametrize(
+    ("settings", "needs", "message"),
+    [
+        ({"condition_cost": 3.0}, {"covariates": ("dose",)}, "--condition-cost 3 .*--covariates"),
+        (
+            {"condition_cost": 0.0, "label_key": "kind"},
+            {"covariates": ("dose",)},
+            "--condition-cost 0 .*--covariates",
+        ),
+        ({"condition_dropout": 0.0}, {"label_key": "kind"}, "--condition-dropout 0 .*--label-key"),
+        ({"condition_dropout": 0.5}, {"covariates": ("dose",)}, "--label-key or --covariates"),
+    ],
+    ids=str,
+)
+def test_settings_of_conditions_need_some(
+    settings: dict[str, Any], needs: dict[str, Any], message: str
+) -> None:
+    """They are refused where they would be idle, and taken with the column that they need."""
+    with pytest.raises(ConfigError, match=message):
+        assemble.check_conditions(Recipe(**settings))
+    assemble.check_conditions(Recipe(**settings, **needs))
 
 
 def test_the_advice_of_a_refusal_works() -> None:
