@@ -237,9 +237,6 @@ def _write(
     columns = {f"{PREFIX}{name}": p[:, k] for k, name in enumerate(classes)}
     columns["entropy"] = metrics.entropy(p)
     if not (results.is_anndata(request.output) and results.is_anndata(request.data)):
-        gone = [repr(name) for name in columns if name in table.obs.columns]
-        if gone:
-            runtime.warn(f"{', '.join(gone)} of the points is replaced in {request.output}.")
         results.write_columns(request.output, table, columns)
         return
     likely = pd.Categorical(np.array(classes)[p.argmax(axis=1)], categories=list(classes))

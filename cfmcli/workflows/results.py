@@ -15,6 +15,7 @@ from cfmcli.data.maps import ProjectionMap
 from cfmcli.data.table import Array, Table
 from cfmcli.model import Model
 from cfmcli.requests import Condition, Integration, Runtime
+from cfmcli.workflows import runtime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,8 +100,11 @@ def writing_columns(path: str, head: Table, names: Sequence[str]) -> Iterator[Ap
     Args:
         path: output file.
         head: all points, without their numbers.
-        names: of the columns; one that is there is replaced.
+        names: of the columns; one that is there is replaced, and said to be.
     """
+    gone = [repr(name) for name in names if name in head.obs.columns]
+    if gone:
+        runtime.warn(f"{', '.join(gone)} of the points is replaced in {path}.")
     with io.writing(path, _noted(head, names, np.empty((len(head), 0)))) as append:
         yield lambda table, columns: append(
             _noted(table, names, np.stack([columns[name] for name in names], axis=1))

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from cfmcli.data.table import Table
-from cfmcli.requests import Runtime, TransportRequest
+from cfmcli.errors import CfmWarning
+from cfmcli.requests import LikelihoodRequest, Runtime, TransportRequest
 from cfmcli.stored import load
 from cfmcli.workflows import results
 from cfmcli.workflows.fit import ignore
+from cfmcli.workflows.likelihood import likelihood
 from cfmcli.workflows.transport import transport
 from tests.conftest import Fit
 
@@ -119,3 +121,16 @@ def test_a_day_keeps_its_colour(samples: Path, tmp_path: Path, fit_run: Fit) -> 
         assert list(found.obs["day"].cat.categories) == [9.0, 10.0, 25.0, 100.0]
         assert list(found.uns["day_colors"]) == ["blue", "red", "green", "yellow"]
         assert list(found.uns["day_label_colors"]) == list(data.uns["day_colors"])
+
+
+def test_a_column_that_is_replaced_is_told(toy_run: Path, samples: Path, tmp_path: Path) -> None:
+    """Scores that points had before, from whatever model."""
+    points = pd.read_csv(samples / "target.csv").head(20).assign(log_prob=7.0, note="a")
+    source, out = tmp_path / "scored.csv", tmp_path / "again.csv"
+    points.to_csv(source, index=False)
+    request = LikelihoodRequest(str(toy_run), str(source), str(out), time="1")
+    with pytest.warns(CfmWarning, match=r"'log_prob' of the points is replaced in .*again\.csv"):
+        likelihood(request, Runtime(device="cpu", threads=1), ignore)
+    found = pd.read_csv(out)
+    assert list(found.columns) == ["id", "note", "log_prob"]
+    assert (found["log_prob"] < 7).all()
