@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from cfmcli.errors import ConfigError, OutputExistsError, ResourceError
@@ -169,6 +170,15 @@ def _writable(place: Path) -> None:
         raise ResourceError(f"{place}: {home} is not a folder. Choose another -o.")
     if not os.access(home, os.W_OK | os.X_OK):
         raise ResourceError(f"{place}: the folder {home} is not writable. Choose another -o.")
+    try:  # rights do not tell everything: nobody makes a file in /proc
+        with TemporaryFile(dir=home):
+            return
+    except OSError as error:
+        _blame_disk(error, place)
+        raise ResourceError(
+            f"{place}: the folder {home} cannot be written: no file can be made there. Choose "
+            "another -o."
+        ) from error
 
 
 def _settle(part: Path, target: Path) -> None:

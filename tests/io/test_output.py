@@ -14,7 +14,7 @@ import pytest
 
 from cfmcli.data.table import Table
 from cfmcli.errors import CfmError, ConfigError, OutputExistsError, ResourceError
-from cfmcli.io import as_json, atomic, claim, sha256, write_table
+from cfmcli.io import as_json, atomic, claim, output, sha256, write_table
 
 POINTS = Table(np.eye(2), ("x", "y"), pd.DataFrame(index=["0", "1"]))
 
@@ -140,6 +140,29 @@ def test_folders_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """A folder that cannot be written is found before any work."""
     monkeypatch.setattr(os, "access", lambda *_: False)
     _claimed(tmp_path / "a.csv", ResourceError.exit_code, "not writable")
+
+
+@pytest.mark.parametrize(
+    ("number", "says"), [(errno.ENOENT, "no file can be made there"), (errno.EROFS, "read-only")]
+)
+def test_a_folder_that_takes_no_file_whatever_its_rights(
+    number: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as /proc, or a disk that is mounted for reading; nothing is left of the attempt."""
+    claim(str(tmp_path / "a.csv"), force=False)
+    assert not list(tmp_path.iterdir())
+
+    def refuse(**_: object) -> None:
+        raise OSError(number, os.strerror(number), "part")
+
+    monkeypatch.setattr(output, "TemporaryFile", refuse)
+    _claimed(tmp_path / "new" / "a.csv", ResourceError.exit_code, says)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_proc_takes_no_file() -> None:
+    """Though root has all rights there."""
+    _claimed(Path("/proc/x.csv"), ResourceError.exit_code, "/proc (cannot be|is not) writ")
 
 
 def test_json_is_strict() -> None:
