@@ -16,7 +16,7 @@ class Preset:
         summary: one line for `cfm list`.
         reference: author, year, arXiv id.
         use: when to choose it.
-        both_sides: whether a population at an unseen time comes from the snapshots on both sides.
+        both_sides: whether an unseen time is predicted from the snapshots on both sides of it.
         settings: settings of a fit that it is best with; what the user states wins.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cfmcli import metrics
+from cfmcli import catalog, metrics
 from cfmcli.data.snapshots import Cloud
 from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.couplings import Exact, Independent
@@ -80,36 +80,48 @@ def _sizes(model: Model, time: float, mass: float) -> dict[str, float]:
 def predicted(model: Model, time: float, how: Motion, streams: Streams, most: int) -> Cloud:
     """What a model says of an unseen time: points with weights, under their own conditions.
 
-    All cells of the nearest earlier snapshot, carried there. A method that learns nothing places
-    the pairs of its plan, of which there are as many as `comparable` tells.
+    All cells of the nearest earlier snapshot, carried there. Where the method looks at both sides,
+    each of them goes on to the share s of the way to its partner of the optimal plan with the
+    cells of the next snapshot, carried back. A method that learns nothing places the pairs of its
+    plan. There are as many as `comparable` tells.
 
     Args:
         model: a model that has not seen the time.
         time: clock time between two kept snapshots.
         how: the motion.
-        streams: seeded subsamples.
+        streams: seeded subsamples and pairs.
         most: most points of a snapshot.
     """
     ends = gaps(model.kept, model.recipe)
-    before = next(before for before, after in ends if before.time < time < after.time)
-    flow = model.flow
+    before, after = next(pair for pair in ends if pair[0].time < time < pair[1].time)
+    flow, count = model.flow, comparable(before, most)
     if isinstance(flow, Displacement):
-        gap, count = flow.gaps[model.timeline.times.index(before.time)], comparable(before, most)
+        gap = flow.gaps[model.timeline.times.index(before.time)]
         return _thinned(gap, before, model.timeline.inner(time) % 1, time, count, streams)
-    start = model.source.conditioned(subsample(before, streams, most), streams)
-    x, span = np.asarray(start.points, dtype=np.float64), (before.time, time)
-    paths = how.paths(flow, x, span, model.guide(start.obs))
+    there = _carried(model, subsample(before, streams, most), time, how, streams)
+    if not catalog.preset(model.recipe.method).both_sides:
+        return there
+    back = _carried(model, subsample(after, streams, most), time, how, streams)
+    share = share_of(time, before, after)
+    met = _thinned(_gap(there, back), there, share, time, count, streams)
+    return replace(met, mass=(1 - share) * there.mass + share * back.mass)
+
+
+def _carried(model: Model, side: Cloud, time: float, how: Motion, streams: Streams) -> Cloud:
+    """A snapshot carried to another time, with the mass that it has become."""
+    start = model.source.conditioned(side, streams)
+    x, span = np.asarray(start.points, dtype=np.float64), (side.time, time)
+    paths = how.paths(model.learnt, x, span, model.guide(start.obs))
     mass = paths.masses(-1, start.weights)
-    total = float(mass.sum())
-    there = Cloud(paths.points[-1], mass / total, start.obs, f"{time:g}", time)
-    return replace(there, mass=before.mass * total)
+    there = Cloud(paths.points[-1], mass / mass.sum(), start.obs, f"{time:g}", time)
+    return replace(there, mass=side.mass * float(mass.sum()))
 
 
 def comparable(before: Cloud, most: int) -> int:
     """Of how many points every prediction is: of as many as the snapshot before the time has.
 
     A distance between samples is the larger the fewer they are. A flow carries no more than that
-    snapshot; the pairs of a plan would be up to twice as many.
+    snapshot; the pairs of a plan would be up to as many as both.
 
     Args:
         before: the snapshot before the time predicted.
