@@ -44,6 +44,8 @@ where points are few for their dimensions: between Gaussians KL(t=1) goes from .
 In 32 dimensions the flow between the normal and the mixture is about as good without noise (KL .028
 to .047, seed 0, .028 to .045, seed 1) as with it (.032 to .053, .026 to .053): of eight only (b, s)
 of seed 1 wins by a tenth there, as all do at 8 and 128.
+Bridges of d 5 have KL(t=1) .0008 in the mean of four seeds, and .0010 to .0012 with seed 3, where
+the goal is .001: what a network of that size and 1,000 steps leaves from one seed to another.
 """
 """Why some figures are what they are."""
 
