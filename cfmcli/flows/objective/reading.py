@@ -75,7 +75,7 @@ class Reading:
         variance = self.interpolant.variance(t)
         if not self.normal_source:
             return variance
-        return variance + self.interpolant.rates(t).alpha.square()
+        return variance + self.interpolant.alpha_at(t).square()
 
     def blur(self, t: Tensor) -> Tensor:
         """Variance of the normal part of x_t that the score is read from, shaped as t.

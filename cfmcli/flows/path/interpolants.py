@@ -177,16 +177,24 @@ class Interpolant(ABC):
         Raises:
             ConfigError: if the mean is not alpha(t) x0 + beta(t) x1.
         """
+        one, zero = torch.ones_like(t), torch.zeros_like(t)
+        alpha, alpha_rate = derivative(self.alpha_at, t)
+        beta, beta_rate = derivative(lambda s: self.mean(s, Ends(zero, one)), t)
+        gamma, gamma_rate = self.latent_rates(t)
+        return Rates(alpha, beta, gamma, alpha_rate, beta_rate, gamma_rate)
+
+    def alpha_at(self, t: Tensor) -> Tensor:
+        """The coefficient of x0 at times t, shaped as t.
+
+        Raises:
+            ConfigError: if the mean is not alpha(t) x0 + beta(t) x1.
+        """
         if not self.linear_mean:
             raise ConfigError(
                 f"{type(self).__name__} is no combination alpha(t) x0 + beta(t) x1: use a path "
                 "that is, such as linear or trigonometric."
             )
-        one, zero = torch.ones_like(t), torch.zeros_like(t)
-        alpha, alpha_rate = derivative(lambda s: self.mean(s, Ends(one, zero)), t)
-        beta, beta_rate = derivative(lambda s: self.mean(s, Ends(zero, one)), t)
-        gamma, gamma_rate = self.latent_rates(t)
-        return Rates(alpha, beta, gamma, alpha_rate, beta_rate, gamma_rate)
+        return self.mean(t, Ends(torch.ones_like(t), torch.zeros_like(t)))
 
     def latent_rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """gamma and d gamma/dt at times t, shaped as t; the rate is put to 0 where gamma is."""
