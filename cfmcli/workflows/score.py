@@ -82,8 +82,8 @@ def predicted(model: Model, time: float, how: Motion, streams: Streams, most: in
 
     All cells of the nearest earlier snapshot, carried there. Where the method looks at both sides,
     each of them goes on to the share s of the way to its partner of the optimal plan with the
-    cells of the next snapshot, carried back. A method that learns nothing places the pairs of its
-    plan. There are as many as `comparable` tells.
+    cells of the next snapshot, carried back; not under conditions, which pairs might mix. A method
+    that learns nothing places the pairs of its plan. There are as many as `comparable` tells.
 
     Args:
         model: a model that has not seen the time.
@@ -99,7 +99,7 @@ def predicted(model: Model, time: float, how: Motion, streams: Streams, most: in
         gap = flow.gaps[model.timeline.times.index(before.time)]
         return _thinned(gap, before, model.timeline.inner(time) % 1, time, count, streams)
     there = _carried(model, subsample(before, streams, most), time, how, streams)
-    if not catalog.preset(model.recipe.method).both_sides:
+    if model.conditions.width or not catalog.preset(model.recipe.method).both_sides:
         return there
     back = _carried(model, subsample(after, streams, most), time, how, streams)
     share = share_of(time, before, after)

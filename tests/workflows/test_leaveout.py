@@ -241,21 +241,26 @@ def test_seeds_follow_one_another_and_their_spread_is_told(data: Path) -> None:
     assert lines["otcfm"]["w1_over_static_ot"] == pytest.approx(share)
 
 
-@pytest.mark.parametrize("method", ["otcfm", "auto"])
-def test_scores_are_those_of_cells_as_the_verb_carries_them(data: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "label", "meet"), [("otcfm", "", False), ("auto", "", True), ("auto", "kind", False)]
+)
+def test_scores_are_those_of_cells_as_the_verb_carries_them(
+    data: Path, method: str, label: str, meet: bool
+) -> None:
     """A fit that holds the day out, its `transport` of all cells before, and W1 by brute force.
 
-    Of the method auto they meet the cells after, carried back, a third of the way.
+    Of the method auto they meet the cells after, carried back, a third of the way; of classes not.
     """
-    found = do(data, methods=(method,), settings={"holdout": ("2",)}, strict=True)
-    frame = pd.read_csv(data).drop(columns="kind")
-    how = TINY | {"time_key": "day", "holdout": ("2",), "method": method}
+    plain = {"holdout": ("2",), "label_key": label}
+    found = do(data, methods=(method,), settings=plain, strict=True)
+    frame = pd.read_csv(data)
+    how = TINY | plain | {"time_key": "day", "method": method, "features": "x,y"}
     model = cfmcli.fit(frame, **how, device="cpu", threads=1)
     there, back = (
         model.core.encode(model.transport(frame[frame["day"] == day], day, 2.0)[XY].to_numpy())
         for day in (1.0, 4.0)
     )
-    x = middle(there, back, 1 / 3)[0] if method == "auto" else there
+    x = middle(there, back, 1 / 3)[0] if meet else there
     y = model.core.encode(frame.loc[frame["day"] == 2, XY].to_numpy())
     assert values(found, kind="model")[2.0, "w1"] == pytest.approx(brute_w1(x, y), rel=1e-3)
 

@@ -41,7 +41,8 @@ def test_log_density_is_exact(ends: str, name: str, t: float) -> None:
     early = density_change(oracle.field, late.x, (0.5, 0.0), Exact(), TIGHT, seeded())
     found = oracle.log_prob(0.0, early.x) + early.loss + late.loss
     torch.testing.assert_close(found, oracle.log_prob(t, x), rtol=0, atol=1e-6)
-    assert not (late.error.any() or early.error.any())
+    assert not late.error.any()
+    assert not early.error.any()
 
 
 def test_what_is_lost_forward_is_gained_backward() -> None:

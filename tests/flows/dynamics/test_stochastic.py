@@ -93,9 +93,7 @@ def test_without_noise_it_is_the_flow() -> None:
 
 @pytest.mark.parametrize("level", [8.0, 40.0])
 def test_steps_that_are_too_long_are_an_error(level: float) -> None:
-    """Where two of them fling points away, though not beyond the finite numbers; as many as advised
-    do not.
-    """
+    """Where two of them fling points away, though not beyond the finite numbers; 400 do not."""
     flow, x = closed(CHAIN, TWO_GAPS, ("velocity", "score")), points(CHAIN[0], 200)
     with pytest.raises(NumericsError, match=r"steps=400"):
         wander(flow, x, (0.0, 4.0), noise(f"{level}", steps=4))
