@@ -30,7 +30,8 @@ def test_fates_and_trends_of_the_sample_data(
     assert fates.obsm["cfm_fate_probs"].shape == (1500, 3)
     late = fates[fates.obs["branch"] == "arm_b"]
     assert (late.obs["cfm_fate"] == "arm_b").mean() > 0.9
-    trends = pd.read_csv(tmp_path / "trends.csv").set_index(["gene", "group"]).sort_index()["change"]
+    table = pd.read_csv(tmp_path / "trends.csv").set_index(["gene", "group"])
+    trends = table["change"].sort_index()
     for gene, arm, other in (("ArmA2", "arm_a", "arm_b"), ("ArmB2", "arm_b", "arm_a")):
         assert trends[gene, arm].iloc[0] > trends[gene, other].iloc[0] + 0.5
     assert list(pd.read_csv(tmp_path / "knockout.csv").filter(like="p_")) == [
