@@ -37,10 +37,11 @@ excess is all in the last tenth of the time. The published .053 and .034 would f
 on N->moons and N->scurve sf2m scores .39 and .28 with 1 (seed 0, 10,000 test points), .022 and .031
 with .5, .022 and .008 with .1, the default of the authors' code (seed 1, 3,000 test points). Wide
 targets show no excess: .006 against .016 (N->8g), .016 against .045 (moons->8g).
-W2 of sf2m on N->scurve misses its bound of .138 (.140 in the mean of five seeds, .118 to .162; .139
-with the cosine schedule of before, seed 0): its targets are mostly noise. Batches of 1,024 reach .114 (seed 1), but overfit
-where points are few for their dimensions: between Gaussians KL(t=1) goes from .40 to .55 (d 20,
-1,000 points) and from .08 to .19 (d 50, 10,000 points), so the preset keeps to batches of 256.
+W2 of sf2m on N->scurve misses its bound of .138 (.140 in the mean of five seeds, .118 to .162;
+.139 with the cosine schedule of before, seed 0): its targets are mostly noise. Batches of 1,024
+reach .114 (seed 1), but overfit where points are few for their dimensions: between Gaussians
+KL(t=1) goes from .40 to .55 (d 20, 1,000 points) and from .08 to .19 (d 50, 10,000 points), so the
+preset keeps to batches of 256.
 In 32 dimensions the flow between the normal and the mixture is about as good without noise (KL .028
 to .047, seed 0, .028 to .045, seed 1) as with it (.032 to .053, .026 to .053): of eight only (b, s)
 of seed 1 wins by a tenth there, as all do at 8 and 128.
