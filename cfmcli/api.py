@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from cfmcli import io, model, recipe, stored
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Table
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.dynamics.choice import AnySolver, deterministic

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.chain import Chain
 from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.choice import AnySolver, deterministic
@@ -35,7 +35,7 @@ from cfmcli.source import Source, gaps
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.chain import Chain
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.dynamics.diffusions import Diffusion
 from cfmcli.flows.dynamics.estimates import Grouped, Groups, LogDensity, estimates
 from cfmcli.flows.dynamics.estimators import Estimator, Means
@@ -20,7 +20,7 @@ from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 T = TypeVar("T")
 

@@ -9,11 +9,11 @@ from warnings import warn
 import numpy as np
 
 from cfmcli import catalog
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.blocks import READ, blocks
 from cfmcli.data.conditions import Conditions
 from cfmcli.data.growth import expected
 from cfmcli.data.snapshots import BackedCloud, Cloud
-from cfmcli.data.table import Array, IntArray
 from cfmcli.data.transforms import some
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.coupling.resampling import systematic

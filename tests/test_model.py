@@ -7,7 +7,7 @@ import pytest
 
 import cfmcli
 from cfmcli import checkpoint
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CheckpointError, ConfigError, DataError
 from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.flows.streams import Streams

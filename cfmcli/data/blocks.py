@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 GRAIN = 256
 """Rows of a block of a transform. Matrix products round differently for different numbers of rows,

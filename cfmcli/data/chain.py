@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli.catalog import build
+from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import by_blocks
 from cfmcli.data.counts import ChoiceMap, NormalizeMap
 from cfmcli.data.decoder import Decoder
 from cfmcli.data.maps import AffineMap, LogMap, Map, ProjectionMap, dense
-from cfmcli.data.table import Array
 from cfmcli.errors import DataError
 from cfmcli.specs import parse_chain
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 _KINDS: dict[str, Callable[[Mapping[str, Array]], Map]] = {
     AffineMap.kind: lambda a: AffineMap(a["shift"], a["scale"]),

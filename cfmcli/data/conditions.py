@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli.catalog import did_you_mean
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.requests import OWN, Condition
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.maps import Map
-from cfmcli.data.table import Array
 from cfmcli.errors import DataError
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 FEW_FEATURES, LARGE = 10, 20
 

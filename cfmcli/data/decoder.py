@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.maps import ProjectionMap
-from cfmcli.data.table import Array
 
 ORTHONORMAL = 1e-3
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
 
 
 def expected(cloud: Cloud, after: Cloud, known: Array, kind: str) -> Array:

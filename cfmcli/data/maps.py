@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import blocks
-from cfmcli.data.table import Array
 from cfmcli.errors import DataError
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 
 NUMBERS = 2**22

@@ -5,9 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.maps import moments
 from cfmcli.data.snapshots import Snapshots
-from cfmcli.data.table import Array
 
 ROUNDING = 1e-10
 """Deviations of so small a share of where points are come from rounding."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 
 Rows = npt.NDArray[np.intp]
 SAME = 1e-5

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import gathered, stacked
 from cfmcli.data.maps import dense
-from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 
 @dataclass(frozen=True)

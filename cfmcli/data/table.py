@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,9 @@ from cfmcli.data.blocks import gathered
 
 if TYPE_CHECKING:
     import pandas as pd
-    from scipy import sparse
 
+    from cfmcli.data.arrays import Matrix
     from cfmcli.data.decoder import Decoder
-
-    Matrix: TypeAlias = npt.NDArray[Any] | sparse.csr_matrix
-
-Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)

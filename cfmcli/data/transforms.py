@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfmcli.catalog import did_you_mean
+from cfmcli.data.arrays import Array
 from cfmcli.data.counts import ChoiceMap, NormalizeMap
 from cfmcli.data.maps import AffineMap, LogMap, Map, ProjectionMap, dense, moments
-from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 
 FLAVORS = ("seurat", "cell_ranger")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 
 
 def means(values: Array, shares: Array) -> Array:

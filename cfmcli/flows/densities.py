@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import blocks
 from cfmcli.data.maps import NUMBERS
-from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.coupling.resampling import systematic
 

@@ -32,7 +32,7 @@ from cfmcli.io.store import Node, encoding, names_of, opened, shape_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 Loaded = Any
 

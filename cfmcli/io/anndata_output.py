@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pandas.api.extensions import ExtensionDtype
 
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 
 def write_anndata(

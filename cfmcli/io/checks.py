@@ -14,7 +14,7 @@ from cfmcli.io.selection import listed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 Where = Callable[[int], str]
 

@@ -12,7 +12,7 @@ from cfmcli.io.output import atomic
 from cfmcli.io.store import Node, opened, shape_of
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Array, Matrix
+    from cfmcli.data.arrays import Array, Matrix
 
 
 class Extension:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.decoder import Decoder, orthonormal, shifted_mean
 from cfmcli.data.maps import ProjectionMap, moments
-from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 REP, LOADINGS = "X_pca", "PCs"
 FITS = 1e-3

@@ -32,7 +32,7 @@ from cfmcli.io.selection import (
 )
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 Points = Any
 Verb = Callable[..., Any]

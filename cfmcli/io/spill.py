@@ -13,7 +13,7 @@ import numpy as np
 from cfmcli.io.output import blaming_disk
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Array
+    from cfmcli.data.arrays import Array
 
 SPARED = 2**25
 """Bytes that wait in memory rather than on disk."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.errors import DataError
 from cfmcli.flows.coupling.resampling import thinned
 from cfmcli.metrics.clouds import Points, Weights, as_cloud, as_weights

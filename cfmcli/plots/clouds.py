@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.plots.canvas import (
     COLUMN,
     DARK,

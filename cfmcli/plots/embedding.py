@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.plots.plane import Plane
 
 NEIGHBOURS = 30

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
 from cfmcli.plots.canvas import (
     COLUMN,
     PALE,

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.chain import Chain
 from cfmcli.data.maps import covariance
-from cfmcli.data.table import Array
 from cfmcli.model import Model
 
 

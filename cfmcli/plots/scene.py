@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.chain import Chain
 from cfmcli.data.maps import ProjectionMap
-from cfmcli.data.table import Array
 from cfmcli.model import Model
 from cfmcli.plots.canvas import PAGE, Picture, canvas, legend, looks
 from cfmcli.plots.scene import Journey, Scene

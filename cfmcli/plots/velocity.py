@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.plots.canvas import COLUMN, DARK, Picture, canvas, dots, explain, legend, some
 from cfmcli.plots.clouds import MARKS
 from cfmcli.plots.scene import Scene

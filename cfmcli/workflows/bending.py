@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from cfmcli import metrics
+from cfmcli.data.arrays import Array
 from cfmcli.data.maps import moments
 from cfmcli.data.snapshots import Cloud, Snapshots
-from cfmcli.data.table import Array
 from cfmcli.data.trends import quantiles
 from cfmcli.flows.coupling.bends import bends
 from cfmcli.flows.path.curves import Dense

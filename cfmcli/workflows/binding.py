@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.conditions import Conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
-from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.cells import CellPairs
 from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired

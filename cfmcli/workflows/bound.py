@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.excess import Excess
 from cfmcli.flows.coupling.pairing import GroupedPairs, PairSource

@@ -10,7 +10,7 @@ from cfmcli.specs import parse_chain
 from cfmcli.workflows import runtime
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 OF_COUNTS = ("normalize", "log1p")
 """Transforms of what was counted."""

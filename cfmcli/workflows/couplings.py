@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfmcli import io
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Cloud, Snapshots
-from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError
 from cfmcli.workflows.run import COUPLINGS
 from cfmcli.workflows.sides import PlanNote

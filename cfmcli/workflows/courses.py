@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfmcli import io
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import BackedCloud
-from cfmcli.data.table import Array
 from cfmcli.flows.dynamics.flow import CHUNK
 from cfmcli.flows.dynamics.motion import Motion
 from cfmcli.flows.objective.reading import Guide

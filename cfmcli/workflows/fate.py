@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli import io, metrics
+from cfmcli.data.arrays import Array
 from cfmcli.data.neighbours import nearest, tree
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.dynamics.flow import CHUNK
 from cfmcli.flows.objective.reading import Guide

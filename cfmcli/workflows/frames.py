@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfmcli import io
+from cfmcli.data.arrays import Array
 from cfmcli.data.chain import Chain
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Table
 from cfmcli.model import Model
 from cfmcli.workflows import intake
 from cfmcli.workflows.results import clocked, explained, is_anndata, loadings

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from cfmcli import io
+from cfmcli.data.arrays import Array
 from cfmcli.data.neighbours import Rows
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Table
 from cfmcli.data.transforms import some
 from cfmcli.data.trends import change, means, quantiles
 from cfmcli.errors import ConfigError

@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 
 from cfmcli import catalog
+from cfmcli.data.arrays import Array
 from cfmcli.data.growth import expected
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.coupling import wfr
 from cfmcli.flows.coupling.couplings import Coupling

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli import io
+from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import stacked
 from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Table
 from cfmcli.data.times import TimeMap, map_times
 from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError, DataError

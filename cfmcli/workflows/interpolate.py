@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from cfmcli.catalog import did_you_mean, preset
+from cfmcli.data.arrays import Array
 from cfmcli.data.neighbours import Rows
 from cfmcli.data.snapshots import BackedCloud
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model

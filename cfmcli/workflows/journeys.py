@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import blocks
 from cfmcli.data.neighbours import Rows
-from cfmcli.data.table import Array
 from cfmcli.flows.dynamics.flow import CHUNK, Paths
 from cfmcli.flows.dynamics.mass import changes
 from cfmcli.flows.dynamics.motion import Motion

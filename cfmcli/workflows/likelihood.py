@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from cfmcli import catalog, io
+from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import GRAIN
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.flows.dynamics.estimates import dynamics, grain

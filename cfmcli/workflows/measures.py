@@ -3,8 +3,8 @@
 from functools import partial
 
 from cfmcli import metrics
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
 from cfmcli.errors import DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.workflows import runtime

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfmcli import io
-from cfmcli.data.table import Array, Table
+from cfmcli.data.arrays import Array
+from cfmcli.data.table import Table
 from cfmcli.model import Model
 from cfmcli.workflows import intake, runtime
 from cfmcli.workflows.results import clocked, explained, is_anndata, loadings, written

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from cfmcli import io
-from cfmcli.data.table import Array, Table
+from cfmcli.data.arrays import Array
+from cfmcli.data.table import Table
 from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError
 from cfmcli.io.selection import unknown

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli import io
+from cfmcli.data.arrays import Array
 from cfmcli.data.neighbours import Rows
 from cfmcli.data.snapshots import BackedCloud, Cloud
-from cfmcli.data.table import Array, Backed, Table
+from cfmcli.data.table import Backed, Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model

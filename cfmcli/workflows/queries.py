@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfmcli.data.table import IntArray, Table
+from cfmcli.data.arrays import IntArray
+from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Snapshots
-from cfmcli.data.table import Array
 from cfmcli.data.times import TimeMap
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.choice import deterministic

@@ -9,10 +9,11 @@ import numpy as np
 
 import cfmcli
 from cfmcli import io
+from cfmcli.data.arrays import Array
 from cfmcli.data.chain import Chain
 from cfmcli.data.counts import ChoiceMap
 from cfmcli.data.maps import ProjectionMap
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Table
 from cfmcli.model import Model
 from cfmcli.requests import Condition, Integration, Runtime
 from cfmcli.workflows import runtime

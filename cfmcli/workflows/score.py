@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cfmcli import catalog, metrics
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.coupling.couplings import Exact, Independent
 from cfmcli.flows.coupling.resampling import thinned
 from cfmcli.flows.dynamics.displacement import Displacement, Gap

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.blocks import blocks
-from cfmcli.data.table import Array, IntArray
 from cfmcli.flows.streams import Streams
 from cfmcli.scorer import LogProb, Scorer
 
 if TYPE_CHECKING:
-    from cfmcli.data.table import Matrix
+    from cfmcli.data.arrays import Matrix
 
 Timed = tuple[IntArray, Scorer]
 """Points of one time, ascending, and what scores them."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.maps import moments
-from cfmcli.data.table import Array
 from cfmcli.flows.coupling.excess import Excess
 from cfmcli.flows.coupling.plans import Plan
 from cfmcli.flows.coupling.resampling import systematic

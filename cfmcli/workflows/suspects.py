@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Snapshots
-from cfmcli.data.table import Array
 from cfmcli.data.transforms import some
 from cfmcli.workflows import runtime
 

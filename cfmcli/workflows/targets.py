@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfmcli import io, metrics
+from cfmcli.data.arrays import Array
 from cfmcli.data.neighbours import Labelled
-from cfmcli.data.table import Array, Table
+from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model

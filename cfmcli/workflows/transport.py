@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmcli import io
-from cfmcli.data.table import Array, Backed, IntArray, Table
+from cfmcli.data.arrays import Array, IntArray
+from cfmcli.data.table import Backed, Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.flow import Paths
 from cfmcli.flows.objective.reading import Guide

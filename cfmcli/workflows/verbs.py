@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfmcli import catalog, stored
-from cfmcli.data.table import Array, Table
+from cfmcli.data.arrays import Array
+from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.flows.dynamics.flow import CHUNK

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows import fields
 from cfmcli.flows.training import tasks
 from cfmcli.flows.training.schedule import WARM_UP, Schedule

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows import processes
 from cfmcli.flows.coupling.blocks import Problem, coarse_plan, refinements
 from cfmcli.flows.coupling.couplings import Exact

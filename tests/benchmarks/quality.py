@@ -15,7 +15,7 @@ import torch
 
 from cfmcli import metrics
 from cfmcli.api import Model
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from tests.benchmarks.rivals import Torchcfm, fastest, integrated
 from tests.benchmarks.rows import Row, Side
 from tests.benchmarks.tasks import POINTS, fitted, moons_to_gaussians

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from cfmcli.data import toys
-from cfmcli.data.table import Array, Table
+from cfmcli.data.arrays import Array
+from cfmcli.data.table import Table
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import AUTO, Runtime

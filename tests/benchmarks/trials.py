@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cfmcli import metrics
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from tests.statistical.test_table import TASKS
 
 TRAIN, TEST = 3_000, 2_000

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Cloud, Snapshots
-from cfmcli.data.table import Array
 
 
 def cloud(points: Array, time: float, weights: Array | None = None) -> Cloud:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.neighbours import Labelled
-from cfmcli.data.table import Array
 
 RNG = np.random.default_rng(0)
 POINTS, CODES = RNG.normal(size=(60, 3)), RNG.integers(3, size=60)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from cfmcli import catalog
+from cfmcli.data.arrays import Array
 from cfmcli.data.chain import Chain, fit_chain, load_chain
 from cfmcli.data.counts import raw_counts
-from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 
 D = 200

@@ -9,9 +9,9 @@ from scipy import sparse
 from sklearn.decomposition import PCA as ReferencePCA
 
 from cfmcli.data import transforms
+from cfmcli.data.arrays import Array
 from cfmcli.data.chain import Chain, fit_chain, load_chain
 from cfmcli.data.maps import moments
-from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 
 D = 4

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.plans import Plan
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from cfmcli import catalog
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.densities import (
     Base,

@@ -5,7 +5,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from cfmcli import metrics
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import DataError
 
 

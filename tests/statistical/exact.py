@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from cfmcli import metrics
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.blocks import refined_plan
 
 NEIGHBOURS, SIZE, ROUNDS, PART, WORST = 30, 256, 20, 1000, 5

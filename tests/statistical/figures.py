@@ -15,7 +15,7 @@ import numpy as np
 
 from cfmcli import metrics
 from cfmcli.api import Model
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 
 HEAD = ("what", "seeds", "ours", "published", "floor", "bound")
 COLUMNS = ("test", "passed", "what", "ours", "published", "floor", "bound", "commit")

@@ -11,7 +11,7 @@ import pytest
 
 import cfmcli
 from cfmcli.api import Model
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.dynamics.diffusions import Constant
 from cfmcli.flows.dynamics.sde import StochasticHeun
 from cfmcli.flows.dynamics.stochastic import Noise, wander

@@ -16,7 +16,7 @@ import pytest
 import cfmcli
 from cfmcli import metrics
 from cfmcli.data import toys
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from tests.statistical.figures import Figures
 
 pytestmark = pytest.mark.slow

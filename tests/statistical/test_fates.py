@@ -15,7 +15,7 @@ import pytest
 from scipy.stats import norm
 
 from cfmcli import metrics
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from tests.statistical.figures import Figures
 
 ROOT = Path(__file__).parents[2]

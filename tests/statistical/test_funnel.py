@@ -18,7 +18,7 @@ from scipy.stats import multivariate_normal, norm
 import cfmcli
 from cfmcli import catalog
 from cfmcli.api import Model
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.dynamics.likelihood import density_change
 from tests.statistical.figures import Figures

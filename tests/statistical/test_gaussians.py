@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal
 
 import cfmcli
 from cfmcli.api import Model
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from tests.statistical.figures import Figures
 
 pytestmark = pytest.mark.slow

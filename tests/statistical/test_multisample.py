@@ -12,7 +12,7 @@ import cfmcli
 from cfmcli import catalog
 from cfmcli.api import Model
 from cfmcli.data import toys
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.couplings import Coupling
 from tests.statistical.figures import Figures
 

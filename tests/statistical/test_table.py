@@ -21,7 +21,7 @@ import cfmcli
 from cfmcli import metrics
 from cfmcli.api import Model
 from cfmcli.data import toys
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from tests.statistical.exact import optimum, w2
 from tests.statistical.figures import Figures, Row, carry
 

@@ -11,8 +11,8 @@ import pytest
 from scipy.interpolate import CubicSpline
 
 import cfmcli
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
 from cfmcli.errors import CheckpointError
 from cfmcli.flows.path.curves import Bent, Dense
 from cfmcli.flows.streams import Streams

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from cfmcli import catalog
+from cfmcli.data.arrays import Array
 from cfmcli.data.conditions import Conditions, fit_conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
-from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError
 from cfmcli.flows.coupling.couplings import Blocks, Coupling, Exact, Independent, Paired, Sinkhorn
 from cfmcli.flows.coupling.pairing import PairSource

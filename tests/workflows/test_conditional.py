@@ -12,7 +12,7 @@ import pytest
 
 import cfmcli
 from cfmcli import checkpoint, metrics, plots
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError, Interrupted
 from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.requests import (

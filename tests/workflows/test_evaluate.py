@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from cfmcli import metrics
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
 from cfmcli.errors import (
     CfmWarning,
     CheckpointError,

@@ -8,7 +8,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from cfmcli import metrics
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.requests import FateRequest, Integration, Outcome, Runtime, Vote

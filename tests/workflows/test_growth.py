@@ -11,9 +11,9 @@ import pytest
 
 import cfmcli
 from cfmcli import metrics
+from cfmcli.data.arrays import Array
 from cfmcli.data.conditions import Conditions, fit_conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
-from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.dynamics.motion import motion

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import cfmcli
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError, OutputExistsError
 from cfmcli.flows.streams import Streams
 from cfmcli.layers import from_layers

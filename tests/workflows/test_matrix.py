@@ -13,7 +13,7 @@ import torch
 
 import cfmcli
 from cfmcli import catalog, checkpoint
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning, ConfigError
 from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.dynamics.flow import Flow

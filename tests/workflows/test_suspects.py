@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.snapshots import Cloud, Snapshots
-from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning
 from cfmcli.workflows.suspects import warn_of_suspects
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.coupling.couplings import Blocks, Coupling, normalised
 from cfmcli.flows.coupling.plans import PairPlan, Plan, pair_costs

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows import processes
 from cfmcli.flows.coupling.plans import ROWS, PairPlan, merge_pairs, squared_distances, summed
 from cfmcli.flows.coupling.simplex import quantised, solve

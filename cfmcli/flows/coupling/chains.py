@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows.coupling.layout import Points
 from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs
 from cfmcli.flows.coupling.splines import natural_tangents

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cfmcli.catalog import did_you_mean
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.coupling.plans import squared_distances
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 from cfmcli.flows.coupling import blocks, costs, simplex, sinkhorn
 from cfmcli.flows.coupling.plans import DensePlan, PairPlan, Plan, ProductPlan

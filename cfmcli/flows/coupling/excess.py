@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows.coupling.blocks import (
     CELLS_PER_SIZE,
     Items,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.layout import Points
 from cfmcli.flows.coupling.pairing import PairSource
 from cfmcli.flows.streams import Streams

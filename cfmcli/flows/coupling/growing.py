@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.layout import Points
 from cfmcli.flows.coupling.pairing import PairSource, measured

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows.coupling import costs, simplex
 from cfmcli.flows.coupling.couplings import Coupling, fits_exact, normalised
 from cfmcli.flows.coupling.plans import PairPlan, Plan, merge_pairs

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.quasirandom import SobolEngine
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.layout import Points
 from cfmcli.flows.coupling.plans import Plan

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.errors import NumericsError
 from cfmcli.flows.coupling.resampling import Line
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 from cfmcli.flows.coupling import costs, simplex, sinkhorn
 from cfmcli.flows.coupling.couplings import Coupling, fits_exact, normalised

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.errors import CfmWarning, ConfigError
 from cfmcli.flows.coupling import simplex
 from cfmcli.flows.coupling.couplings import (

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.pot import pot
-from cfmcli.data.table import Array, IntArray
 from cfmcli.errors import NumericsError
 
 QUANTA = 2**48

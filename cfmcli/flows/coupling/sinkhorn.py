@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 
 _RELAXATION = 1.5
 """Over-relaxation of the updates: half the iterations of 1, or fewer; 2 would diverge."""

@@ -1,6 +1,6 @@
 """Tangents of the natural cubic splines through chains of paired points."""
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 
 
 def natural_tangents(knots: Array, times: Array) -> Array:

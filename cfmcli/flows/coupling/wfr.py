@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.maps import moments
-from cfmcli.data.table import Array
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 from cfmcli.flows.coupling import costs, simplex, sinkhorn
 from cfmcli.flows.coupling.couplings import Coupling, normalised

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.snapshots import Cloud
-from cfmcli.data.table import Array, IntArray
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.couplings import Coupling

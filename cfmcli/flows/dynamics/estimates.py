@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cfmcli import catalog
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.blocks import blocks
-from cfmcli.data.table import Array, IntArray
 from cfmcli.errors import ConfigError
 from cfmcli.flows.densities import Density
 from cfmcli.flows.dynamics.diffusions import Diffusion, diffusion

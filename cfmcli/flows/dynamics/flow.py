@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import blocks
-from cfmcli.data.table import Array
 from cfmcli.data.times import Timeline
 from cfmcli.flows.dynamics.legs import journey
 from cfmcli.flows.dynamics.pace import Pace, apart, paced

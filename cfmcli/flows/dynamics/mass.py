@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.dynamics.displacement import Displacement
 from cfmcli.flows.dynamics.flow import Flow, Paths
 from cfmcli.flows.dynamics.solvers import Solver

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cfmcli import catalog
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.choice import AnySolver, deterministic, stochastic
 from cfmcli.flows.dynamics.diffusions import diffusion

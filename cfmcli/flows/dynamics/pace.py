@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 from cfmcli.flows.dynamics.solvers import FINEST, Adaptive, FixedStep, Solver
 

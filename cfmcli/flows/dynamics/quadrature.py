@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.dynamics.solvers import Adaptive
 
 INTERVALS = {False: (8, 16, 32, 64, 128), True: (32, 64, 128)}

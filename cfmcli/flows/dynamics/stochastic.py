@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import blocks
-from cfmcli.data.table import Array
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics.diffusions import Constant, Diffusion
 from cfmcli.flows.dynamics.flow import CHUNK, Flow, Paths

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.couplings import Exact

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.layout import Layout, Points
 from cfmcli.flows.coupling.pairing import PairSource
 from cfmcli.flows.objective.objectives import Objective

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.interpolate import CubicSpline
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.bends import MOST, BentPairs, bends
 from cfmcli.flows.coupling.layout import Layout
 from cfmcli.flows.coupling.pairing import PlannedPairs

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows import processes
 from cfmcli.flows.coupling import blocks
 from cfmcli.flows.coupling.blocks import (

@@ -7,7 +7,7 @@ import pytest
 from scipy.interpolate import CubicSpline
 from scipy.stats import chisquare
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains, Link
 from cfmcli.flows.coupling.layout import Layout, Points
 from cfmcli.flows.coupling.pairing import PlannedPairs

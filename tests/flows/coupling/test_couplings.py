@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 from cfmcli.flows.coupling.bijection import BinaryPartition
 from cfmcli.flows.coupling.couplings import (

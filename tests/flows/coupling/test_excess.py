@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cfmcli.data.table import Array, IntArray
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows.coupling import blocks
 from cfmcli.flows.coupling import excess as module
 from cfmcli.flows.coupling.couplings import Blocks, Coupling, Exact

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.following import Density, FollowingPairs, following
 from cfmcli.flows.coupling.layout import Layout
 from cfmcli.flows.coupling.pairing import PlannedPairs

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.costs import cost_matrix
 from cfmcli.flows.coupling.couplings import Exact
 from cfmcli.flows.coupling.matching import Heuristic, Stable

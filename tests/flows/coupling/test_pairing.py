@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.couplings import Coupling, Exact, Independent
 from cfmcli.flows.coupling.layout import Layout
 from cfmcli.flows.coupling.pairing import (

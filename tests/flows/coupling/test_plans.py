@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import NumericsError
 from cfmcli.flows.coupling.plans import DensePlan, PairPlan, Plan, ProductPlan, squared_distances
 from cfmcli.flows.coupling.resampling import systematic

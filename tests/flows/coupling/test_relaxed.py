@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning, NumericsError
 from cfmcli.flows.coupling import sinkhorn
 from cfmcli.flows.coupling.couplings import Exact, Sinkhorn

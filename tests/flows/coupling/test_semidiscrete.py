@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning
 from cfmcli.flows.coupling import semidiscrete
 from cfmcli.flows.coupling.couplings import Exact

@@ -7,7 +7,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 from torch.func import jvp
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.splines import natural_tangents
 from cfmcli.flows.path.curves import Spline

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.coupling.couplings import Exact
 from cfmcli.flows.coupling.growing import GrowingBatches, Masses, alone, growing

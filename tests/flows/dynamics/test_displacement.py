@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.stats import chisquare
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.couplings import Coupling, Exact, Independent, Sinkhorn

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics import sde_likelihood

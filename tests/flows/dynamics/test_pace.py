@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning, ConfigError
 from cfmcli.flows.coupling.plans import PairPlan
 from cfmcli.flows.dynamics import pace as module

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cfmcli import catalog
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics.diffusions import Constant, diffusion

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cfmcli import catalog
-from cfmcli.data.table import Array
+from cfmcli.data.arrays import Array
 from cfmcli.errors import NumericsError
 from cfmcli.flows.coupling.couplings import Exact, Independent
 from cfmcli.flows.coupling.pairing import BatchedPairs, CloudSource
