@@ -218,12 +218,15 @@ def check_data(built: Triple, snapshots: Snapshots, conditions: Conditions) -> N
             "static-ot joins observed points, and N(0, I) has none: leave --source out."
         )
     if not snapshots.gaussian_source:
-        _not_too_wide(built.interpolant, Moments.of(snapshots))
+        _not_too_wide(built.interpolant, snapshots)
 
 
-def _not_too_wide(path: Interpolant, moments: Moments) -> None:
+def _not_too_wide(path: Interpolant, snapshots: Snapshots) -> None:
     """Warn where the noise of a path is far wider than a snapshot."""
     width = float(path.variance(torch.full((1, 1), 0.5)).sqrt())
+    if not width:
+        return
+    moments = Moments.of(snapshots)
     least = min((s for s in moments.spreads if s > ROUNDING * moments.scale), default=width)
     if width > WIDE * least:
         runtime.warn(
