@@ -30,7 +30,7 @@ from cfmcli.flows.training.triple import Triple
 from cfmcli.recipe import Recipe
 from cfmcli.requests import OWN, PLAIN, Condition, Scoring
 from cfmcli.scorer import LogProb, Scorer
-from cfmcli.source import Source, gaps
+from cfmcli.source import Source, known_growth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,11 +80,11 @@ class Model:
     @cached_property
     def flow(self) -> Flow | Displacement:
         """The flow in flow coordinates; of a method without heads, its pairs."""
+        told = known_growth(self.kept, self.recipe, self.timeline)
         if self.reading.objective.heads:
-            return Flow(self.field, self.timeline, self.reading, self._pilots, self.bf16)
+            return Flow(self.field, self.timeline, self.reading, self._pilots, self.bf16, told)
         how, rng = Triple.of(*self.recipe.triple()), Streams(self.recipe.seed).numpy("plan")
-        ends = gaps(self.kept, self.recipe)
-        return Displacement.between(ends, self.timeline, how.coupling, rng)
+        return Displacement.between(self.kept, self.timeline, how.coupling, rng, told)
 
     @property
     def learnt(self) -> Flow:
@@ -94,16 +94,16 @@ class Model:
     @property
     def source(self) -> Source:
         """What t = 0 is."""
-        first, second = next(iter(gaps(self.kept, self.recipe)), (None, self.kept[0]))
+        first, second = self.kept[:2] if len(self.kept) > 1 else (None, self.kept[0])
         return Source(first, second, self.conditions, self.timeline.times[0], self.dim)
 
     def source_at(self, time: float, given: Condition = OWN) -> Source:
         """The source as it is drawn from for points at a clock time: by what they have become."""
         source, span = self.source, (self.timeline.times[0], time)
-        if source.cloud is None or not self.flow.grows:
+        if source.cloud is None or not self.flow.varies:
             return source
         cloud, (x, guide) = self._placed(source.cloud, given)
-        mass = self.learnt.paths(x, span, deterministic("dopri5"), guide).masses(-1, cloud.weights)
+        mass = motion("dopri5").paths(self.flow, x, span, guide).masses(-1, cloud.weights)
         return replace(source, cloud=replace(cloud, weights=mass / mass.sum()))
 
     def _placed(self, cloud: Cloud, given: Condition = OWN) -> tuple[Cloud, Guided]:
@@ -291,7 +291,7 @@ class Model:
             known, end = replace(known, cloud=self.kept[-1]), self.timeline.times[-1]
         how, span = dynamics(scoring, solver, streams.torch("probes")), (time, end)
         groups = known.densities(scoring.base, told, streams, self.chain.outputs)
-        among, cloud = known.classes(told) if flow.grows else [], known.cloud
+        among, cloud = known.classes(told) if flow.varies else [], known.cloud
         placed = [(rows, self._placed(cloud, Condition(name))) for rows, name in among if cloud]
         return Scorer(flow, self.chain, span, how, groups, self.guide(told), placed)
 

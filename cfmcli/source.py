@@ -12,12 +12,14 @@ from cfmcli import catalog
 from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.blocks import READ, blocks
 from cfmcli.data.conditions import Conditions
-from cfmcli.data.growth import expected
+from cfmcli.data.growth import gains
 from cfmcli.data.snapshots import BackedCloud, Cloud
+from cfmcli.data.times import Timeline
 from cfmcli.data.transforms import some
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.densities import Base, Density, effective, standard_normal, thin
+from cfmcli.flows.dynamics.known import Gains, Known
 from cfmcli.flows.objective.objectives import Objective
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
@@ -32,26 +34,23 @@ POINT = 1e-10
 """Clouds that are no wider than so many times their numbers are one point."""
 
 
-def gaps(kept: Sequence[Cloud], recipe: Recipe) -> list[tuple[Cloud, Cloud]]:
-    """The source and the target of each gap, by the weights that the flow was fitted with.
-
-    Where a column says how points grow and no head learns it, each point of a source counts as
-    much as is expected to come of it.
+def known_growth(kept: Sequence[Cloud], recipe: Recipe, timeline: Timeline) -> Known | None:
+    """What is known of the growth of points, where a column tells it and no head learns it.
 
     Args:
         kept: the snapshots that the flow learnt from.
-        recipe: which column says so, and what was learnt.
+        recipe: which column it is, and what was learnt.
+        timeline: the clock of the snapshots.
     """
     objective: Objective = catalog.build("objectives", recipe.triple()[2])
-    ends = list(pairwise(kept))
     if not recipe.growth_key or objective.has_growth:
-        return ends
+        return None
     found = []
-    for cloud, after in ends:
-        known = np.asarray(cloud.obs[recipe.growth_key], dtype=np.float64)
-        mass = expected(cloud, after, known, recipe.growth_kind)
-        found.append((replace(cloud, weights=mass / mass.sum()), after))
-    return found
+    for cloud, after in pairwise(kept):
+        told = np.asarray(cloud.obs[recipe.growth_key], dtype=np.float64)
+        logs = gains(cloud, after, told, recipe.growth_kind)
+        found.append(Gains.of(np.asarray(cloud.points, np.float64), cloud.weights, logs))
+    return Known(tuple(found), timeline)
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,7 +82,7 @@ class Course:
 
     def _masses(self, mass: Array) -> dict[str, Array]:
         """The mass of points as a column, where mass is not constant."""
-        return {self.weight: mass} if self.model.flow.grows else {}
+        return {self.weight: mass} if self.model.flow.varies else {}
 
     def _named(self, obs: "pd.DataFrame", time: float) -> "pd.DataFrame":
         """Annotations under names that tell points and times apart, where names are kept."""

@@ -11,9 +11,10 @@ import torch
 from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import blocks
 from cfmcli.data.neighbours import Rows
-from cfmcli.flows.dynamics.flow import CHUNK, Paths
+from cfmcli.flows.dynamics.flow import CHUNK
 from cfmcli.flows.dynamics.mass import changes
 from cfmcli.flows.dynamics.motion import Motion
+from cfmcli.flows.dynamics.paths import Paths
 from cfmcli.flows.objective.reading import Guide
 from cfmcli.model import Model
 from cfmcli.workflows.shards import Part

@@ -9,11 +9,10 @@ import numpy as np
 
 from cfmcli import metrics
 from cfmcli.data.snapshots import Cloud
-from cfmcli.flows.dynamics.flow import Paths
 from cfmcli.flows.dynamics.motion import Motion, motion
+from cfmcli.flows.dynamics.paths import Paths
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
-from cfmcli.source import gaps
 from cfmcli.workflows import growth
 from cfmcli.workflows.measures import DISTANCES, measures
 from cfmcli.workflows.score import subsample
@@ -101,8 +100,7 @@ class Judge:
         source = self.model.source
         if source.cloud is None:
             return source.draw(min(self.most, max(map(len, self.model.clouds))), self.streams)
-        cloud, _ = gaps(self.model.kept, self.model.recipe)[knot]
-        return source.conditioned(self.sample(cloud), self.streams)
+        return source.conditioned(self.sample(self.model.kept[knot]), self.streams)
 
     def sample(self, cloud: Cloud) -> Cloud:
         """At most so many points of an observed cloud."""

@@ -15,7 +15,6 @@ from cfmcli.flows.dynamics.displacement import Displacement, Gap
 from cfmcli.flows.dynamics.motion import Motion, motion
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
-from cfmcli.source import gaps
 from cfmcli.workflows import growth
 
 MAX_POINTS = 3000
@@ -92,8 +91,7 @@ def predicted(model: Model, time: float, how: Motion, streams: Streams, most: in
         streams: seeded subsamples and pairs.
         most: most points of a snapshot.
     """
-    ends = gaps(model.kept, model.recipe)
-    before, after = next(pair for pair in ends if pair[0].time < time < pair[1].time)
+    before, after = neighbours(model.kept, time)
     flow, count = model.flow, comparable(before, most)
     if isinstance(flow, Displacement):
         gap = flow.gaps[model.timeline.times.index(before.time)]
@@ -111,7 +109,7 @@ def _carried(model: Model, side: Cloud, time: float, how: Motion, streams: Strea
     """A snapshot carried to another time, with the mass that it has become."""
     start = model.source.conditioned(side, streams)
     x, span = np.asarray(start.points, dtype=np.float64), (side.time, time)
-    paths = how.paths(model.learnt, x, span, model.guide(start.obs))
+    paths = how.paths(model.flow, x, span, model.guide(start.obs))
     mass = paths.masses(-1, start.weights)
     there = Cloud(paths.points[-1], mass / mass.sum(), start.obs, f"{time:g}", time)
     return replace(there, mass=side.mass * float(mass.sum()))
@@ -197,7 +195,7 @@ def _thinned(
     """The pairs of a gap at a share of it, of more than so many a draw: each source alike."""
     if gap.plan.count <= count:
         return _placed(gap, first, share, time)
-    drawn = gap.plan.draw(count, streams.numpy(f"pairs of {first.label}"))
+    drawn = gap.then(share).draw(count, streams.numpy(f"pairs of {first.label}"))
     return _at((gap.x0, gap.x1), drawn, first, share, time)
 
 

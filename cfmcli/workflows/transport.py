@@ -13,7 +13,7 @@ from cfmcli import io
 from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.table import Backed, Table
 from cfmcli.errors import ConfigError
-from cfmcli.flows.dynamics.flow import Paths
+from cfmcli.flows.dynamics.paths import Paths
 from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model

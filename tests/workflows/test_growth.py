@@ -16,7 +16,6 @@ from cfmcli.data.conditions import Conditions, fit_conditions
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.dynamics.choice import deterministic
-from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.path.growing import TravellingDirac
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.triple import Triple
@@ -28,7 +27,6 @@ from cfmcli.workflows import score
 from cfmcli.workflows.aside import kept_aside
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.growth import described, massive
-from cfmcli.workflows.judge import Judge
 from sample_data.simulate import Expansion
 from tests.conftest import SAMPLES
 
@@ -393,23 +391,3 @@ def cloud(n: int, time: float) -> Cloud:
     x = np.random.default_rng(n).normal(size=(n, 2))
     obs = pd.DataFrame(index=[f"{time}-{k}" for k in range(n)])
     return Cloud(x, np.full(n, 1 / n), obs, f"{time:g}", time, mass=float(n))
-
-
-@pytest.mark.parametrize("method", ["otcfm", "static-ot"])
-def test_known_growth_counts_in_all_that_starts_from_the_source(method: str) -> None:
-    """Two equal islands, of which one grows ninefold in place: samples, scores and densities."""
-    rng = np.random.default_rng(0)
-    rate = np.repeat([np.log(9.0), 0.0], 100)
-    x = np.concatenate([rng.normal(8 * k, 0.3, (100, 2)) for k in (0, 1)])
-    y = np.concatenate([rng.normal(8 * k, 0.3, (n, 2)) for k, n in ((0, 900), (1, 100))])
-    first = pd.DataFrame(x, columns=["a", "b"]).assign(g=rate)
-    model = cfmcli.fit(
-        first, pd.DataFrame(y, columns=["a", "b"]), method=method, growth_key="g", **SMALL
-    )
-    assert (model.sample(2000)[:, 0] < 4).mean() == pytest.approx(0.9, abs=0.02)
-    judge = Judge(model.core, motion(""), Streams(0), 1000)
-    (w1,) = (s.value for s in judge.scores(model.core.kept[1:]) if s.metric == "w1")
-    assert w1 < 1
-    if method == "otcfm":
-        found = model.log_prob(y[[0, -1]], base="kde").values
-        assert found[0] - found[1] == pytest.approx(np.log(9), abs=1.5)

@@ -1,8 +1,9 @@
 """Displacement: optimal pairs moved along straight lines, a flow that needs no training."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,9 +13,11 @@ from cfmcli.data.snapshots import Cloud
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.couplings import Coupling
-from cfmcli.flows.coupling.plans import Plan
-from cfmcli.flows.dynamics.flow import Flow, Paths
+from cfmcli.flows.coupling.plans import PairPlan, Plan
+from cfmcli.flows.dynamics.flow import Flow
+from cfmcli.flows.dynamics.known import Gains, Known
 from cfmcli.flows.dynamics.legs import journey
+from cfmcli.flows.dynamics.paths import Paths
 
 MOST_BYTES, PAIR_BYTES, PLACE_BYTES = 4e9, 64, 40
 """Memory for the pairs of a gap; what one needs, and what it needs for each dimension."""
@@ -30,6 +33,7 @@ class Gap:
         x0: source cloud, shape (n0, D).
         x1: target cloud, shape (n1, D).
         plan: their coupling.
+        gains: what is known to come of the sources, if anything is.
 
     Raises:
         ConfigError: if the plan joins so many pairs that they do not fit in memory.
@@ -38,6 +42,7 @@ class Gap:
     x0: Array
     x1: Array
     plan: Plan
+    gains: Gains | None = None
 
     def __post_init__(self) -> None:
         check_pairs(self.plan, self.x0.shape[1])
@@ -59,8 +64,22 @@ class Gap:
 
     def at(self, t: float) -> tuple[IntArray, Array, Array]:
         """The pairs at path time t: their sources, (k,), where they are, (k, D), their masses."""
-        i, j, mass = self._pairs
-        return i, self.x0[i] + t * (self.x1[j] - self.x0[i]), mass
+        i, j, _ = self._pairs
+        return i, self.x0[i] + t * (self.x1[j] - self.x0[i]), self._masses(t)
+
+    def then(self, t: float) -> Plan:
+        """The plan with the masses of its pairs at path time t."""
+        if self.gains is None:
+            return self.plan
+        i, j, _ = self._pairs
+        return PairPlan(i, j, self._masses(t), self.plan.shape)
+
+    def _masses(self, t: float) -> Array:
+        """The masses of the pairs at path time t, shape (k,)."""
+        i, _, mass = self._pairs
+        if self.gains is None:
+            return mass
+        return np.asarray(mass * np.exp(self.gains.at(t) - self.gains.at(1))[i])
 
     @cached_property
     def _pairs(self) -> tuple[IntArray, IntArray, Array]:
@@ -79,36 +98,47 @@ class Displacement:
     Args:
         gaps: the pairs between each two snapshots.
         timeline: the clock tau of the snapshots.
+        known: growth that was known beforehand.
     """
 
     gaps: tuple[Gap, ...]
     timeline: Timeline
+    known: Known | None = None
     grows: ClassVar[bool] = False
 
     @classmethod
     def between(
         cls,
-        ends: Iterable[tuple[Cloud, Cloud]],
+        clouds: Sequence[Cloud],
         timeline: Timeline,
         coupling: Coupling,
         rng: np.random.Generator,
+        known: Known | None = None,
     ) -> "Displacement":
         """The displacement between two clouds for each gap, as exact as checkpoints store them.
 
         Args:
-            ends: source and target of each gap, in flow coordinates, in time order.
+            clouds: the snapshots, in flow coordinates, in time order.
             timeline: their clock.
             coupling: of each two.
             rng: randomness of the plans.
+            known: growth that was known beforehand: sources count as much as comes of them.
         """
         gaps = []
-        for before, after in ends:
+        for k, (before, after) in enumerate(pairwise(clouds)):
             stored = (np.asarray(c.points, dtype=np.float32) for c in (before, after))
             x0, x1 = (points.astype(np.float64) for points in stored)
             whole = coupling.whole(len(x0), len(x1)) or coupling
-            plan = whole.plan(x0, x1, before.weights, after.weights, rng)
-            gaps.append(Gap(x0, x1, plan))
-        return cls(tuple(gaps), timeline)
+            gains = known.gaps[k] if known else None
+            weights = before.weights * np.exp(gains.at(1)) if gains else before.weights
+            plan = whole.plan(x0, x1, weights, after.weights, rng)
+            gaps.append(Gap(x0, x1, plan, gains))
+        return cls(tuple(gaps), timeline, known)
+
+    @property
+    def varies(self) -> bool:
+        """Whether the masses of points change on the way, as known beforehand."""
+        return self.known is not None
 
     def paths(self, x: Array, times: Sequence[float], *unused: Any) -> Paths:
         """Carry points through clock times, forward or backward; nothing is integrated.

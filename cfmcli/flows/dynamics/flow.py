@@ -14,41 +14,16 @@ from torch import Tensor
 from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import blocks
 from cfmcli.data.times import Timeline
+from cfmcli.flows.dynamics.known import Known
 from cfmcli.flows.dynamics.legs import journey
 from cfmcli.flows.dynamics.pace import Pace, apart, paced
+from cfmcli.flows.dynamics.paths import Paths
 from cfmcli.flows.dynamics.solvers import Solver, State
 from cfmcli.flows.fields import Field
 from cfmcli.flows.objective.reading import Drift, Guide, Reading
 
 CHUNK = 4096
 TANGENTS = 2**13
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Points carried through times.
-
-    Args:
-        points: positions at each time, shape (T, n, D).
-        energy: integral of |dx/ds|^2 over the inner clock, shape (n,).
-        nfe: evaluations of the field for each chunk of points, at most.
-        log_mass: log of what the mass of each point has become, shape (T, n); None where mass is
-            constant.
-    """
-
-    points: Array
-    energy: Array
-    nfe: int
-    log_mass: Array | None = None
-
-    def masses(self, k: int, start: Array) -> Array:
-        """Masses of the points at the k-th time, shape (n,), given those at the first."""
-        return start if self.log_mass is None else start * np.exp(self.log_mass[k])
-
-    def rows(self, index: slice) -> "Paths":
-        """The paths of some points."""
-        grown = None if self.log_mass is None else self.log_mass[:, index]
-        return Paths(self.points[:, index], self.energy[index], self.nfe, grown)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +51,7 @@ class Flow:
         reading: what the heads mean.
         pilots: points of every gap, forward or not, on which steps are tried.
         bf16: points are carried by a network in bfloat16.
+        known: growth that was known beforehand and is not learnt.
     """
 
     field: Field
@@ -83,6 +59,7 @@ class Flow:
     reading: Reading = member(default_factory=Reading)
     pilots: Callable[[bool], Sequence[Pilot]] = lambda forward: ()
     bf16: bool = False
+    known: Known | None = None
 
     def paths(
         self, x: Array, times: Sequence[float], solver: Solver, guide: Guide | None = None
@@ -187,8 +164,13 @@ class Flow:
 
     @property
     def grows(self) -> bool:
-        """Whether mass grows and shrinks on the way."""
+        """Whether it has learnt how mass grows and shrinks on the way."""
         return self.reading.objective.has_growth
+
+    @property
+    def varies(self) -> bool:
+        """Whether the masses of points change on the way, as learnt or as known beforehand."""
+        return self.grows or self.known is not None
 
     def velocity(
         self, x: Array, time: float, *, forward: bool = True, guide: Guide | None = None

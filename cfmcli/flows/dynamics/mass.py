@@ -4,7 +4,9 @@ import numpy as np
 
 from cfmcli.data.arrays import Array
 from cfmcli.flows.dynamics.displacement import Displacement
-from cfmcli.flows.dynamics.flow import Flow, Paths
+from cfmcli.flows.dynamics.flow import Flow
+from cfmcli.flows.dynamics.motion import Deterministic
+from cfmcli.flows.dynamics.paths import Paths
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.objective.reading import Guide
 
@@ -29,13 +31,16 @@ def changes(
         guide: the condition of each point, where the flow has conditions.
 
     Returns:
-        `growth_rate`, d log m/dtau at the start, per unit of the clock, and `log_mass`, the log of
-        what the mass of each point has become, shape (n,) each.
+        `log_mass`, the log of what the mass of each point has become, and before it where growth
+        was learnt `growth_rate`, d log m/dtau at the start, per unit of the clock, shape (n,) each.
     """
-    if isinstance(flow, Displacement) or paths.log_mass is None:
+    if paths.log_mass is None:
         return {}
+    grown = {"log_mass": paths.log_mass[-1]}
+    if isinstance(flow, Displacement) or not flow.grows:
+        return grown
     rate = flow.growth(x, times[0], forward=times[1] >= times[0], guide=guide)
-    return {"growth_rate": rate, "log_mass": paths.log_mass[-1]}
+    return {"growth_rate": rate, **grown}
 
 
 def total(
@@ -44,14 +49,14 @@ def total(
     """What the mass of a population has become.
 
     Args:
-        flow: a flow that grows.
+        flow: a flow along which masses change.
         weights: of points at the first time, shape (m,).
         points: these, and their conditions.
         times: clock times, from where to where.
         solver: integrator.
     """
     x, guide = points
-    return float(flow.paths(x, times, solver, guide).masses(-1, weights).sum())
+    return float(Deterministic(solver).paths(flow, x, times, guide).masses(-1, weights).sum())
 
 
 def log_gain(flow: Flow, asked: Guided, times: tuple[float, float], solver: Solver) -> Array:
@@ -62,10 +67,12 @@ def log_gain(flow: Flow, asked: Guided, times: tuple[float, float], solver: Solv
     adds to log p of the normalised population.
 
     Args:
-        flow: a flow that grows.
+        flow: a flow along which masses change.
         asked: points whose density is asked for, at the first time.
         times: clock times, where the density is asked for and where it is known.
         solver: integrator.
     """
-    own = flow.paths(asked[0], times, solver, asked[1]).masses(-1, np.ones(len(asked[0])))
-    return np.asarray(-np.log(own))
+    x, guide = asked
+    grown = Deterministic(solver).paths(flow, x, times, guide).log_mass
+    assert grown is not None
+    return np.asarray(-grown[-1])

@@ -14,8 +14,9 @@ from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.choice import AnySolver, deterministic, stochastic
 from cfmcli.flows.dynamics.diffusions import diffusion
 from cfmcli.flows.dynamics.displacement import Displacement
-from cfmcli.flows.dynamics.flow import Flow, Paths
+from cfmcli.flows.dynamics.flow import Flow
 from cfmcli.flows.dynamics.pace import Auto, Pace
+from cfmcli.flows.dynamics.paths import Paths
 from cfmcli.flows.dynamics.solvers import FixedStep, Solver
 from cfmcli.flows.dynamics.stochastic import Noise, wander
 from cfmcli.flows.objective.reading import Guide
@@ -36,7 +37,6 @@ class Motion(ABC):
     def after(self, blocks: int) -> "Motion":
         """The same for points that follow so many whole blocks of others, carried elsewhere."""
 
-    @abstractmethod
     def paths(
         self,
         flow: Flow | Displacement,
@@ -44,7 +44,7 @@ class Motion(ABC):
         times: Sequence[float],
         guide: Guide | None = None,
     ) -> Paths:
-        """Carry points through clock times.
+        """Carry points through clock times, with what is known to come of them.
 
         Args:
             flow: what they are carried along.
@@ -56,6 +56,15 @@ class Motion(ABC):
             ConfigError: if a time lies outside the snapshots, or the flow cannot move like this.
             NumericsError: if the integration fails.
         """
+        if not flow.known:
+            return self._paths(flow, x, times, guide)
+        return flow.known.along(x, times, lambda start, way: self._paths(flow, start, way, guide))
+
+    @abstractmethod
+    def _paths(
+        self, flow: Flow | Displacement, x: Array, times: Sequence[float], guide: Guide | None
+    ) -> Paths:
+        """Carry points through clock times."""
 
     def trajectories(
         self,
@@ -135,12 +144,8 @@ class Deterministic(Motion):
         """The same: a flow carries every block alike."""
         return self
 
-    def paths(
-        self,
-        flow: Flow | Displacement,
-        x: Array,
-        times: Sequence[float],
-        guide: Guide | None = None,
+    def _paths(
+        self, flow: Flow | Displacement, x: Array, times: Sequence[float], guide: Guide | None
     ) -> Paths:
         """Along the flow."""
         return flow.paths(x, times, self.solver, guide)
@@ -164,12 +169,8 @@ class Automatic(Motion):
         """The same: a flow carries every block alike."""
         return self
 
-    def paths(
-        self,
-        flow: Flow | Displacement,
-        x: Array,
-        times: Sequence[float],
-        guide: Guide | None = None,
+    def _paths(
+        self, flow: Flow | Displacement, x: Array, times: Sequence[float], guide: Guide | None
     ) -> Paths:
         """Along the flow."""
         if isinstance(flow, Displacement) or times[-1] == times[0]:
@@ -204,12 +205,8 @@ class Stochastic(Motion):
         streams = replace(self.noise.streams, first=self.noise.streams.first + blocks)
         return Stochastic(replace(self.noise, streams=streams))
 
-    def paths(
-        self,
-        flow: Flow | Displacement,
-        x: Array,
-        times: Sequence[float],
-        guide: Guide | None = None,
+    def _paths(
+        self, flow: Flow | Displacement, x: Array, times: Sequence[float], guide: Guide | None
     ) -> Paths:
         """Along the diffusion."""
         if isinstance(flow, Displacement):

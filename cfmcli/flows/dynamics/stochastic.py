@@ -12,8 +12,9 @@ from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import blocks
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics.diffusions import Constant, Diffusion
-from cfmcli.flows.dynamics.flow import CHUNK, Flow, Paths
+from cfmcli.flows.dynamics.flow import CHUNK, Flow
 from cfmcli.flows.dynamics.legs import Leg, journey
+from cfmcli.flows.dynamics.paths import Paths
 from cfmcli.flows.dynamics.sde import Process, StochasticSolver, denoise
 from cfmcli.flows.objective.reading import NO_SCORE, Drift, Guide, Local
 from cfmcli.flows.streams import Streams
