@@ -141,7 +141,7 @@ CATALOG: dict[str, dict[str, Entry]] = {
     ),
     "bases": {
         **_in(
-            "flows.densities",
+            "flows.bases",
             auto="Auto",
             gaussian="Gaussian",
             gmm="GaussianMixture",

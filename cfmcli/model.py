@@ -29,7 +29,7 @@ from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.triple import Triple
 from cfmcli.recipe import Recipe
 from cfmcli.requests import OWN, PLAIN, Condition, Scoring
-from cfmcli.scorer import LogProb, Scorer
+from cfmcli.scorer import LogProb, Scorer, populations
 from cfmcli.source import Source, known_growth
 
 if TYPE_CHECKING:
@@ -291,9 +291,9 @@ class Model:
             known, end = replace(known, cloud=self.kept[-1]), self.timeline.times[-1]
         how, span = dynamics(scoring, solver, streams.torch("probes")), (time, end)
         groups = known.densities(scoring.base, told, streams, self.chain.outputs)
-        among, cloud = known.classes(told) if flow.varies else [], known.cloud
-        placed = [(rows, self._placed(cloud, Condition(name))) for rows, name in among if cloud]
-        return Scorer(flow, self.chain, span, how, groups, self.guide(told), placed)
+        guide = self.guide(told)
+        drawn = populations(groups, guide, streams) if flow.varies else []
+        return Scorer(flow, self.chain, span, how, groups, guide, drawn)
 
     def on(self, device: torch.device) -> "Model":
         """The same model with its field on a device."""

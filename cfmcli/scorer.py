@@ -4,18 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
+from warnings import warn
 
 import numpy as np
 import torch
 
 from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.chain import Chain
-from cfmcli.data.snapshots import Cloud
+from cfmcli.errors import CfmWarning
+from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.dynamics.diffusions import Diffusion
-from cfmcli.flows.dynamics.estimates import Grouped, Groups, LogDensity, estimates
+from cfmcli.flows.dynamics.estimates import Grouped, Groups, LogDensity, estimates, grain
 from cfmcli.flows.dynamics.estimators import Estimator, Means
 from cfmcli.flows.dynamics.flow import Flow
-from cfmcli.flows.dynamics.mass import Guided, log_gain, total
+from cfmcli.flows.dynamics.mass import Guided, becoming, log_gain
 from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from cfmcli.data.arrays import Matrix
 
 T = TypeVar("T")
+DRAWS = 4096
+"""Points that stand for a population of known density."""
+MOST = 64
+"""Conditions for each of which a population is carried."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,8 @@ class Scorer:
         how: the estimator, the diffusion of its paths, and what to compute with.
         groups: rows of the points, all of them in all, and the density known for them.
         guide: the condition of each point, where the flow has conditions.
-        populations: where mass is not constant, the same of the population at the second time that
-            they are of, and its conditions.
+        populations: where mass is not constant, rows of the points and draws of the population at
+            the second time that they are of, under its conditions.
     """
 
     flow: Flow
@@ -100,16 +106,13 @@ class Scorer:
     how: tuple[Estimator, Diffusion, Means]
     groups: Groups
     guide: Guide | None
-    populations: Sequence[tuple[IntArray, tuple[Cloud, Guided]]]
+    populations: Sequence[tuple[IntArray, Guided]]
 
     @cached_property
     def masses(self) -> list[float]:
         """What the unit mass of each population at the second time is at the first."""
         times, solver = self.span[::-1], self.how[2].solver
-        return [
-            total(self.flow, cloud.weights, points, times, solver)
-            for _, (cloud, points) in self.populations
-        ]
+        return [becoming(self.flow, drawn, times, solver) for _, drawn in self.populations]
 
     @property
     def stochastic(self) -> bool:
@@ -146,7 +149,8 @@ class Scorer:
         found = estimates(self.flow, x, self.span, self.how, own, guide, streams)
         more = self.chain.log_abs_det(points)
         if self.populations:
-            more = more + log_gain(self.flow, (x, guide), self.span, self.how[2].solver)
+            most = grain(self.how[0], x.shape[1])
+            more = more + log_gain(self.flow, (x, guide), self.span, self.how[2].solver, most)
             for (places, _), mass in zip(self.populations, self.masses, strict=True):
                 more[_within(places, rows)] -= np.log(mass)
         values, bound = (v + more for v in (found.values, found.bound))
@@ -157,6 +161,41 @@ class Scorer:
             self.chain.coordinates,
             self.how[0].paths,
         )
+
+
+def populations(
+    groups: Groups, guide: Guide | None, streams: Streams
+) -> list[tuple[IntArray, Guided]]:
+    """Draws of the known density, for the points of each condition under that condition.
+
+    Of too many conditions to draw for each, the draws are under all of them alike.
+
+    Args:
+        groups: rows of points, all of them in all, and the density known for them.
+        guide: the condition of each point, where the flow has conditions.
+        streams: where the draws come from.
+    """
+    found: list[tuple[IntArray, Guided]] = []
+    for rows, density in groups:
+        x = density.draw(DRAWS, streams.numpy("population"))
+        if guide is None:
+            found.append((rows, (x, None)))
+            continue
+        values, own = torch.unique(guide.values[rows], dim=0, return_inverse=True)
+        if len(values) > MOST:
+            warn(
+                f"The points have {len(values)} conditions: log densities are those of points "
+                "under any of them, as what the mass of each becomes would take too long.",
+                CfmWarning,
+                stacklevel=4,
+            )
+            every = systematic(np.ones(len(rows)), DRAWS, streams.numpy("conditions"))
+            found.append((rows, (x, guide.of(torch.from_numpy(rows[every])))))
+            continue
+        for k in range(len(values)):
+            alike = Guide(values[[k] * DRAWS], guide.guidance)
+            found.append((rows[(own == k).numpy()], (x, alike)))
+    return found
 
 
 def _among(places: IntArray, groups: Sequence[tuple[IntArray, T]]) -> list[tuple[IntArray, T]]:

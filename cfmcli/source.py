@@ -17,8 +17,9 @@ from cfmcli.data.snapshots import BackedCloud, Cloud
 from cfmcli.data.times import Timeline
 from cfmcli.data.transforms import some
 from cfmcli.errors import CfmWarning, ConfigError, DataError
+from cfmcli.flows.bases import Base
 from cfmcli.flows.coupling.resampling import systematic
-from cfmcli.flows.densities import Base, Density, effective, standard_normal, thin
+from cfmcli.flows.densities import Density, effective, standard_normal, thin
 from cfmcli.flows.dynamics.known import Gains, Known
 from cfmcli.flows.objective.objectives import Objective
 from cfmcli.flows.streams import Streams

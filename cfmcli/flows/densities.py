@@ -1,20 +1,13 @@
-"""Densities of a source cloud, for likelihoods: fitted in flow coordinates."""
+"""Densities of a source cloud, for likelihoods, in flow coordinates."""
 
-import warnings
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from cfmcli.data.arrays import Array
-from cfmcli.data.blocks import blocks
-from cfmcli.data.maps import NUMBERS
-from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.coupling.resampling import systematic
 
-MAX_COMPONENTS = 16
-MAX_POINTS = 10_000
 RIDGES = 2.0
 """Variances of less than so many ridges are for the most part the ridge."""
 
@@ -29,17 +22,8 @@ class Density(Protocol):
     def log_prob(self, x: Array) -> Array:
         """log density at points of shape (n, D), in nats: shape (n,)."""
 
-
-class Base(ABC):
-    """A way to fit a density to a cloud."""
-
-    @abstractmethod
-    def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
-        """Fit to points of shape (n, D) with weights of shape (n,), sum 1.
-
-        Raises:
-            DataError: if the points are too few or too thin for it.
-        """
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        """n points of it, shape (n, D)."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +49,17 @@ class Normal:
         log_prob: Array = -0.5 * (z**2).sum(axis=0) - constant
         return log_prob
 
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        """mean + L z for normal z."""
+        return np.asarray(self.mean + rng.standard_normal((n, len(self.mean))) @ self.factor.T)
+
 
 @dataclass(frozen=True)
 class Fitted:
-    """A density that scikit-learn fitted.
+    """A mixture of Gaussians that scikit-learn fitted.
 
     Args:
-        model: an estimator with `score_samples`.
+        model: an estimator with full covariances.
         name: what it is called in outputs.
     """
 
@@ -82,93 +70,12 @@ class Fitted:
         """The estimator's log density."""
         return np.asarray(self.model.score_samples(x), dtype=np.float64)
 
-
-@dataclass(frozen=True)
-class Gaussian(Base):
-    """One Gaussian with the cloud's mean and covariance.
-
-    Use: the source is close to normal.
-    """
-
-    def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
-        """Weighted maximum likelihood."""
-        mean = weights @ x
-        rows = blocks(len(x), max(1, NUMBERS // x.shape[1]))
-        gaps = ((x[own] - mean, weights[own, None]) for own in rows)
-        covariance = np.asarray(sum(gap.T @ (gap * mass) for gap, mass in gaps))
-        factor = np.linalg.cholesky(covariance + _jitter(covariance))
-        return Normal(mean, np.asarray(factor, dtype=np.float64))
-
-
-@dataclass(frozen=True)
-class GaussianMixture(Base):
-    """Mixture of k Gaussians with full covariances, k by the Bayesian information criterion.
-
-    Reference: Schwarz (1978), Annals of Statistics 6:461
-
-    Use: sources with several modes.
-
-    Args:
-        k: components; 0 chooses among 1 to 16 by BIC.
-
-    Raises:
-        ConfigError: if k is negative.
-    """
-
-    k: int = 0
-
-    def __post_init__(self) -> None:
-        if self.k < 0:
-            raise ConfigError(f"gmm:k={self.k}: expected at least 1, or 0 to choose by BIC.")
-
-    def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
-        """Expectation maximisation; weighted points are resampled, at most 10,000 of them."""
-        if len(x) < max(2, self.k):
-            raise DataError(
-                f"gmm:k={self.k}: the source has {len(x)} points, expected at least "
-                f"{max(2, self.k)}: lower k, or use --base gaussian."
-            )
-        sample = _resample(x, weights, rng)
-        seed, count = int(rng.integers(2**31)), min(effective(weights), len(sample))
-        found = _mixture(sample, self.k, seed) if self.k else _by_bic(sample, count, seed)
-        return Fitted(found, f"gmm:k={found.n_components}")
-
-
-@dataclass(frozen=True)
-class KernelDensity(Base):
-    """Gaussian kernel density on whitened points, bandwidth by Scott's rule n_eff^(-1/(D+4)).
-
-    Reference: Scott (1992), Multivariate Density Estimation, eq. 6.42
-
-    Use: few dimensions and many points.
-
-    Args:
-        bandwidth: kernel width in units of the cloud's own spread; 0 for Scott's rule.
-
-    Raises:
-        ConfigError: if the bandwidth is negative.
-    """
-
-    bandwidth: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.bandwidth < np.inf:
-            raise ConfigError(
-                f"kde:bandwidth={self.bandwidth}: expected a positive number, or 0 (Scott's rule)."
-            )
-
-    def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
-        """Store the cloud."""
-        from scipy.stats import gaussian_kde
-
-        rank, dim = np.linalg.matrix_rank(x - x.mean(axis=0)), x.shape[1]
-        if rank < dim:
-            raise DataError(
-                f"kde: the {len(x)} source points span {rank} of their {dim} dimensions: "
-                "use --base gmm or gaussian, or fewer dimensions (--transform pca)."
-            )
-        rule = self.bandwidth or "scott"
-        return Kernel(gaussian_kde(x.T, bw_method=rule, weights=weights))
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        """As many points of each component as its weight says, to within one."""
+        own = systematic(self.model.weights_, n, rng)
+        factors = np.linalg.cholesky(self.model.covariances_)[own]
+        noise = rng.standard_normal((n, factors.shape[1]))
+        return np.asarray(self.model.means_[own] + np.einsum("nij,nj->ni", factors, noise))
 
 
 @dataclass(frozen=True)
@@ -187,17 +94,11 @@ class Kernel:
         """The estimate's log density."""
         return np.asarray(self.model.logpdf(x.T), dtype=np.float64)
 
-
-@dataclass(frozen=True)
-class Auto(Base):
-    """Mixture of Gaussians chosen by BIC; exactly N(0, I) where the source is Gaussian.
-
-    Use: the default.
-    """
-
-    def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
-        """The mixture."""
-        return GaussianMixture().fit(x, weights, rng)
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        """As many points beside each of the cloud as its weight says, to within one."""
+        own = systematic(self.model.weights, n, rng)
+        noise = rng.standard_normal((n, self.model.d)) @ np.linalg.cholesky(self.model.covariance).T
+        return np.asarray(self.model.dataset.T[own] + noise)
 
 
 def standard_normal(dim: int) -> Density:
@@ -231,7 +132,7 @@ def thin(density: Density, count: float) -> list[int]:
     """
     if isinstance(density, Normal):
         covariances = (density.factor @ density.factor.T)[None]
-        ridge = _jitter(covariances[0])[0, 0]
+        ridge = jitter(covariances[0])[0, 0]
     elif isinstance(density, Fitted):
         covariances, ridge = density.model.covariances_, density.model.reg_covar
         many = density.model.weights_ * count > 2 * (covariances.shape[1] + 1)
@@ -243,48 +144,7 @@ def thin(density: Density, count: float) -> list[int]:
     return sorted(set(along.tolist()))
 
 
-def _resample(x: Array, weights: Array, rng: np.random.Generator) -> Array:
-    """Equally weighted points: all of them where they are, else a systematic resample."""
-    if len(x) <= MAX_POINTS and np.ptp(weights) <= 1e-12 * weights.max():
-        return x
-    return x[systematic(weights, min(len(x), MAX_POINTS), rng)]
-
-
-def _mixture(x: Array, k: int, seed: int) -> Any:
-    """A fitted mixture of k components."""
-    from sklearn.mixture import GaussianMixture as Solver
-
-    ridge = float(np.trace(_jitter(np.cov(x.T).reshape(x.shape[1], -1)))) / x.shape[1]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = Solver(k, reg_covar=ridge, random_state=seed, max_iter=300).fit(x)
-    if not found.converged_:
-        warnings.warn(
-            f"The mixture of {k} Gaussians has not converged; its density is approximate.",
-            CfmWarning,
-            stacklevel=2,
-        )
-    return found
-
-
-def _by_bic(x: Array, count: float, seed: int) -> Any:
-    """The mixture of least BIC of so many effective points; it gives up after two without gain."""
-    best, least, worse = None, np.inf, 0
-    dim = x.shape[1]
-    most = min(MAX_COMPONENTS, max(1, int(count / (2 * dim + 2))))
-    for k in range(1, most + 1):
-        found = _mixture(x, k, seed)
-        numbers = k * (1 + dim + dim * (dim + 1) / 2) - 1
-        bic = numbers * np.log(count) - 2 * count * found.score(x)
-        worse = 0 if bic < least else worse + 1
-        if bic < least:
-            best, least = found, bic
-        if worse == 2:
-            break
-    return best
-
-
-def _jitter(covariance: Array) -> Array:
+def jitter(covariance: Array) -> Array:
     """A ridge a millionth of the mean variance, so that thin clouds keep a density."""
     dim = len(covariance)
     jitter: Array = np.eye(dim) * (1e-6 * np.trace(covariance) / dim + 1e-300)

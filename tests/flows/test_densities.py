@@ -7,17 +7,8 @@ from scipy.stats import multivariate_normal
 from cfmcli import catalog
 from cfmcli.data.arrays import Array
 from cfmcli.errors import ConfigError, DataError
-from cfmcli.flows.densities import (
-    Base,
-    Density,
-    Fitted,
-    Gaussian,
-    GaussianMixture,
-    KernelDensity,
-    Normal,
-    standard_normal,
-    thin,
-)
+from cfmcli.flows.bases import Base, Gaussian, GaussianMixture, KernelDensity
+from cfmcli.flows.densities import Density, Fitted, Normal, standard_normal, thin
 
 MODES = np.array([[-4.0, 0.0], [4.0, 0.0], [0.0, 6.0]])
 BASES = catalog.names("bases")
@@ -49,6 +40,19 @@ def test_densities_integrate_to_one(name: str) -> None:
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     mass = np.exp(fitted(name, modes()).log_prob(grid)).sum() * (axis[1] - axis[0]) ** 2
     assert mass == pytest.approx(1, abs=2e-3)
+
+
+@each_base
+@pytest.mark.parametrize("centre", MODES, ids=str)
+def test_draws_are_of_the_density(name: str, centre: Array) -> None:
+    """E[q(x) / p(x)] = 1 under p, for a normal density q on each of its modes."""
+    density = fitted(name, modes())
+    x = density.draw(20_000, rng(4))
+    narrow = multivariate_normal(centre, 0.3).logpdf(x)
+    ratio = np.exp(narrow - density.log_prob(x))
+    error = ratio.std() / np.sqrt(len(x))
+    assert error < 0.05
+    assert ratio.mean() == pytest.approx(1, abs=4 * error)
 
 
 @each_base

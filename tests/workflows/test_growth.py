@@ -193,6 +193,47 @@ def test_densities_of_each_class_of_what_grows_integrate_to_one(told: bool) -> N
         assert np.exp(found).sum(axis=1) * 0.02 == pytest.approx([1, 1], abs=0.05)
 
 
+@pytest.mark.parametrize("base", ["gaussian", "gmm:k=2", "kde"])
+def test_a_base_that_blurs_a_population_is_normalised_as_it_is(base: str) -> None:
+    """A tenth of the points on an island that grows tenfold, while the rest lose two thirds."""
+    rng = np.random.default_rng(0)
+    sizes = ((-4.0, 30, 300), (4.0, 270, 90))
+    x, y = (np.concatenate([rng.normal(own[0], 0.7, (own[k], 1)) for own in sizes]) for k in (1, 2))
+    model = fitted(x, y, coupling="wfr:delta=2")
+    grid = np.linspace(-16, 16, 1601)[:, None]
+    found = model.log_prob(grid, 1.0, scoring=Scoring(base=base)).values
+    assert np.exp(found).sum() * 0.02 == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("known", ["source", "target"])
+def test_densities_under_each_covariate_of_what_grows_integrate_to_one(known: Any) -> None:
+    """Of the two values of a covariate one quarters in mass and the other stays as it is."""
+    rng = np.random.default_rng(0)
+    q = np.repeat([-1.0, 1.0], 150)
+    before, after = (pd.DataFrame({"x": rng.normal(k, 0.3, 300), "q": q}) for k in (0, 1))
+    fewer = after[(q > 0) | (np.arange(300) % 4 == 0)].reset_index(drop=True)
+    how = {"method": "wfrfm", "covariates": ("q",), "coupling": "wfr:delta=3"}
+    model = cfmcli.fit(before, fewer, **{**SMALL, **how}).core
+    grid = np.linspace(-3, 4, 351)
+    asked = np.concatenate([grid, grid])[:, None]
+    obs = pd.DataFrame({"q": np.repeat([-1.0, 1.0], len(grid))})
+    scoring = Scoring(known=known)
+    with pytest.warns(CfmWarning, match="irrespective of q"):
+        found = model.log_prob(asked, 0.5, obs=obs, scoring=scoring).values.reshape(2, -1)
+    assert np.exp(found).sum(axis=1) * 0.02 == pytest.approx([1, 1], abs=0.03)
+
+
+def test_densities_under_many_covariates_are_said_to_be_joint() -> None:
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame({"x": rng.normal(size=80), "q": np.linspace(-1, 1, 80)})
+    how = {"method": "wfrfm", "covariates": ("q",)}
+    model = cfmcli.fit(x, x, **{**SMALL, **how, "steps": 5}).core
+    told = pytest.warns(CfmWarning, match="80 conditions")
+    with told, pytest.warns(CfmWarning, match="irrespective of q"):
+        found = model.log_prob(x[["x"]].to_numpy(), 1.0, obs=x[["q"]])
+    assert np.isfinite(found.values).all()
+
+
 def test_mass_there_and_back_is_what_it_was(grown: Model) -> None:
     x = np.asarray(grown.clouds[0].points)
     there = grown.flow.paths(x, (0.0, 1.5, 3.0), DOPRI)

@@ -120,7 +120,7 @@ def estimate(
     x: Array,
     times: tuple[float, float],
     how: tuple[Estimator, Diffusion, Means],
-    base: Density,
+    base: Density | Grouped,
     guide: Guide | None = None,
 ) -> LogDensity:
     """Log densities of points at a clock time, from paths to a time of known density.

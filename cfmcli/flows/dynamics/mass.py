@@ -3,6 +3,7 @@
 import numpy as np
 
 from cfmcli.data.arrays import Array
+from cfmcli.data.blocks import blocks
 from cfmcli.flows.dynamics.displacement import Displacement
 from cfmcli.flows.dynamics.flow import Flow
 from cfmcli.flows.dynamics.motion import Deterministic
@@ -43,23 +44,23 @@ def changes(
     return {"growth_rate": rate, **grown}
 
 
-def total(
-    flow: Flow, weights: Array, points: Guided, times: tuple[float, float], solver: Solver
-) -> float:
-    """What the mass of a population has become.
+def becoming(flow: Flow, points: Guided, times: tuple[float, float], solver: Solver) -> float:
+    """What the unit mass of a population becomes.
 
     Args:
         flow: a flow along which masses change.
-        weights: of points at the first time, shape (m,).
-        points: these, and their conditions.
+        points: draws of the population at the first time, and their conditions.
         times: clock times, from where to where.
         solver: integrator.
     """
     x, guide = points
-    return float(Deterministic(solver).paths(flow, x, times, guide).masses(-1, weights).sum())
+    paths = Deterministic(solver).paths(flow, x, times, guide)
+    return float(paths.masses(-1, np.ones(len(x))).mean())
 
 
-def log_gain(flow: Flow, asked: Guided, times: tuple[float, float], solver: Solver) -> Array:
+def log_gain(
+    flow: Flow, asked: Guided, times: tuple[float, float], solver: Solver, most: int
+) -> Array:
     """What growth adds to log densities of mass, shape (n,), that of the population left out.
 
     d log m/ds = -div b + g, so along the paths of points from the second time to the first: their
@@ -71,8 +72,13 @@ def log_gain(flow: Flow, asked: Guided, times: tuple[float, float], solver: Solv
         asked: points whose density is asked for, at the first time.
         times: clock times, where the density is asked for and where it is known.
         solver: integrator.
+        most: points that are carried at once.
     """
     x, guide = asked
-    grown = Deterministic(solver).paths(flow, x, times, guide).log_mass
-    assert grown is not None
-    return np.asarray(-grown[-1])
+    parts = []
+    for rows in blocks(len(x), most):
+        own = guide and guide.of(rows)
+        grown = Deterministic(solver).paths(flow, x[rows], times, own).log_mass
+        assert grown is not None
+        parts.append(-grown[-1])
+    return np.concatenate(parts)

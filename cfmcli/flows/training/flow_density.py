@@ -8,9 +8,10 @@ import torch
 from cfmcli.data.arrays import Array
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
+from cfmcli.flows.bases import Base
 from cfmcli.flows.coupling.couplings import Exact
 from cfmcli.flows.coupling.pairing import NormalSource, PooledPairs
-from cfmcli.flows.densities import Base, Density, standard_normal
+from cfmcli.flows.densities import Density, standard_normal
 from cfmcli.flows.dynamics.estimates import estimate
 from cfmcli.flows.dynamics.estimators import Means, Ode
 from cfmcli.flows.dynamics.flow import Flow
@@ -58,6 +59,12 @@ class FlowDensity:
         normal = standard_normal(x.shape[1])
         found = estimate(self.flow, placed, (1.0, 0.0), (Ode(), STILL, means), normal)
         return np.asarray(found.values - x.shape[1] * np.log(self.scale))
+
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        """Normal points carried along the flow."""
+        start = rng.standard_normal((n, len(self.center)))
+        end = self.flow.paths(start, (0.0, 1.0), Adaptive("dopri5")).points[-1]
+        return np.asarray(self.center + self.scale * end)
 
 
 @dataclass(frozen=True)
