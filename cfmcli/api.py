@@ -232,7 +232,7 @@ class Model:
             return table.with_values(table.values, points.counted(self.core, table))
         inside = io.is_anndata(data)
         wanted = io.Selection(
-            features=points.listed(self.features),
+            features=self.features,
             layer=how.layer if inside else "",
             use_rep=how.use_rep if inside else "",
         )

@@ -20,7 +20,8 @@ class Selection:
     """What the user wants to read from a file.
 
     Args:
-        features: comma-separated globs, `a,b,pc*`; empty takes all numeric columns.
+        features: comma-separated globs, `a,b,pc*`, or the very names; empty takes all numeric
+            columns.
         drop: comma-separated globs of columns that are not features; they stay annotations.
         annotations: columns that are never features, even if numeric (time, label, weight keys).
         id_key: the column of point ids; empty takes the first of `ID_NAMES` that exists.
@@ -29,7 +30,7 @@ class Selection:
         decode: whether to look for the way back from the representation to genes.
     """
 
-    features: str = ""
+    features: str | tuple[str, ...] = ""
     drop: str = ""
     annotations: tuple[str, ...] = ()
     id_key: str = ""
@@ -56,24 +57,27 @@ def unknown(what: str, name: str, known: Iterable[str], origin: str) -> DataErro
     return DataError(f"{origin}: there is no {what} {name!r}.{guess} It holds: {listed(names)}.")
 
 
-def globs(patterns: str, names: Collection[str] = ()) -> tuple[str, ...]:
+def globs(patterns: str | tuple[str, ...], names: Collection[str] = ()) -> tuple[str, ...]:
     """The globs of a comma-separated list, which may as a whole be one of some names."""
+    if not isinstance(patterns, str):
+        return patterns
     if patterns in names:
         return (patterns,)
     return tuple(part.strip() for part in patterns.split(",") if part.strip())
 
 
-def matched(patterns: str, names: Sequence[str], origin: str) -> set[str]:
-    """The names that match a comma-separated list of globs, each of which must match some.
+def matched(patterns: str | tuple[str, ...], names: Sequence[str], origin: str) -> set[str]:
+    """The names that match globs or are the very ones asked for; each must match some.
 
     Raises:
-        DataError: a glob matches no name.
+        DataError: a glob or a name matches none.
     """
     known = set(names)
     chosen: set[str] = set()
     for pattern in globs(patterns, known):
-        exact = pattern in known
-        hits = {pattern} if exact else {name for name in names if fnmatchcase(name, pattern)}
+        hits = {pattern} & known
+        if isinstance(patterns, str) and not hits:
+            hits = {name for name in names if fnmatchcase(name, pattern)}
         if not hits:
             raise unknown("column or feature", pattern, names, origin)
         chosen |= hits

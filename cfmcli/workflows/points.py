@@ -1,6 +1,6 @@
 """Points: which points a verb works on, of a file or of the run, and which of them are chosen."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,18 +74,12 @@ def _wanted(model: Model, path: str) -> io.Selection:
     nameless = _nameless(path)
     base = prepare.selection(recipe)
     return io.Selection(
-        features="" if nameless else listed(model.features),
+        features=() if nameless else model.features,
         annotations=base.annotations,
         id_key=recipe.id_key if not nameless else "",
         layer=recipe.layer if results.is_anndata(path) else "",
         use_rep=recipe.use_rep if results.is_anndata(path) else "",
     )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as a selection of features; empty, for all, where they could be taken for others."""
-    plain = all(name == name.strip() and not set(name) & set(",*?[") for name in names)
-    return ",".join(names) if plain else ""
 
 
 def counted(model: Model, table: Table) -> tuple[str, ...]:

@@ -162,6 +162,22 @@ def test_transport_keeps_the_table(
     assert {"mean_cost", "path_energy", "nfe", "w1", "w2"} <= outcome.figures.keys()
 
 
+def test_notes_beside_features_of_odd_names_stay_as_they_are(tmp_path: Path, fit_run: Fit) -> None:
+    """Numeric annotations of a later file are no features, whatever the features are called."""
+    odd = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["1,2-diol", "c*"])
+    for name, points_ in (("a", odd), ("b", odd + 1)):
+        points_.to_csv(tmp_path / f"{name}.csv", index=False)
+    fit_run(tmp_path / "run", tmp_path / "a.csv", tmp_path / "b.csv")
+    noted = odd.assign(score=[np.nan, *range(39)], code=123456789012345678)
+    for suffix in ("csv", "parquet"):
+        path, out = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
+        getattr(noted, f"to_{suffix}")(path, index=False)
+        do(TransportRequest(str(tmp_path / "run"), str(path), str(out)))
+        found = frame(out)
+        np.testing.assert_array_equal(found["score"], noted["score"])
+        assert found["code"].tolist() == noted["code"].tolist()
+
+
 def test_transport_figures_are_what_they_say(toy_run: Path, tmp_path: Path, samples: Path) -> None:
     """Mean cost in flow coordinates; path energy is at least that, by Jensen; W1 <= W2."""
     out = tmp_path / "o.csv"
