@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,11 +128,12 @@ def write_columns(path: str, table: Table, columns: Mapping[str, Array]) -> None
 def _noted(table: Table, names: Sequence[str], values: Array) -> Table:
     """The ids and annotations of points with columns of numbers.
 
-    Ids are called id, or as they were where that is the name of an annotation.
+    Ids are called id, or the next name that ids have and no other column.
     """
     kept = table.obs.drop(columns=[n for n in names if n in table.obs.columns])
-    own = str(kept.index.name or "cell")
-    key = own if "id" in kept.columns and own not in kept.columns else "id"
+    known = ("id", str(kept.index.name or "cell"), "cell", "barcode", "obs_names")
+    taken = {*map(str, kept.columns), *names}
+    key = next(name for name in chain(known, map("id{}".format, count(1))) if name not in taken)
     kept = kept.rename_axis(index=key)
     order = (key, *(str(c) for c in kept.columns if c != key), *names)
     return Table(values, tuple(names), kept, columns=order)

@@ -103,6 +103,27 @@ def test_ids_stay_beside_an_annotation_of_their_name(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "b.csv").columns.tolist() == ["id", "log_prob"]
 
 
+@pytest.mark.parametrize(
+    ("notes", "own", "key"),
+    [
+        (["id", "cell"], "cell", "barcode"),
+        (["id", "cell"], "sample", "sample"),
+        (["id", "cell"], "", "barcode"),
+        (["id", "cell", "barcode"], "", "obs_names"),
+        (["id", "cell", "barcode", "obs_names"], "cell", "id1"),
+        (["id", "cell", "barcode", "obs_names", "id1"], "", "id2"),
+    ],
+)
+def test_ids_find_a_name_that_is_free(notes: list[str], own: str, key: str, tmp_path: Path) -> None:
+    """Whatever the annotations beside them are called."""
+    obs = pd.DataFrame({name: [7, 8] for name in notes}, index=pd.Index(["c0", "c1"], name=own))
+    table = Table(np.eye(2), ("x", "y"), obs)
+    results.write_columns(str(tmp_path / "a.csv"), table, {"log_prob": np.array([1.0, 2.0])})
+    found = pd.read_csv(tmp_path / "a.csv")
+    assert found.columns.tolist() == [key, *notes, "log_prob"]
+    assert found[key].tolist() == ["c0", "c1"]
+
+
 def test_a_day_keeps_its_colour(samples: Path, tmp_path: Path, fit_run: Fit) -> None:
     """Where the categories were in the order of their names, and where a result is moved again."""
     data = anndata.read_h5ad(samples / "timecourse.h5ad")
