@@ -1,6 +1,6 @@
 """The scorer: log densities of points at one time, whichever of them come at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -8,6 +8,7 @@ from warnings import warn
 
 import numpy as np
 import torch
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.chain import Chain
@@ -31,9 +32,9 @@ MOST = 64
 """Conditions for each of which a population is carried."""
 
 
-@dataclass(frozen=True)
-class LogProb:
-    """Log densities of points.
+@dataclass(frozen=True, eq=False)
+class LogProb(NDArrayOperatorsMixin):
+    """Log densities of points, an array in arithmetic, in frames and under an index.
 
     Args:
         found: log p in nats, in the stated coordinates, with errors and bounds.
@@ -52,9 +53,20 @@ class LogProb:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __iter__(self) -> Iterator[float]:
+        return iter(self.values)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.values[index]
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """The values, wherever NumPy asks for an array."""
         return np.array(self.values, dtype=dtype) if copy else np.asarray(self.values, dtype=dtype)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **how: Any) -> Any:
+        """What a function of NumPy, or an operator, makes of the values."""
+        plain = (item.values if isinstance(item, LogProb) else item for item in inputs)
+        return getattr(ufunc, method)(*plain, **how)
 
     @property
     def values(self) -> Array:

@@ -237,6 +237,33 @@ def test_times_may_be_labels_and_densities_are_arrays(tiny: dict[str, Any]) -> N
     assert np.mean(found) == found.values.mean()
 
 
+def test_densities_count_as_their_values(tiny: dict[str, Any]) -> None:
+    """In frames, under an index, in loops and in sums, as an array does."""
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    found: Any = cfmcli.fit(x, x + 1, **plain(tiny)).log_prob(x + 1)
+    frame = pd.DataFrame({"x": x[:, 0], "log_prob": found})
+    frame["again"] = found
+    assert frame["again"].equals(frame["log_prob"])
+    assert frame["log_prob"].dtype == np.float64
+    for one, other in (
+        (frame["log_prob"], found.values),
+        (pd.Series(found), found.values),
+        (frame["log_prob"] - found, np.zeros(30)),
+        (found - frame["log_prob"], np.zeros(30)),
+        (found[:5], found.values[:5]),
+        (found[found > found[3]], found.values[found.values > found.values[3]]),
+        (list(found), found.values),
+        (found - found, np.zeros(30)),
+        (2 * found + 1, 2 * found.values + 1),
+        (np.exp(found), np.exp(found.values)),
+        (np.add.reduce(found), found.values.sum()),
+    ):
+        np.testing.assert_array_equal(one, other)
+    cells = anndata.AnnData(x)
+    cells.obs["log_prob"] = found
+    assert cells.obs["log_prob"].tolist() == found.values.tolist()
+
+
 def test_the_velocity_is_the_rate_of_transport(
     days: tuple[cfmcli.Model, anndata.AnnData],
 ) -> None:
