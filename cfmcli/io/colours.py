@@ -35,7 +35,10 @@ def _place(key: str) -> str:
 
 
 def _moved(old: Any, new: Any, colours: Any) -> Any | None:
-    """Each new category's colour, that of its first row; None where there is no telling."""
+    """Each new category's colour: that of the one it renames, of its name, or of its first row.
+
+    None where there is no telling, or two would share one.
+    """
     import pandas as pd
 
     if not isinstance(getattr(new, "dtype", None), pd.CategoricalDtype):
@@ -46,5 +49,11 @@ def _moved(old: Any, new: Any, colours: Any) -> Any | None:
     if before.categories.equals(after.categories):
         return colours
     rows = pd.DataFrame({"old": before.codes, "new": after.codes})
-    first = rows[(rows >= 0).all(axis=1)].drop_duplicates("new").sort_values("new")
-    return colours[first["old"]] if len(first) == len(after.categories) else None
+    pairs = rows[(rows >= 0).all(axis=1)].drop_duplicates()
+    first = pairs.drop_duplicates("new").set_index("new")["old"]
+    places = first.reindex(range(len(after.categories)), fill_value=-1).to_numpy()
+    if len(pairs) > len(first) or not first.is_unique or (places < 0).any():
+        named = before.categories.get_indexer(after.categories)
+        places = np.where(named < 0, places, named)
+    told = (places >= 0).all() and len(set(places)) == len(places)
+    return colours[places] if told else None
