@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,5 +71,5 @@ def satisfying(obs: "pd.DataFrame", query: str) -> IntArray:
 
 
 def spelled(name: str) -> str:
-    """A column as a condition names it: in backticks where it is no word."""
-    return name if name.isidentifier() else f"`{name}`"
+    """A column as a condition names it: in backticks where it is no word, or Python's own."""
+    return name if name.isidentifier() and not iskeyword(name) else f"`{name}`"

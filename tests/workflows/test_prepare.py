@@ -102,6 +102,12 @@ def test_points_are_chosen_by_a_condition() -> None:
     worded.obs.columns = ["day of birth"]
     with pytest.raises(DataError, match="--where \"`day of birth` != 'E2'\""):
         prepare.prepared(Recipe(time_key="day of birth"), [worded])
+    worded.obs.columns = ["from"]
+    with pytest.raises(DataError, match="--where \"`from` != 'E2'\""):
+        prepare.prepared(Recipe(time_key="from"), [worded])
+    assert satisfying(worded.obs, "`from` != 'E2'").tolist() == [0, 1]
+    with pytest.raises(ConfigError, match=r"columns `from`, .* in backticks"):
+        satisfying(worded.obs, "from != 'E2'")
     with pytest.raises(ConfigError, match="--where") as told:
         prepare.prepared(Recipe(time_key="day", where="dya > 1"), [one])
     assert "backticks" not in str(told.value)
