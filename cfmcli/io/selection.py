@@ -49,10 +49,20 @@ def listed(names: Iterable[str]) -> str:
     return head if len(known) <= SHOWN else f"{head}, ... ({len(known)} in all)"
 
 
-def unknown(what: str, name: str, known: Iterable[str], origin: str) -> DataError:
-    """The error for a name that a file does not hold: what is nearest, and what exists."""
+def unknown(
+    what: str, name: str, known: Iterable[str], origin: str, asked: Collection[str] = ()
+) -> DataError:
+    """The error for a name that a file does not hold: what exists, and what is nearest.
+
+    Args:
+        what: what is missing.
+        name: what it was called.
+        known: what exists.
+        origin: the file, for messages.
+        asked: what was asked for beside it, and so is not meant.
+    """
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, [own for own in names if own not in asked], n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     return DataError(f"{origin}: there is no {what} {name!r}.{guess} It holds: {listed(names)}.")
 
@@ -73,14 +83,16 @@ def matched(patterns: str | tuple[str, ...], names: Sequence[str], origin: str) 
         DataError: a glob or a name matches none.
     """
     known = set(names)
-    chosen: set[str] = set()
+    found: dict[str, set[str]] = {}
     for pattern in globs(patterns, known):
         hits = {pattern} & known
         if isinstance(patterns, str) and not hits:
             hits = {name for name in names if fnmatchcase(name, pattern)}
+        found[pattern] = hits
+    chosen = set().union(*found.values())
+    for pattern, hits in found.items():
         if not hits:
-            raise unknown("column or feature", pattern, names, origin)
-        chosen |= hits
+            raise unknown("column or feature", pattern, names, origin, chosen)
     return chosen
 
 

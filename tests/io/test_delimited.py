@@ -38,6 +38,17 @@ def test_id_columns(name: str, tmp_path: Path) -> None:
     assert table.obs.index.name == name
 
 
+@pytest.mark.parametrize("features", ["pc1,pc2,pc3,pc4", "pc4,pc?", ("pc1", "pc2", "pc3", "pc4")])
+def test_what_is_asked_for_is_no_other_that_was_meant(
+    features: str | tuple[str, ...], tmp_path: Path
+) -> None:
+    """Of a name that is missing only others than those beside it are near."""
+    with pytest.raises(DataError, match=r"'pc4'\. It holds: .*'pc3'"):
+        _read(tmp_path, "pc1,pc2,pc3\n1,2,3\n", features=features)
+    with pytest.raises(DataError, match=r"'pc4'\. Did you mean 'pca4'\? It holds: "):
+        _read(tmp_path, "pc1,pc2,pc3,pca4\n1,2,3,4\n", features=features)
+
+
 def test_without_ids_rows_are_numbered(tmp_path: Path) -> None:
     """No id column: text numbers from 0, and a nameless index; names are case-sensitive."""
     table = _read(tmp_path, "Cell,x\na,1\nb,2\n")
