@@ -231,17 +231,20 @@ class Model:
             table = io.from_object(data)
             return table.with_values(table.values, points.counted(self.core, table))
         inside = io.is_anndata(data)
-        wanted = io.Selection(
-            features=self.features,
-            layer=how.layer if inside else "",
-            use_rep=how.use_rep if inside else "",
-        )
+        layer, rep = (how.layer, how.use_rep) if inside else ("", "")
+        wanted = io.Selection(self.features, layer=layer, use_rep=rep)
         return intake.adopt(io.from_object(data, wanted), self.features, "the model")
 
     def _tidy(self, table: Table, times: Sequence[float], frames: Array) -> "pd.DataFrame":
         """Positions at times as rows."""
         import pandas as pd
 
+        taken = [name for name in ("trajectory", "time") if name in self.features]
+        if taken:
+            raise DataError(
+                f"'{taken[0]}' is a feature, and what interpolate calls a column of its own: give "
+                "an array, which gets one back, or fit to data with another name for it."
+            )
         count = len(times)
         stacked = np.concatenate(list(frames))
         found = pd.DataFrame(stacked, columns=list(self.features))

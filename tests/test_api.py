@@ -300,6 +300,18 @@ def test_a_saved_model_is_a_run(days: tuple[cfmcli.Model, anndata.AnnData], tmp_
     model.save(tmp_path / "run", force=True)
 
 
+def test_a_gene_called_time_has_no_column_beside_the_clock(tiny: dict[str, Any]) -> None:
+    """It is carried, and interpolated in an array; a tidy frame is refused with the way out."""
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    cells = anndata.AnnData(np.concatenate([x, x + 1]), obs={"day": np.repeat([0.0, 1.0], 40)})
+    cells.var_names = ["time", "g"]
+    model = cfmcli.fit(cells, time_key="day", **plain(tiny))
+    assert model.transport(cells[:40].copy()).obsm["X_cfm"].shape == (40, 2)
+    with pytest.raises(DataError, match=r"'time' is a feature, .* give an array"):
+        model.interpolate(cells[:40].copy(), [0.5])
+    assert model.interpolate(x, [0.5]).shape == (1, 40, 2)
+
+
 def test_points_without_the_features_are_refused(
     days: tuple[cfmcli.Model, anndata.AnnData],
 ) -> None:
