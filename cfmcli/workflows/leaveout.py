@@ -1,7 +1,8 @@
 """Leave out: how well methods predict each interior time of a course that they have not seen."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.motion import Motion
 from cfmcli.flows.streams import Streams
+from cfmcli.model import Model
 from cfmcli.recipe import Recipe
 from cfmcli.requests import LeaveOutRequest, Listener, Outcome, Progress, Runtime
 from cfmcli.workflows import assemble, fit, prepare, runtime, score, targets, verbs
@@ -65,10 +67,12 @@ def leave_out(
     device = runtime.prepare(where, width, first.batch_size)
     scorer = Scorer(request, Streams(where.seed), how, device)
     rows: list[Row] = []
+    paces: list[dict[str, Any]] = []
     done = 0
     for fold in course:
         for guess in scorer.guesses(fold):
             rows += scorer.scores(fold.observed, guess)
+            paces += guess.paces(fold.observed.time)
             done += guess.kind == MODEL
             listen(Progress(done, total, f"{guess.method} at {fold.observed.label}"))
         rows += scorer.floors(fold.observed)
@@ -76,7 +80,8 @@ def leave_out(
         write(request.output, rows)
     _say_what_is_empty(rows, request.by)
     outputs = {"metrics": request.output} if request.output else {}
-    return Outcome(outputs, about | tally(rows), (NOTE,))
+    chosen = {"steps": paces} if paces else {}
+    return Outcome(outputs, about | chosen | tally(rows), (NOTE,))
 
 
 def _check(recipes: Sequence[Recipe], request: LeaveOutRequest, where: Runtime) -> None:
@@ -121,12 +126,19 @@ class Guess:
         kind: model or reference.
         seed: seed of the fit.
         cloud: the points expected then, in flow coordinates.
+        told: what was chosen to carry them, and what is known of the error.
     """
 
     method: str
     kind: str
     seed: int
     cloud: Cloud
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    def paces(self, time: float) -> list[dict[str, Any]]:
+        """A line of what was chosen to carry the points to a time, if anything was."""
+        about = {"time": time, "method": self.method, "seed": self.seed}
+        return [{**about, **self.told}] if self.told else []
 
 
 @dataclass(frozen=True)
@@ -153,9 +165,15 @@ class Scorer:
                 recipe = replace(prepared.recipe, seed=seed)
                 model = fit.trained(replace(prepared, recipe=recipe), self.device)
                 cloud = score.predicted(model, time, self.how, self.streams, most)
-                yield Guess(recipe.method, MODEL, seed, cloud)
+                yield Guess(recipe.method, MODEL, seed, cloud, self._told(model, time))
         for name, cloud in score.references(fold.kept, time, self.streams, most).items():
             yield Guess(name, REFERENCE, self.streams.seed, cloud)
+
+    def _told(self, model: Model, time: float) -> dict[str, Any]:
+        """What was chosen to predict a time, from one side or from both."""
+        first, last = model.timeline.times[0], model.timeline.times[-1]
+        both = catalog.preset(model.recipe.method).both_sides and not model.conditions.width
+        return self.how.told(model.flow, [(first, time), *([(last, time)] if both else [])])
 
     def scores(self, observed: Cloud, guess: Guess) -> Iterator[Row]:
         """Every distance of a guess, of all points and of those of each label."""

@@ -1,5 +1,6 @@
 """Laws of `cfm evaluate DATA`: its scores are those of fits that hold a time out, and of clouds."""
 
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -347,6 +348,21 @@ def test_subsamples_keep_the_law() -> None:
     error = np.abs(means.mean(axis=0) - w @ x)
     assert (error < 4 * means.std(axis=0) / np.sqrt(400)).all()
     assert score.subsample(cloud, Streams(0), 50) is cloud
+
+
+def test_chosen_steps_are_told_of_each_fit(data: Path) -> None:
+    """As other commands tell them; of both ways where points come from both sides."""
+    held, paced = {"holdout": ("1",)}, Integration("auto:tolerance=0.01")
+    methods = ("otcfm", "auto", "static-ot")
+    found = do(data, methods=methods, settings=held, integration=paced, max_points=20)
+    one, both = found.figures["steps"]
+    assert (one["time"], one["method"], one["seed"]) == (1.0, "otcfm", 0)
+    assert re.fullmatch(r"(euler|midpoint|rk4):steps=\d+", one["steps"])
+    assert 0 <= one["step_error"] <= 0.01
+    assert both["method"] == "auto"
+    assert set(both["steps"]) == {"forward", "backward"}
+    plainly = do(data, settings=held, max_points=20)
+    assert "steps" not in plainly.figures
 
 
 def test_files_in_time_order_and_a_table_of_scores(data: Path, tmp_path: Path) -> None:
