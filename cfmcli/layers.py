@@ -1,5 +1,6 @@
 """Layers: settings of a recipe from files and options, the later over the earlier."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
@@ -93,20 +94,38 @@ def _typed(name: str, value: Any) -> Any:
     if type(given) is kind or (kind == int | str and type(given) in (int, str)):
         return given
     if name in OFTEN_ONE and type(given) is str and "," not in given:
-        return (given,)
+        return (given,) if given else ()
     if kind == tuple[float, ...] and _all(given, (int, float)):
         return tuple(float(v) for v in given)
     if name in LABELS and _all(given, (int, float, str)):
-        return tuple(v if type(v) is str else f"{v:.12g}" for v in given)
+        return tuple(v if type(v) is str else written(v) for v in given)
     if kind == tuple[str, ...] and _all(given, (str,)):
         return tuple(given)
     raise ConfigError(f"{option(name)}: expected {_WORDS[kind]}, got {value!r}.")
 
 
+def written(number: float) -> str:
+    """A number as users write it: 2 for 2.0, and without what rounding left in the last digits."""
+    short, whole = f"{number:.12g}", str(number).removesuffix(".0")
+    return short if math.isclose(float(short), number, rel_tol=1e-14) else whole
+
+
 def _plain(value: Any) -> Any:
-    """Scalars and arrays of NumPy as Python's own, and so the items of a list."""
-    own = value.tolist() if hasattr(value, "tolist") else value
-    return [_plain(item) for item in own] if isinstance(own, list | tuple) else own
+    """Scalars and arrays of NumPy as Python's own, and so the items of a list.
+
+    Of the decimals that float32 cannot tell apart the shortest is taken.
+    """
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if not hasattr(value, "tolist"):
+        return value
+    import numpy as np
+
+    array = np.asarray(value)
+    if array.ndim:
+        return [_plain(item) for item in array]
+    own = array.tolist()
+    return float(str(array[()])) if type(own) is float else own
 
 
 def _all(value: Any, kinds: tuple[type, ...]) -> bool:

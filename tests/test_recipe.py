@@ -3,6 +3,7 @@ import tomllib
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -187,13 +188,20 @@ def test_values_of_the_wrong_kind_are_refused(wrong: dict[str, Any]) -> None:
         ({"holdout": [0, 2.5, "d7"]}, ("0", "2.5", "d7")),
         ({"holdout": np.array([0.0, 2.5])}, ("0", "2.5")),
         ({"holdout": "2"}, ("2",)),
+        ({"holdout": ""}, ()),
+        ({"covariates": ""}, ()),
+        ({"holdout": np.array([0.1, 2.5], dtype=np.float32)}, ("0.1", "2.5")),
+        ({"holdout": [np.float32(0.7), 0.1 + 0.2]}, ("0.7", "0.3")),
+        ({"holdout": [1700000000123, 1700000000.125]}, ("1700000000123", "1700000000.125")),
+        ({"time_order": pd.Series([0.1, 7], dtype="float32")}, ("0.1", "7")),
         ({"covariates": "dose"}, ("dose",)),
         ({"covariates": np.array(["dose", "age"])}, ("dose", "age")),
         ({"time_order": [7, 2]}, ("7", "2")),
         ({"times": np.arange(3)}, (0.0, 1.0, 2.0)),
         ({"times": [np.float64(0), np.int64(2)]}, (0.0, 2.0)),
         ({"steps": np.int64(7)}, 7),
-        ({"lr": np.float32(0.5)}, 0.5),
+        ({"lr": np.float32(1e-3)}, 0.001),
+        ({"lr": np.float64(1 / 3)}, 1 / 3),
         ({"lr": np.array(1)}, 1.0),
         ({"method": np.str_("icfm")}, "icfm"),
     ],

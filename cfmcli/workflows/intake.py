@@ -18,6 +18,7 @@ from cfmcli.data.times import TimeMap, map_times
 from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.io import require
+from cfmcli.layers import written
 from cfmcli.recipe import Recipe
 from cfmcli.workflows.growth import massive
 from cfmcli.workflows.holdout import held_out
@@ -128,7 +129,7 @@ def weights(table: Table, key: str) -> Array:
 def label(value: object) -> str:
     """A time as users write it: 2 for 2.0."""
     number = isinstance(value, int | float | np.integer | np.floating)
-    return f"{float(value):.12g}" if number else str(value)  # type: ignore[arg-type]
+    return written(float(value)) if number else str(value)  # type: ignore[arg-type]
 
 
 def times_of(recipe: Recipe, clouds: Sequence[Cloud], table: Table) -> Array | None:
@@ -168,7 +169,7 @@ def _by_file(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], Time
                 "leave that file out, or add points."
             )
     clouds = [
-        _cloud(table, weights(table, recipe.weight_key), f"{time:.12g}", time)
+        _cloud(table, weights(table, recipe.weight_key), label(time), time)
         for table, time in zip(tables, times, strict=True)
     ]
     rule = "--times" if recipe.times else "order of the files"

@@ -86,6 +86,17 @@ def test_single_precision_reads_as_users_write_it(ordered: bool) -> None:
     assert told.tolist() == [0.1, 0.7, 0.1, 0.7, 1.3, 1.3]
 
 
+@pytest.mark.parametrize("held", [1700000000.25, np.float32(0.7), 2**45 + 1])
+def test_times_are_held_out_by_their_numbers(held: float) -> None:
+    """However long these are, and in whatever precision."""
+    middle = np.float64(str(held))
+    days = np.repeat([middle - 0.5, middle, middle + 0.5], 2)
+    recipe = from_layers({"time_key": "day", "holdout": [held]})
+    found, _ = intake.snapshots(recipe, [course(days)])
+    assert [cloud.held_out for cloud in found.clouds] == [False, True, False]
+    assert found.clouds[1].label == str(held)
+
+
 def test_points_are_chosen_by_a_condition() -> None:
     """Of all files; the notes say how many are left, and lines of the file are not miscounted."""
     one = course([0, 0, 1, 1, 7])
