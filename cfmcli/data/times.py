@@ -3,7 +3,7 @@
 import bisect
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cfmcli.catalog import did_you_mean
@@ -130,6 +130,7 @@ def map_times(
     given: Sequence[str] = (),
     order: Sequence[str] = (),
     ranked: bool = False,
+    left_out: Collection[str] = (),
 ) -> TimeMap:
     """Clock times of labels: as given, by stated order, or by the number that each contains.
 
@@ -138,6 +139,7 @@ def map_times(
         given: "label=time" items, which decide where they are present.
         order: labels in order, which get the times 0, 1, 2, ...
         ranked: the labels are an ordered categorical, so their order is known.
+        left_out: labels of points that are not used, which may be given a time all the same.
 
     Returns:
         The labels by ascending time.
@@ -147,11 +149,12 @@ def map_times(
         ConfigError: if a given label does not exist or one has no time.
     """
     if given:
-        return _given(labels, parse_map(given))
+        return _given(labels, _without(parse_map(given), left_out))
     if order:
         if len(set(order)) < len(order):
             raise ConfigError(f"--time-order {','.join(order)}: it names a label twice.")
-        return _given(labels, {label: float(k) for k, label in enumerate(order)}, "--time-order")
+        ranks = {label: float(k) for k, label in enumerate(order)}
+        return _given(labels, _without(ranks, left_out), "--time-order")
     times, rule = _read(labels)
     if ranked and (not times or sorted(set(times)) != times):
         times = [float(k) for k in range(len(labels))]
@@ -164,6 +167,11 @@ def map_times(
         )
     pairs = sorted(zip(times, labels, strict=True))
     return TimeMap(tuple(k for _, k in pairs), tuple(t for t, _ in pairs), rule)
+
+
+def _without(times: Mapping[str, float], left_out: Collection[str]) -> dict[str, float]:
+    """Times of labels but for those of points that are not used."""
+    return {label: time for label, time in times.items() if label not in left_out}
 
 
 def _given(labels: Sequence[str], times: dict[str, float], rule: str = "--time-map") -> TimeMap:

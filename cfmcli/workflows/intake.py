@@ -49,8 +49,9 @@ def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeM
             if key:
                 require(table, key)
                 _filled(table, key, "label" if key == recipe.label_key else "number")
-    split = _by_key if recipe.time_key else _by_file
-    clouds, times = split(recipe, aligned)
+    clouds, times = (
+        _by_key(recipe, aligned, tables) if recipe.time_key else _by_file(recipe, aligned)
+    )
     held = held_out(recipe.holdout, clouds)
     clouds = massive(recipe.mass, clouds)
     marked = tuple(replace(cloud, held_out=cloud.label in held) for cloud in clouds)
@@ -176,8 +177,16 @@ def _by_file(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], Time
     return clouds, TimeMap(tuple(c.label for c in clouds), times, rule)
 
 
-def _by_key(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeMap]:
-    """One cloud a time label, over all files."""
+def _by_key(
+    recipe: Recipe, tables: Sequence[Table], unchosen: Sequence[Table]
+) -> tuple[list[Cloud], TimeMap]:
+    """One cloud a time label, over all files.
+
+    Args:
+        recipe: how times are found.
+        tables: the points to use.
+        unchosen: the same files with all their points.
+    """
     if recipe.times:
         raise ConfigError("--times is for one file a time; with --time-key use --time-map.")
     labels = [_labels(table, recipe.time_key) for table in tables]
@@ -189,7 +198,13 @@ def _by_key(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeM
     for table in tables:
         weights(table, recipe.weight_key)  # here a row still tells its line
     order, ranked = _distinct(labels, [table.obs[recipe.time_key] for table in tables])
-    found = map_times(order, given=recipe.time_map, order=recipe.time_order, ranked=ranked)
+    found = map_times(
+        order,
+        given=recipe.time_map,
+        order=recipe.time_order,
+        ranked=ranked,
+        left_out=_known(recipe, unchosen) - set(order) if recipe.where else (),
+    )
     clouds = []
     for name, time in zip(found.labels, found.times, strict=True):
         parts = [table.rows(own == name) for table, own in zip(tables, labels, strict=True)]
@@ -222,6 +237,12 @@ def _labels(table: Table, key: str) -> npt.NDArray[Any]:
             "such as d2. Choose another --time-key, or write the times out."
         )
     return np.array([label(value) for value in table.obs[key]], dtype=object)
+
+
+def _known(recipe: Recipe, tables: Sequence[Table]) -> set[str]:
+    """Every time label of some tables, whichever of their points are used."""
+    columns = (table.obs[recipe.time_key] for table in tables)
+    return {label(value) for column in columns for value in column.dropna().unique()}
 
 
 def _filled(table: Table, key: str, what: str) -> None:

@@ -97,6 +97,20 @@ def test_times_are_held_out_by_their_numbers(held: float) -> None:
     assert found.clouds[1].label == str(held)
 
 
+def test_the_clock_may_know_times_that_are_left_out() -> None:
+    """Those of the file, whose points --where leaves out; what is nowhere stays an error."""
+    days, where = course(["d0", "d0", "d2", "d2", "d9", "d9"]), "day != 'd2'"
+    given = ("d0=1", "d2=2", "d9=7")
+    _, told = intake.snapshots(Recipe(time_key="day", where=where, time_map=given), [days])
+    assert (told.labels, told.times) == (("d0", "d9"), (1.0, 7.0))
+    recipe = Recipe(time_key="day", where=where, time_order=("d0", "d2", "d9"))
+    assert intake.snapshots(recipe, [days])[1].times == (0.0, 2.0)
+    for where in ("", "day != 'd2'"):
+        recipe = Recipe(time_key="day", where=where, time_map=(*given, "d8=8"))
+        with pytest.raises(ConfigError, match="'d8', which the data do not have"):
+            intake.snapshots(recipe, [days])
+
+
 def test_points_are_chosen_by_a_condition() -> None:
     """Of all files; the notes say how many are left, and lines of the file are not miscounted."""
     one = course([0, 0, 1, 1, 7])
