@@ -20,7 +20,7 @@ from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.streams import Streams
 from cfmcli.keywords import CHOSEN, Guided, Scored, condition_of
 from cfmcli.layers import from_layers
-from cfmcli.requests import Runtime, Scoring
+from cfmcli.requests import Progress, Runtime, Scoring
 from cfmcli.scorer import LogProb
 from cfmcli.workflows import fit as fitting
 from cfmcli.workflows import intake, points, prepare, results, shards
@@ -47,9 +47,11 @@ class Model:
 
     Args:
         core: the model on arrays.
+        steps: optimiser steps of its fit, None where only its recipe tells.
     """
 
     core: model.Model
+    steps: int | None = None
 
     @staticmethod
     def load(run: str | Path) -> "Model":
@@ -69,7 +71,7 @@ class Model:
         folder = Run(Path(run))
         folder.claim((), force=force, resume=False)
         with folder.writing():
-            fitting.write_model(folder, self.core)
+            fitting.write_model(folder, self.core, self.steps)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -279,7 +281,9 @@ def fit(*data: Points, device: str = "auto", threads: int = 0, **settings: Any) 
     how = from_layers(settings, {"inputs": names})
     tables = [_from(item, how) for item in data]
     where = Runtime(device=device, threads=threads, seed=how.seed)
-    return Model(fitting.learn(how, tables, where))
+    blocks: list[Progress] = []
+    core = fitting.learn(how, tables, where, blocks.append)
+    return Model(core, blocks[-1].done if blocks else 0)
 
 
 def _from(item: Points, how: recipe.Recipe) -> Table:

@@ -103,10 +103,11 @@ def _anchor(title: str) -> str:
 def _summary(story: Story) -> str:
     """The run in a sentence."""
     about, metrics = story.about, story.about["metrics"]
-    origin = about["provenance"]
+    origin, steps = about["provenance"], metrics["steps"]
+    done = "" if steps is None else f" in {steps} steps"
     return (
         f"A flow in {metrics['dimension']} dimensions over {len(about['snapshots'])} snapshots of "
-        f"{sum(metrics['points'].values())} points in all, fitted in {metrics['steps']} steps by "
+        f"{sum(metrics['points'].values())} points in all, fitted{done} by "
         f"{about['recipe']['method']['method']} with cfm {origin['version']} ({origin['date']})."
     )
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,14 @@ import pandas as pd
 import pytest
 
 import cfmcli
+from cfmcli import recipe
 from cfmcli.errors import CfmError, CfmWarning, ConfigError, DataError
 from cfmcli.flows.dynamics import displacement
+from cfmcli.requests import ReportRequest, Runtime
 from cfmcli.stored import pack
 from cfmcli.workflows import points
+from cfmcli.workflows.fit import ignore
+from cfmcli.workflows.report import report
 
 
 def plain(tiny: dict[str, Any]) -> dict[str, Any]:
@@ -298,6 +303,24 @@ def test_a_saved_model_is_a_run(days: tuple[cfmcli.Model, anndata.AnnData], tmp_
     with pytest.raises(CfmError, match="--force"):
         model.save(tmp_path / "run")
     model.save(tmp_path / "run", force=True)
+
+
+def test_a_saved_model_says_how_many_steps_it_took(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """As a run of the command line does, where they were found on the way; None once forgotten."""
+    x = np.random.default_rng(0).normal(size=(90, 2))
+    how = {**plain(tiny), "steps": "auto", "patience": 1, "lr": 1e-30}
+    model = cfmcli.fit(x, x + 1, **how)
+    taken = tmp_path / "taken"
+    model.save(taken)
+    steps = json.loads((taken / "metrics.json").read_text())["steps"]
+    assert steps == model.steps
+    assert 0 < steps < recipe.MOST_STEPS
+    assert 'steps = "auto"' in (taken / "recipe.toml").read_text()
+    cfmcli.Model.load(taken).save(tmp_path / "again")
+    again = tmp_path / "again"
+    assert json.loads((again / "metrics.json").read_text())["steps"] is None
+    report(ReportRequest(str(again)), Runtime(device="cpu", threads=1), ignore)
+    assert "points in all, fitted by otcfm" in (again / "report.html").read_text()
 
 
 def test_a_gene_called_time_has_no_column_beside_the_clock(tiny: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.ranks import Ranks
 from cfmcli.flows.training.trainer import Record, Trainer
 from cfmcli.model import Model
-from cfmcli.recipe import Recipe
+from cfmcli.recipe import AUTO, Recipe
 from cfmcli.requests import FitRequest, Listener, Outcome, Progress, Runtime
 from cfmcli.specs import parse_chain
 from cfmcli.workflows import (
@@ -85,9 +85,12 @@ def trained(prepared: prepare.Prepared, device: torch.device, listen: Listener =
     return job.model()
 
 
-def write_model(run: Run, model: Model) -> None:
-    """Write a model that was fitted in memory as a run folder, without a history of training."""
-    facts = {"steps": model.recipe.steps, "points": {c.label: len(c) for c in model.clouds}}
+def write_model(run: Run, model: Model, steps: int | None = None) -> None:
+    """Write a model that was fitted in memory, in so many steps if known, as a run folder."""
+    if steps is None and model.recipe.steps != AUTO:
+        steps = int(model.recipe.steps)
+    points = {cloud.label: len(cloud) for cloud in model.clouds}
+    facts: dict[str, Any] = {"steps": steps, "points": points, "holdout": []}
     reference = catalog.preset(model.recipe.method).reference
     origin = provenance.record("", model.recipe.seed, {}, [reference])
     run.write(model, "", {**facts, "dimension": model.dim}, origin)
