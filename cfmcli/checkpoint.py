@@ -161,7 +161,8 @@ def unpack_frame(arrays: Arrays, facts: Mapping[str, Any], prefix: str) -> "pd.D
                 values, categories=column["words"], ordered=column["ordered"]
             )
             kind = column.get("nullable") or object
-            columns[column["name"]] = words if column["categorical"] else words.astype(kind)
+            plain = words if column["categorical"] else pd.array(words.astype(object), dtype=kind)
+            columns[column["name"]] = plain
         else:
             columns[column["name"]] = values
     return pd.DataFrame(columns, index=pd.Index(ids, name=facts["id_name"], dtype=object))

@@ -79,7 +79,7 @@ def test_numbers_with_gaps_stay_numbers(tmp_path: Path) -> None:
     """Whole numbers and truth values as they were, others with NaN, as AnnData stores them."""
     frame = pd.DataFrame(
         {
-            "Int64": pd.array([3, pd.NA, 2**60], dtype="Int64"),
+            "Int64": pd.array([3, pd.NA, 2**62 + 1], dtype="Int64"),
             "UInt8": pd.array([3, 0, 255], dtype="UInt8"),
             "boolean": pd.array([True, pd.NA, False], dtype="boolean"),
             "none": pd.array([pd.NA] * 3, dtype="Int64"),

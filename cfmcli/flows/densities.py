@@ -12,8 +12,8 @@ RIDGES = 2.0
 """Variances of less than so many ridges are for the most part the ridge."""
 
 
-class Density(Protocol):
-    """A probability density on R^D."""
+class Evaluated(Protocol):
+    """A probability density on R^D of which the values are known."""
 
     @property
     def name(self) -> str:
@@ -21,6 +21,10 @@ class Density(Protocol):
 
     def log_prob(self, x: Array) -> Array:
         """log density at points of shape (n, D), in nats: shape (n,)."""
+
+
+class Density(Evaluated, Protocol):
+    """The same, of which points can be drawn."""
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
         """n points of it, shape (n, D)."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from cfmcli.catalog import preset
+from cfmcli.data.arrays import IntArray
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.errors import DataError
 from cfmcli.flows.streams import Streams
@@ -53,10 +54,90 @@ def counts(recipe: Recipe, snapshots: Snapshots) -> list[int]:
     Raises:
         DataError: if a share that is asked for leaves too few.
     """
-    own = timed(recipe, snapshots)
+    return [sum(count for _, count in own) for own in _parts(recipe, snapshots)]
+
+
+def kept_aside(
+    snapshots: Snapshots, recipe: Recipe, streams: Streams
+) -> tuple[Snapshots, Snapshots | None]:
+    """Points to train on, and points kept aside for validation; of each class a part of its own.
+
+    Args:
+        snapshots: all points.
+        recipe: how they are fitted.
+        streams: the run's randomness.
+
+    Raises:
+        DataError: if a cloud is too small.
+    """
+    parts = _parts(recipe, snapshots)
+    if not any(count for own in parts for _, count in own):
+        return snapshots, None
+    train: list[Cloud] = []
+    aside: list[Cloud] = []
+    for k, (cloud, own) in enumerate(zip(snapshots.kept, parts, strict=True)):
+        rng = streams.numpy("validation", k)
+        split = [(rng.permutation(rows), count) for rows, count in own]
+        aside.append(_standing(cloud, [(order[:count], order) for order, count in split]))
+        train.append(_standing(cloud, [(order[count:], order) for order, count in split]))
+    gaussian = snapshots.gaussian_source
+    return Snapshots(tuple(train), gaussian), Snapshots(tuple(aside), gaussian)
+
+
+def _parts(recipe: Recipe, snapshots: Snapshots) -> list[list[tuple[IntArray, int]]]:
+    """Rows of each class of each cloud, and how many of them are kept aside.
+
+    A class of which a cloud has one point only is not kept aside at all, so that classes meet the
+    same classes there as in training.
+    """
+    own, kept = timed(recipe, snapshots), snapshots.kept
+    classes = [_classes(cloud, recipe.label_key) for cloud in kept]
     if not own.kept or not assemble.triple(recipe).objective.heads:
-        return [0] * len(snapshots.kept)
-    return [_count(own.validation, cloud) for cloud in snapshots.kept]
+        return [[(rows, 0) for rows in found.values()] for found in classes]
+    scarce = {name for found in classes for name, rows in found.items() if name and len(rows) < 2}
+    if any(set(found) <= scarce for found in classes):
+        scarce, classes = set(), [{"": np.arange(len(cloud))} for cloud in kept]
+    return [
+        _shared(_count(own.validation, cloud), found, scarce)
+        for cloud, found in zip(kept, classes, strict=True)
+    ]
+
+
+def _classes(cloud: Cloud, key: str) -> dict[str, IntArray]:
+    """The rows of each class of a cloud; all of them as one that has no name without classes."""
+    if key not in cloud.obs.columns:
+        return {"": np.arange(len(cloud))}
+    names = cloud.obs[key].astype(str).to_numpy()
+    return {str(name): np.flatnonzero(names == name) for name in np.unique(names)}
+
+
+def _shared(
+    count: int, classes: dict[str, IntArray], scarce: set[str]
+) -> list[tuple[IntArray, int]]:
+    """Rows of classes, and how many of each make up a count: one of each at least, never all."""
+    some = sum(len(rows) for name, rows in classes.items() if name not in scarce)
+    found = []
+    for name, rows in classes.items():
+        part = min(max(round(count * len(rows) / max(some, 1)), 1), len(rows) - 1)
+        found.append((rows, 0 if name in scarce else part))
+    return found
+
+
+def _standing(cloud: Cloud, parts: list[tuple[IntArray, IntArray]]) -> Cloud:
+    """Points of each class of a cloud that stand for all of it; of no class but those they are of.
+
+    Args:
+        cloud: all points.
+        parts: of each class the rows of some points, and of all.
+    """
+    weights, left = np.zeros(len(cloud)), 0.0
+    for some, every in parts:
+        mass = cloud.weights[every].sum()
+        left += 0.0 if len(some) else mass
+        weights[some] = cloud.weights[some] * (mass / cloud.weights[some].sum())
+    rows = np.sort(np.concatenate([some for some, _ in parts]))
+    weights = weights[rows] / weights[rows].sum()
+    return replace(cloud.sampled(rows), weights=weights, mass=cloud.mass * (1 - left))
 
 
 def _count(share: float, cloud: Cloud) -> int:
@@ -70,29 +151,3 @@ def _count(share: float, cloud: Cloud) -> int:
             "validation, which takes 2 and leaves 2: choose another --validation."
         )
     return count
-
-
-def kept_aside(
-    snapshots: Snapshots, recipe: Recipe, streams: Streams
-) -> tuple[Snapshots, Snapshots | None]:
-    """Points to train on, and points kept aside for validation.
-
-    Args:
-        snapshots: all points.
-        recipe: how they are fitted.
-        streams: the run's randomness.
-
-    Raises:
-        DataError: if a cloud is too small.
-    """
-    sizes = counts(recipe, snapshots)
-    if not any(sizes):
-        return snapshots, None
-    train: list[Cloud] = []
-    aside: list[Cloud] = []
-    for k, (cloud, count) in enumerate(zip(snapshots.kept, sizes, strict=True)):
-        order = streams.numpy("validation", k).permutation(len(cloud))
-        aside.append(cloud.sampled(np.sort(order[:count])))
-        train.append(cloud.sampled(np.sort(order[count:])))
-    gaussian = snapshots.gaussian_source
-    return Snapshots(tuple(train), gaussian), Snapshots(tuple(aside), gaussian)

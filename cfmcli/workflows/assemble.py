@@ -235,7 +235,8 @@ def _not_too_wide(path: Interpolant, snapshots: Snapshots) -> None:
     if not width:
         return
     moments = Moments.of(snapshots)
-    least = min((s for s in moments.spreads if s > ROUNDING * moments.scale), default=width)
+    rounding = ROUNDING * max(moments.scale, float(np.abs(moments.means).max()))
+    least = min((s for s in moments.spreads if s > rounding), default=width)
     if width > WIDE * least:
         runtime.warn(
             f"Half way the path is blurred by {width:.2g}, and the points of a snapshot spread by "

@@ -70,7 +70,7 @@ class Shifts:
 
     Args:
         model: which names the features.
-        weights: of all points, in their order, shape (n,).
+        weights: of all points, in their order, shape (n,); 0 for those that do not count.
     """
 
     def __init__(self, model: Model, weights: Array) -> None:
@@ -92,8 +92,8 @@ class Shifts:
             self._ends.append(np.linalg.norm(moved.changes.obsm["X_cfm_delta"], axis=1))
 
     def figures(self) -> dict[str, Any]:
-        """What it came to; nothing where nothing was changed."""
-        if not self._starts:
+        """What it came to; nothing where nothing that counts was changed."""
+        if not (self._starts and self._weights.any()):
             return {}
         mass = self._weights / self._weights.sum()
         starts, ends = np.concatenate(self._starts), np.concatenate(self._ends)

@@ -77,7 +77,7 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     rng = Streams(where.seed).numpy("scores")
     chosen = _some(np.flatnonzero(there), request.max_points, rng)
     rows, mass = there[part.own], verbs.point_weights(model, table.head)[part.own]
-    tally = Tally(chosen if observed else chosen[:0], perturb.Shifts(model, mass))
+    tally = Tally(chosen if observed else chosen[:0], perturb.Shifts(model, mass * rows))
     added = _carried(request, where, carrier, table, part, tally)
     figures |= tally.figures(mass * rows) | carrier.told
     after = tally.masses(mass)

@@ -228,6 +228,11 @@ def test_noise_far_wider_than_the_points_is_warned_of(
     narrow = replace(usual.clouds[1], points=np.asarray(usual.clouds[1].points) / 40 + 7)
     assemble.check_data(built, Snapshots((usual.clouds[0], narrow)), Conditions())
     assert [str(w.message)[:36] for w in recwarn] == ["Half way the path is blurred by 0.5,"] * wide
+    recwarn.clear()
+    place = replace(usual.clouds[0], points=np.full((90, 2), 1e5 + 0.1))
+    apart = replace(usual.clouds[1], points=np.asarray(usual.clouds[1].points) + 1e5)
+    assemble.check_data(built, Snapshots((place, apart)), Conditions())
+    assert not recwarn.list, "what rounding leaves of one place is no spread"
 
 
 def test_what_learns_nothing_cannot_be_conditional_or_start_from_noise() -> None:

@@ -24,7 +24,7 @@ from cfmcli.recipe import Recipe
 from cfmcli.requests import Scoring
 from cfmcli.stored import load, pack
 from cfmcli.workflows import score
-from cfmcli.workflows.aside import kept_aside
+from cfmcli.workflows.aside import counts, kept_aside
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.growth import described, massive
 from sample_data.simulate import Expansion
@@ -425,6 +425,29 @@ def test_points_kept_aside_stand_for_the_whole_population() -> None:
     assert aside is not None
     assert [(len(c), c.mass) for c in seen.clouds] == [(40, 60.0), (540, 600.0)]
     assert [(len(c), c.mass) for c in aside.clouds] == [(20, 60.0), (60, 600.0)]
+
+
+def test_classes_kept_aside_meet_those_that_they_meet_in_training() -> None:
+    """With the mass that they have; a class of which there is one point is all for training."""
+    sizes = {0: {"a": 200, "b": 4, "c": 1}, 1: {"a": 100, "b": 100, "c": 40}}
+    clouds = []
+    for time, classes in sizes.items():
+        whole = cloud(sum(classes.values()), float(time))
+        kinds = np.repeat(list(classes), list(classes.values()))
+        clouds.append(replace(whole, obs=whole.obs.assign(kind=kinds)))
+    recipe = Recipe(validation=0.1, label_key="kind")
+    seen, aside = kept_aside(Snapshots(tuple(clouds)), recipe, Streams(0))
+    assert aside is not None
+    for found, left_out in ((seen, ""), (aside, "c")):
+        for part, classes in zip(found.clouds, sizes.values(), strict=True):
+            mass = pd.Series(part.mass * part.weights).groupby(part.obs["kind"].to_numpy()).sum()
+            want = {name: float(n) for name, n in classes.items() if name != left_out}
+            assert mass.to_dict() == pytest.approx(want)
+    assert counts(recipe, Snapshots(tuple(clouds))) == [len(part) for part in aside.clouds]
+    ids = [set(part.obs.index) for part in (*seen.clouds, *aside.clouds)]
+    assert [len(ids[k] | ids[k + 2]) for k in (0, 1)] == [205, 240]
+    assert not ids[0] & ids[2]
+    assert not ids[1] & ids[3]
 
 
 def cloud(n: int, time: float) -> Cloud:

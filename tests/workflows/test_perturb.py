@@ -102,6 +102,20 @@ def test_points_count_by_their_weight(
         assert one["mean_delta"] == pytest.approx(other["mean_delta"], rel=1e-4)
 
 
+def test_points_of_other_times_count_in_no_figure(
+    tmp_path: Path, cells_run: Path, samples: Path
+) -> None:
+    """Cells of later days in the file are carried, and all figures are those of the first day."""
+    whole = ad.read_h5ad(samples / "timecourse.h5ad")
+    whole[whole.obs["day"] == 0].write_h5ad(tmp_path / "first.h5ad")
+    data = samples / "timecourse.h5ad", tmp_path / "first.h5ad"
+    with pytest.warns(CfmWarning, match="other times"):
+        both = move(cells_run, data[0], tmp_path / "a.h5ad", "Stem1=*2").figures
+    first = move(cells_run, data[1], tmp_path / "b.h5ad", "Stem1=*2").figures
+    for name in ("mean_start_shift", "mean_shift", "mean_cost"):
+        assert both[name] == pytest.approx(first[name], rel=1e-6)
+
+
 def test_present_values_change_nothing(cells_run: Path, early: ad.AnnData, tmp_path: Path) -> None:
     """A gene set to what it is, in counts, moves no cell: exactly, in every key."""
     early.write_h5ad(tmp_path / "in.h5ad")

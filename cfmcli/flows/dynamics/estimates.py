@@ -11,7 +11,7 @@ from cfmcli import catalog
 from cfmcli.data.arrays import Array, IntArray
 from cfmcli.data.blocks import blocks
 from cfmcli.errors import ConfigError
-from cfmcli.flows.densities import Density
+from cfmcli.flows.densities import Density, Evaluated
 from cfmcli.flows.dynamics.diffusions import Diffusion, diffusion
 from cfmcli.flows.dynamics.estimators import Estimator, Means
 from cfmcli.flows.dynamics.flow import CHUNK, Flow
@@ -120,7 +120,7 @@ def estimate(
     x: Array,
     times: tuple[float, float],
     how: tuple[Estimator, Diffusion, Means],
-    base: Density | Grouped,
+    base: Evaluated,
     guide: Guide | None = None,
 ) -> LogDensity:
     """Log densities of points at a clock time, from paths to a time of known density.
