@@ -160,7 +160,7 @@ def unpack_frame(arrays: Arrays, facts: Mapping[str, Any], prefix: str) -> "pd.D
             words = pd.Categorical.from_codes(
                 values, categories=column["words"], ordered=column["ordered"]
             )
-            kind = column.get("nullable") or object
+            kind: Any = column.get("nullable") or object
             plain = words if column["categorical"] else pd.array(words.astype(object), dtype=kind)
             columns[column["name"]] = plain
         else:

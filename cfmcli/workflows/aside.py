@@ -133,8 +133,10 @@ def _standing(cloud: Cloud, parts: list[tuple[IntArray, IntArray]]) -> Cloud:
     weights, left = np.zeros(len(cloud)), 0.0
     for some, every in parts:
         mass = cloud.weights[every].sum()
-        left += 0.0 if len(some) else mass
-        weights[some] = cloud.weights[some] * (mass / cloud.weights[some].sum())
+        if len(some):
+            weights[some] = cloud.weights[some] * (mass / cloud.weights[some].sum())
+        else:
+            left += mass
     rows = np.sort(np.concatenate([some for some, _ in parts]))
     weights = weights[rows] / weights[rows].sum()
     return replace(cloud.sampled(rows), weights=weights, mass=cloud.mass * (1 - left))

@@ -197,8 +197,8 @@ def test_densities_of_each_class_of_what_grows_integrate_to_one(told: bool) -> N
 def test_a_base_that_blurs_a_population_is_normalised_as_it_is(base: str) -> None:
     """A tenth of the points on an island that grows tenfold, while the rest lose two thirds."""
     rng = np.random.default_rng(0)
-    sizes = ((-4.0, 30, 300), (4.0, 270, 90))
-    x, y = (np.concatenate([rng.normal(own[0], 0.7, (own[k], 1)) for own in sizes]) for k in (1, 2))
+    x = np.concatenate([rng.normal(-4, 0.7, (30, 1)), rng.normal(4, 0.7, (270, 1))])
+    y = np.concatenate([rng.normal(-4, 0.7, (300, 1)), rng.normal(4, 0.7, (90, 1))])
     model = fitted(x, y, coupling="wfr:delta=2")
     grid = np.linspace(-16, 16, 1601)[:, None]
     found = model.log_prob(grid, 1.0, scoring=Scoring(base=base)).values
