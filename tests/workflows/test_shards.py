@@ -145,6 +145,19 @@ def test_shards_of_many_blocks_are_one_run(name: str, noisy_run: Path, tmp_path:
     assert both.read_bytes() == one.read_bytes()
 
 
+def test_shards_of_densities_of_what_grows_are_one_run(tmp_path: Path, fit_run: Any) -> None:
+    """In so many dimensions that paths are computed in smaller blocks than those of points."""
+    x = np.random.default_rng(0).normal(size=(2200, 20))
+    for name, table in (("a", x[:150]), ("b", x[:300] + 1), ("data", x + 1)):
+        pd.DataFrame(table).add_prefix("f").to_csv(tmp_path / f"{name}.csv", index=False)
+    files, run = (tmp_path / "a.csv", tmp_path / "b.csv"), tmp_path / "run"
+    fit_run(run, *files, method="wfrfm", steps=60)
+    own = LikelihoodRequest(str(run), str(tmp_path / "data.csv"), "")
+    request = replace(own, scoring=Scoring(base="gaussian"))
+    one, both = whole_and_merged(request, tmp_path, ".csv", 2)
+    assert both.read_bytes() == one.read_bytes()
+
+
 @pytest.mark.parametrize("suffix", [".csv.gz", ".tsv", ".npy", ".npz", ".parquet", ".h5ad"])
 @pytest.mark.parametrize("name", ["backward under a class", "paths"])
 @pytest.mark.filterwarnings("ignore:.*npy holds numbers only")
