@@ -1,8 +1,9 @@
 """Fields: time-conditioned networks with one output, a head, for each thing regressed."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import cast
 
@@ -107,6 +108,30 @@ class Head(nn.Module):
         return found
 
 
+class Asked(Mapping[str, Tensor]):
+    """Outputs of heads, each evaluated when it is first asked for.
+
+    Args:
+        names: of the heads.
+        head: name -> its output.
+    """
+
+    def __init__(self, names: Iterable[str], head: Callable[[str], Tensor]) -> None:
+        self._names, self._head = tuple(names), cache(head)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The output of a head."""
+        return self._head(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the heads."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """How many heads there are."""
+        return len(self._names)
+
+
 class Field(nn.Module):
     """The heads of a model.
 
@@ -140,10 +165,14 @@ class Field(nn.Module):
         """Every head at such points."""
         return {name: cast(Head, head).at(seen) for name, head in self.heads.items()}
 
-    def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
-        """Every head of vectors and, as one more column, the trace of its derivative in x."""
-        heads = {name: head for name, head in self.heads.items() if name not in SCALARS}
-        return {name: cast(Head, head).traced(s, x, c) for name, head in heads.items()}
+    def asked(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Asked:
+        """The heads that are asked for, at (s, x, c)."""
+        return Asked(self.heads, lambda name: cast(Tensor, self.heads[name](s, x, c)))
+
+    def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Asked:
+        """Those of vectors and, as one more column, the trace of their derivative in x."""
+        names = (name for name in self.heads if name not in SCALARS)
+        return Asked(names, lambda name: cast(Head, self.heads[name]).traced(s, x, c))
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class View(nn.Module):
 
     def seen(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Seen:
         """Points x, (B, D), at inner times s, (B, 1), under conditions c, (B, C), as seen."""
-        n, s = len(x), _once(s)
+        n, s = len(x), once(s)
         t, k = self._gap(s)
         gone = self.means[k + 1] - self.means[k]
         width, rate = self._width(t, k)
@@ -86,7 +86,7 @@ class View(nn.Module):
 
     def width(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """w and dw/dt at inner times s, (B, 1), of that shape, or (1, 1) where all are one."""
-        return self._width(*self._gap(_once(s)))
+        return self._width(*self._gap(once(s)))
 
     def _gap(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Path times t and gaps k of inner times, which are no numbers where a solver gave up."""
@@ -101,6 +101,6 @@ class View(nn.Module):
         return width, SLACK * widens * (width / spread) ** 3
 
 
-def _once(s: Tensor) -> Tensor:
+def once(s: Tensor) -> Tensor:
     """One time, shape (1, 1), where all points share it, as they do along paths."""
     return s[:1] if len(s) > 1 and s.stride(0) == 0 else s

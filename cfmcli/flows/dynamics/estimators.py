@@ -148,14 +148,16 @@ class Controlled(Estimator):
     ) -> Carried:
         """Along the process itself."""
         meter = Meter()
-        watched = meter.watch(process)
+        watched, sign = meter.watch(process), math.copysign(1, times[1] - times[0])
 
-        def rate(t: float, y: Tensor) -> Tensor:
+        def rates(t: float, y: Tensor) -> tuple[Tensor, Tensor]:
             velocity, divergence = _traced(lambda p: watched.velocity_at(t, p), y, means)
-            return divergence + (velocity * watched.score_at(t, y)).sum(dim=1)
+            score = watched.score_at(t, y)
+            drift = velocity + sign * watched.epsilon_at(t) * score
+            return drift, divergence + (velocity * score).sum(dim=1)
 
         y, change = x, torch.zeros_like(x[:, 0])
-        for step in _walk(watched, x, times, self.steps, rate, means.generator):
+        for step in _walk(watched, sign, x, times, self.steps, rates, means.generator):
             change = change + step.integral - _work(watched, step)
             y = step.after
         return _arrived(y, change, meter)
@@ -191,16 +193,15 @@ class FeynmanKac(Estimator):
     def carry(
         self, process: Process, x: Tensor, times: tuple[float, float], means: Means
     ) -> Carried:
-        """Against the process: with the score reversed."""
+        """Along the drift of the other direction."""
         meter = Meter()
-        against = meter.watch(process).against()
-        sign = math.copysign(1, times[1] - times[0])
+        watched, sign = meter.watch(process), math.copysign(1, times[0] - times[1])
 
-        def rate(t: float, y: Tensor) -> Tensor:
-            return _traced(lambda p: against.drift(t, p, sign), y, means)[1]
+        def rates(t: float, y: Tensor) -> tuple[Tensor, Tensor]:
+            return _traced(lambda p: watched.drift(t, p, sign), y, means)
 
         y, change = x, torch.zeros_like(x[:, 0])
-        for step in _walk(against, x, times, self.steps, rate, means.generator):
+        for step in _walk(watched, sign, x, times, self.steps, rates, means.generator):
             y, change = step.after, change + step.integral
         return _arrived(y, change, meter)
 
@@ -223,20 +224,24 @@ class _Step:
 
 def _walk(
     process: Process,
+    sign: float,
     x: Tensor,
     times: tuple[float, float],
     steps: int,
-    rate: Callable[[float, Tensor], Tensor],
+    rates: Callable[[float, Tensor], tuple[Tensor, Tensor]],
     generator: torch.Generator,
 ) -> Iterator[_Step]:
-    """The steps of paths from x, with the integral of a rate by the trapezium rule."""
+    """The steps of paths from x, with the integral of a rate by the trapezium rule.
+
+    Rates are the drift b + sign epsilon s, and the rate.
+    """
     solver = StochasticHeun(steps)
-    here, slope = x, rate(times[0], x)
+    here, (slope, rate) = x, rates(times[0], x)
     for span in pairwise(solver.grid(*times)):
-        there = solver.step(process, here, span, generator)
-        ahead = rate(span[1], there)
-        yield _Step(sum(span) / 2, here, there, (span[1] - span[0]) / 2 * (slope + ahead))
-        here, slope = there, ahead
+        there = solver.led(process, sign, here, slope, span, generator)
+        slope, ahead = rates(span[1], there)
+        yield _Step(sum(span) / 2, here, there, (span[1] - span[0]) / 2 * (rate + ahead))
+        here, rate = there, ahead
 
 
 def _work(process: Process, step: _Step) -> Tensor:

@@ -2,8 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,9 @@ from torch import Tensor
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics.diffusions import Epsilon
 from cfmcli.flows.dynamics.vectors import VectorField
+
+T = TypeVar("T")
+Pair = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,18 @@ class Process:
         score: grad log rho_t(x), the same shapes; None will do where epsilon = 0.
         epsilon: diffusion level t -> epsilon(t) >= 0, for t of shape (1, 1).
         margin: score and epsilon are taken at times no closer to 0 and 1 than this.
+        least: the velocity is the same at all times closer to 0 or 1 than this.
         still: whether epsilon is 0 throughout, so that this is the flow.
+        both: velocity and score of one evaluation, where there is such a thing.
     """
 
     velocity: VectorField
     score: VectorField | None
     epsilon: Epsilon
     margin: float = 0.0
+    least: float = 0.0
     still: bool = False
+    both: Pair | None = None
 
     def velocity_at(self, t: float, x: Tensor) -> Tensor:
         """b(t, x), shape (B, D)."""
@@ -51,35 +60,41 @@ class Process:
                 "Stochastic dynamics need a score, and this flow has none: fit an objective that "
                 "learns the score."
             )
-        return self.score(_clock(self._inside(t), x), x)
+        return self.score(_clock(_inside(t, self.margin), x), x)
+
+    def both_at(self, t: float, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocity and score, of one evaluation where they are taken at one time."""
+        inside = _inside(t, self.margin)
+        if self.both and inside == _inside(t, self.least):
+            return self.both(_clock(inside, x), x)
+        return self.velocity_at(t, x), self.score_at(t, x)
 
     def epsilon_at(self, t: float) -> float:
         """epsilon(t)."""
-        return float(self.epsilon(torch.full((1, 1), self._inside(t), dtype=torch.float64)))
+        return float(self.epsilon(torch.full((1, 1), _inside(t, self.margin), dtype=torch.float64)))
 
     def drift(self, t: float, x: Tensor, sign: float) -> Tensor:
         """The field b + sign epsilon s, shape (B, D); no score is asked for where epsilon = 0."""
-        velocity, epsilon = self.velocity_at(t, x), self.epsilon_at(t)
-        return velocity + sign * epsilon * self.score_at(t, x) if epsilon else velocity
+        epsilon = self.epsilon_at(t)
+        if not epsilon:
+            return self.velocity_at(t, x)
+        velocity, score = self.both_at(t, x)
+        return velocity + sign * epsilon * score
 
-    def against(self) -> "Process":
-        """The process with its score reversed, whose drift one way is this one's the other way."""
-        score = self.score
-        return replace(self, score=score and (lambda t, x: -score(t, x)))
 
-    def _inside(self, t: float) -> float:
-        """The time, kept away from the ends."""
-        return min(max(t, self.margin), 1 - self.margin)
+def _inside(t: float, margin: float) -> float:
+    """The time, kept away from the ends."""
+    return min(max(t, margin), 1 - margin)
 
 
 def _clock(t: float, x: Tensor) -> Tensor:
-    """The time of each point, shape (B, 1)."""
-    return torch.full((len(x), 1), t, dtype=x.dtype, device=x.device)
+    """One time for all points, shape (B, 1)."""
+    return torch.full((1, 1), t, dtype=x.dtype, device=x.device).expand(len(x), 1)
 
 
 @dataclass
 class Meter:
-    """Counts evaluations of velocity and score.
+    """Counts evaluations of velocity, of score, or of both at once.
 
     Args:
         count: evaluations so far; a pass that also takes derivatives counts once.
@@ -89,13 +104,18 @@ class Meter:
 
     def watch(self, process: Process) -> Process:
         """The process, its evaluations counted here."""
-        score = process.score and self._counted(process.score)
-        return replace(process, velocity=self._counted(process.velocity), score=score)
+        score, both = process.score, process.both
+        return replace(
+            process,
+            velocity=self._counted(process.velocity),
+            score=score and self._counted(score),
+            both=both and self._counted(both),
+        )
 
-    def _counted(self, function: VectorField) -> VectorField:
+    def _counted(self, function: Callable[[Tensor, Tensor], T]) -> Callable[[Tensor, Tensor], T]:
         """The function, its evaluations counted."""
 
-        def call(s: Tensor, x: Tensor) -> Tensor:
+        def call(s: Tensor, x: Tensor) -> T:
             self.count += 1
             return function(s, x)
 
@@ -209,11 +229,23 @@ class StochasticHeun(StochasticSolver):
         self, process: Process, x: Tensor, times: tuple[float, float], generator: torch.Generator
     ) -> Tensor:
         """One step."""
+        sign = math.copysign(1, times[1] - times[0])
+        return self.led(process, sign, x, process.drift(times[0], x, sign), times, generator)
+
+    def led(
+        self,
+        process: Process,
+        sign: float,
+        x: Tensor,
+        slope: Tensor,
+        times: tuple[float, float],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """One step along the drift b + sign epsilon s, which is known where the step begins."""
         start, end = times
-        h, sign = end - start, math.copysign(1, end - start)
+        h = end - start
         spread = process.epsilon_at(start) + process.epsilon_at(end)
         noise = _noise(x, spread * abs(h), generator)
-        slope = process.drift(start, x, sign)
         ahead = process.drift(end, x + h * slope + noise, sign)
         return x + h / 2 * (slope + ahead) + noise
 

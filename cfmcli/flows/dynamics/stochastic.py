@@ -119,16 +119,14 @@ def process(drift: Drift, diffusion: Diffusion) -> Process:
     Raises:
         ConfigError: if there is noise and no score.
     """
-    k, reading = drift.segment, drift.reading
+    local, reading = Local(drift), drift.reading
     if diffusion.level and not reading.has_score:
         raise ConfigError(NO_SCORE)
-    return Process(
-        Local(drift),
-        (lambda t, y: drift.score(t + k, y)) if reading.has_score else None,
-        diffusion.along(reading.blur),
-        reading.score_margin if reading.has_score else 0.0,
-        diffusion.level == 0,
-    )
+    if not reading.has_score:
+        return Process(local, None, diffusion.along(reading.blur), still=True)
+    margins = reading.score_margin, reading.margin
+    noise, still = diffusion.along(reading.blur), diffusion.level == 0
+    return Process(local, local.score, noise, *margins, still, local.both)
 
 
 def stretches(times: list[float], drift: Drift) -> list[tuple[list[float], bool]]:

@@ -1,6 +1,7 @@
 """Objectives: which heads are regressed on what, and the dynamics they imply."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -11,7 +12,7 @@ from torch import Tensor
 from cfmcli.errors import ConfigError
 from cfmcli.flows.path.interpolants import Interpolant, PathDraw, Rates
 
-Outputs = dict[str, Tensor]
+Outputs = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

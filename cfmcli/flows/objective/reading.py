@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cfmcli.errors import ConfigError
-from cfmcli.flows.fields import Field
+from cfmcli.flows.fields import Asked, Field
 from cfmcli.flows.objective.objectives import (
     Objective,
     Outputs,
@@ -17,6 +17,7 @@ from cfmcli.flows.objective.objectives import (
     score_from_velocity,
 )
 from cfmcli.flows.path.interpolants import Interpolant, Linear
+from cfmcli.flows.view import once
 
 Heads = Callable[[Tensor, Tensor, Tensor | None], Outputs]
 
@@ -159,20 +160,23 @@ class Drift:
 
     def velocity(self, s: Tensor, x: Tensor) -> Tensor:
         """b(s, x) for s of shape (B, 1) and x of shape (B, D)."""
-        margin = self.reading.margin
-        return self.reading.velocity(self._outputs(s, x, margin), s - self.segment, x)
+        return self.reading.velocity(*self._told(s, x, self.reading.margin))
 
     def rates(self, s: Tensor, x: Tensor) -> tuple[Tensor, ...]:
         """b(s, x), and g(s, x) of shape (B, 1) where mass grows."""
-        outputs = self._outputs(s, x, self.reading.margin)
-        velocity = self.reading.velocity(outputs, s - self.segment, x)
+        told = self._told(s, x, self.reading.margin)
+        velocity = self.reading.velocity(*told)
         grows = self.reading.objective.has_growth
-        return (velocity, outputs["growth"]) if grows else (velocity,)
+        return (velocity, told[0]["growth"]) if grows else (velocity,)
 
     def score(self, s: Tensor, x: Tensor) -> Tensor:
         """grad log rho_s(x) for s of shape (B, 1) and x of shape (B, D)."""
-        margin = self.reading.score_margin
-        return self.reading.score(self._outputs(s, x, margin), s - self.segment, x)
+        return self.reading.score(*self._told(s, x, self.reading.score_margin))
+
+    def both(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocity and score of one evaluation, at times at which a score may be read."""
+        told = self._told(s, x, self.reading.score_margin)
+        return self.reading.velocity(*told), self.reading.score(*told)
 
     def traced(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """b(s, x), shape (B, D), and its exact divergence, shape (B,).
@@ -180,35 +184,39 @@ class Drift:
         Heads are read linearly, with coefficients of t alone; so the divergence is what is read of
         the traces of the heads' derivatives, and of D, the trace of the identity, in place of x.
         """
-        margin, traces = self.reading.margin, x.new_full((len(x), 1), x.shape[1])
-        outputs = self._outputs(s, x, margin, self.field.traced)
-        found = self.reading.velocity(outputs, s - self.segment, torch.cat([x, traces], dim=1))
+        outputs, t, _ = self._told(s, x, self.reading.margin, self.field.traced)
+        traces = x.new_full((len(x), 1), x.shape[1])
+        found = self.reading.velocity(outputs, t, torch.cat([x, traces], dim=1))
         return found[:, :-1], found[:, -1]
 
-    def _outputs(self, s: Tensor, x: Tensor, margin: float, heads: Heads | None = None) -> Outputs:
-        """Every head, guided: null + w (conditional - null).
+    def _told(
+        self, s: Tensor, x: Tensor, margin: float, heads: Heads | None = None
+    ) -> tuple[Outputs, Tensor, Tensor]:
+        """What the heads say, the path time and the points."""
+        start, end, clock = self.segment, self.segment + 1, once(s)
+        # At its very end the view of the next gap begins.
+        last = end * (1 - torch.finfo(s.dtype).eps)
+        inside = clock.clamp(start + margin, min(end - margin, last)).expand_as(s)
+        return self._guided(inside, x, heads or self.field.asked), clock - start, x
+
+    def _guided(self, s: Tensor, x: Tensor, heads: Heads) -> Outputs:
+        """Outputs under the condition: null + w (conditional - null).
 
         Reference: Ho & Salimans (2022), arXiv 2207.12598, eq. 6
         """
-        heads, guide = heads or self.field, self.guide
-        start, end = self.segment, self.segment + 1
-        # At its very end the view of the next gap begins.
-        last = end * (1 - torch.finfo(s.dtype).eps)
-        s = s.clamp(start + margin, min(end - margin, last))
+        guide = self.guide
         if guide is None or guide.guidance == 1:
             return heads(s, x, guide.values if guide else None)
         null = heads(s, x, guide.values * 0)
         if guide.guidance == 0:
             return null
-        with_it = heads(s, x, guide.values)
-        return {
-            name: plain + guide.guidance * (with_it[name] - plain) for name, plain in null.items()
-        }
+        with_it, w = heads(s, x, guide.values), guide.guidance
+        return Asked(null, lambda name: null[name] + w * (with_it[name] - null[name]))
 
 
 @dataclass(frozen=True, eq=False)
 class Local:
-    """The velocity of one gap on its own time t in [0, 1].
+    """The velocity and score of one gap on its own time t in [0, 1].
 
     Args:
         drift: velocity and score of the gap.
@@ -218,13 +226,25 @@ class Local:
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         """b(t, x), shape (B, D)."""
-        return self.drift.velocity(t + self.drift.segment, x)
+        return self.drift.velocity(self._inner(t), x)
+
+    def score(self, t: Tensor, x: Tensor) -> Tensor:
+        """grad log rho_t(x), shape (B, D)."""
+        return self.drift.score(self._inner(t), x)
+
+    def both(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocity and score of one evaluation, at times at which a score may be read."""
+        return self.drift.both(self._inner(t), x)
 
     def traced(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The same and its exact divergence, shape (B,)."""
-        return self.drift.traced(t + self.drift.segment, x)
+        """The velocity and its exact divergence, shape (B,)."""
+        return self.drift.traced(self._inner(t), x)
 
     def of(self, rows: Tensor) -> "Local":
         """The velocity of some of the points that the condition belongs to."""
         guide = self.drift.guide
         return Local(replace(self.drift, guide=guide.of(rows))) if guide else self
+
+    def _inner(self, t: Tensor) -> Tensor:
+        """The inner time of a path time, one where all points share it."""
+        return (once(t) + self.drift.segment).expand_as(t)

@@ -89,6 +89,33 @@ def test_heads_are_asked_no_closer_to_the_ends_than_the_margins(
                 assert asked
 
 
+@pytest.mark.parametrize("objective", ["velocity+score", "velocity+denoiser", "v+denoiser"])
+@pytest.mark.parametrize("guide", [None, Guide(torch.ones(len(X), 1), 2.0)])
+def test_heads_are_evaluated_once_and_only_where_they_are_needed(
+    objective: str, guide: Guide | None
+) -> None:
+    """Velocity and score together ask each head once, for the same numbers; a velocity, its own."""
+    asked: list[str] = []
+
+    def told(name: str) -> Formula:
+        def formula(s: Tensor, x: Tensor, c: Tensor | None) -> Tensor:
+            asked.append(name)
+            return (x + len(name) * s).sin() + (0 if c is None else c)
+
+        return formula
+
+    found = reading(objective, "linear:gamma=sqrt")
+    heads = found.objective.heads
+    drift = Drift(closed(**{name: told(name) for name in heads}), found, 1, guide)
+    times = 1 if guide is None else 2
+    velocity, score = drift.both(clock(1.4), X)
+    assert sorted(asked) == sorted(heads * times)
+    asked.clear()
+    assert torch.equal(velocity, drift.velocity(clock(1.4), X))
+    assert sorted(asked) == sorted((heads if heads[0] == "mean_velocity" else heads[:1]) * times)
+    assert torch.equal(score, drift.score(clock(1.4), X))
+
+
 @pytest.mark.parametrize("path", ["encdec", "vp:gamma=quadratic", "linear:gamma=sqrt"])
 @pytest.mark.parametrize("normal", [False, True])
 def test_noise_in_step_with_the_latent_adds_its_level_of_eta(path: str, normal: bool) -> None:
