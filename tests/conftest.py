@@ -3,8 +3,10 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
@@ -38,7 +40,11 @@ def tiny() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def fit_run() -> Fit:
-    """A function that fits a tiny run folder; beside its options it takes settings by name."""
+    """A function that fits a tiny run folder; beside its options it takes settings by name.
+
+    The pictures take longer than such a fit, and are drawn where they are asked for.
+    """
+    from cfmcli import plots
     from cfmcli.layers import from_layers
     from cfmcli.requests import FitRequest, Runtime
     from cfmcli.workflows import fit
@@ -49,13 +55,15 @@ def fit_run() -> Fit:
         force: bool = False,
         resume: bool = False,
         dry_run: bool = False,
+        pictures: bool = False,
         listen: Callable[[Any], None] = fit.ignore,
         **more: Any,
     ) -> Any:
         recipe = from_layers(TINY, {"inputs": tuple(map(str, inputs))}, more)
         request = FitRequest(str(folder), resume=resume, dry_run=dry_run)
         where = Runtime(device="cpu", threads=1, force=force, seed=recipe.seed, command="test")
-        return fit.fit(recipe, request, where, listen)
+        with nullcontext() if pictures else patch.object(plots, "of_run", return_value={}):
+            return fit.fit(recipe, request, where, listen)
 
     return run
 
@@ -64,7 +72,7 @@ def fit_run() -> Fit:
 def toy_run(tmp_path_factory: pytest.TempPathFactory, fit_run: Fit) -> Path:
     """A run between the two toy clouds, in two dimensions."""
     folder = tmp_path_factory.mktemp("runs") / "toy"
-    fit_run(folder, SAMPLES / "source.csv", SAMPLES / "target.csv")
+    fit_run(folder, SAMPLES / "source.csv", SAMPLES / "target.csv", pictures=True)
     return folder
 
 

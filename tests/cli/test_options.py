@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import anndata as ad
 import numpy as np
@@ -19,6 +20,7 @@ import pandas as pd
 import pytest
 import torch
 
+from cfmcli import plots
 from tests.cli.harness import COMMANDS, Cfm
 from tests.cli.room import carry_out, digest, interrupted
 
@@ -350,7 +352,14 @@ ANSWERS = [(name, option) for name, options in IDLE.items() for option in option
 CASES = [(name, option) for name, options in ROWS.items() for option in options]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(autouse=True, scope="module")
+def undrawn() -> Iterator[None]:
+    """A fit's own pictures are no proof: they only show what its other files tell."""
+    with patch.object(plots, "of_run", return_value={}):
+        yield
+
+
+@pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a little of everything."""
     folder = tmp_path_factory.mktemp("shelf")

@@ -115,7 +115,7 @@ def test_metrics_and_provenance_say_what_was_done(toy_run: Path, toys: tuple[Pat
 def test_the_outcome_names_every_file(tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) -> None:
     """Outputs name paths that exist; progress ends at the last step, after what was understood."""
     heard: list[Progress] = []
-    outcome = fit_run(tmp_path / "r", *toys, listen=heard.append)
+    outcome = fit_run(tmp_path / "r", *toys, pictures=True, listen=heard.append)
     assert {str(Path(p).relative_to(tmp_path / "r")) for p in outcome.outputs.values()} == tree(
         tmp_path / "r"
     )
@@ -141,7 +141,7 @@ def test_the_seed_decides(tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit) 
     """The same seed gives the same bytes of model and pictures, another seed another model."""
     runs = [tmp_path / name for name in ("a", "b", "c")]
     for run, seed in zip(runs, (5, 5, 6), strict=True):
-        fit_run(run, *toys, seed=seed)
+        fit_run(run, *toys, seed=seed, pictures=run != runs[2])
     assert model_bytes(runs[0]) == model_bytes(runs[1])
     for name in ("recipe.toml", "figures/loss.png", "figures/clouds.png"):
         assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes()
@@ -299,7 +299,7 @@ def test_failures_leave_nothing(
 
     monkeypatch.setattr(plots, "of_run", broken)
     with pytest.raises(RuntimeError, match="no pictures"):
-        fit_run(run, *toys)
+        fit_run(run, *toys, pictures=True)
     assert not run.exists()
 
 

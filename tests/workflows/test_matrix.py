@@ -249,13 +249,15 @@ def test_every_method_leaves_a_run(
     """From points, or from noise where it cannot start from points."""
     noise = method == "fm"
     settings = {"method": method, "source": "gaussian" if noise else "data"}
-    done = fit_run(tmp_path / "run", *files[noise:], **TINY, **settings)
+    done = fit_run(tmp_path / "run", *files[noise:], pictures=True, **TINY, **settings)
     model = load(tmp_path / "run")
     checked(model, tmp_path)
     learns = method != "static-ot"
     assert bool(model.field.heads) == learns
     assert Path(done.outputs["model"]).exists()
     assert (tmp_path / "run" / "losses.csv").exists() == learns
+    drawn = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    assert drawn == {"clouds.png", *["loss.png"] * learns}
 
 
 @pytest.mark.parametrize("parent", ["data", "gaussian", "static"])
@@ -269,7 +271,8 @@ def test_a_run_is_straightened(
     """With the clouds, coordinates and clock of its parent, and nothing of its own data."""
     monkeypatch.setattr(binding, "POOL", 60)
     run = tmp_path / "run"
-    fit_run(run, **TINY, method="rf", from_run=str(parents[parent]))
+    fit_run(run, **TINY, method="rf", from_run=str(parents[parent]), pictures=True)
+    assert (run / "figures" / "clouds.png").exists()
     model, origin = load(run), load(parents[parent])
     checked(model, tmp_path)
     assert model.timeline == origin.timeline
