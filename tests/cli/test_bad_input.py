@@ -4,7 +4,6 @@ import errno
 import io
 import json
 import os
-import resource
 import shlex
 import shutil
 import signal
@@ -22,6 +21,7 @@ import pytest
 
 from tests.cli.harness import Cfm
 from tests.cli.room import carry_out, interrupted, listing
+from tests.limits import file_limit
 
 TINY = "--steps 3 --batch-size 8 --field mlp:width=4,depth=1"
 LONG = "--steps 500 --batch-size 8 --field mlp:width=4,depth=1"
@@ -687,12 +687,8 @@ def test_full_disk_while_the_state_is_saved(
 )  # fmt: skip
 def test_files_that_grow_too_large(line: str, refused: Refused) -> None:
     """The system's own refusal to write on is told like a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
+    with file_limit(20_000):
         refused(line, 7, "could not be written|limit")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")

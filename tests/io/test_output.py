@@ -4,8 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import pytest
 from cfmcli.data.table import Table
 from cfmcli.errors import CfmError, ConfigError, OutputExistsError, ResourceError
 from cfmcli.io import as_json, atomic, claim, output, sha256, write_table
+from tests.limits import file_limit
 
 POINTS = Table(np.eye(2), ("x", "y"), pd.DataFrame(index=["0", "1"]))
 
@@ -81,23 +80,13 @@ def test_disk_errors(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".npy", ".npz", ".h5ad"])
 def test_no_room(suffix: str, tmp_path: Path) -> None:
     """A write that the system cuts off half-way: exit code 7, no file, for every format."""
-    program = f"""
-import resource, sys, numpy as np, pandas as pd
-from cfmcli.data.table import Table
-from cfmcli.errors import ResourceError
-from cfmcli.io import write_table
-import anndata, pyarrow.parquet
-values = np.random.default_rng(0).normal(size=(4000, 8))
-table = Table(values, tuple("abcdefgh"), pd.DataFrame(index=[str(i) for i in range(4000)]))
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-try:
-    write_table({str(tmp_path / f"a{suffix}")!r}, table)
-except ResourceError as error:
-    sys.exit(error.exit_code)
-"""
-    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
-    assert done.returncode == 7, done.stderr.decode()
-    assert _names(tmp_path) == []
+    values = np.random.default_rng(0).normal(size=(4000, 8))
+    table = Table(values, tuple("abcdefgh"), pd.DataFrame(index=[str(i) for i in range(4000)]))
+    write_table(str(tmp_path / f"whole{suffix}"), table)
+    with file_limit(50_000), pytest.raises(ResourceError) as caught:
+        write_table(str(tmp_path / f"a{suffix}"), table)
+    assert caught.value.exit_code == 7
+    assert _names(tmp_path) == [f"whole{suffix}"]
 
 
 def test_other_errors_are_not_blamed_on_the_disk(tmp_path: Path) -> None:
