@@ -29,28 +29,32 @@ def test_scripts_call_commands_and_options_that_exist(script: Path) -> None:
 
 
 def test_the_array_of_shards_is_one_run(
-    toy_run: Path, samples: Path, tmp_path: Path, cfm: Cfm
+    toy_run: Path, samples: Path, tmp_path: Path, cfm: Cfm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SLURM's part is played by a loop over its variables."""
+    """SLURM's part is played by a loop over its variables; what scripts call runs here."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "cfm").write_text(f'#!/bin/bash\nexec {sys.executable} -m cfmcli "$@"\n')
+    (tools / "cfm").write_text("#!/bin/bash\nprintf '%s\\n' \"$@\" > called\n")
     (tools / "cfm").chmod(0o755)
     data = shutil.copy(samples / "source.csv", tmp_path / "data.csv")
     words = ["bash", str(SCRIPTS[0]), str(toy_run), str(data), "out.csv"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
 
     def slurm(*more: str, **variables: str) -> None:
-        path = f"{tools}:{os.environ['PATH']}"
-        root = str(Path(__file__).parents[2])
-        there = {**os.environ, "PATH": path, "PYTHONPATH": root, **variables}
-        subprocess.run([*words, *more], check=True, cwd=tmp_path, env=there)
+        with monkeypatch.context() as task:
+            for name, value in variables.items():
+                task.setenv(name, value)
+            subprocess.run([*words, *more], check=True)
+            ran = cfm(*Path("called").read_text().splitlines())
+        assert ran.code == 0, ran.err
 
     array = {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_COUNT": "2"}
     slurm(SLURM_ARRAY_TASK_ID="1", **array)
     slurm(SHARD="2/2")
     slurm("merge", "2")
-    assert cfm("transport", str(toy_run), str(data), "-o", str(tmp_path / "one.csv")).code == 0
-    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+    assert cfm("transport", str(toy_run), str(data), "-o", "one.csv").code == 0
+    assert Path("out.csv").read_bytes() == Path("one.csv").read_bytes()
 
 
 def test_snakemake_runs_the_workflow(samples: Path, tmp_path: Path) -> None:
