@@ -75,9 +75,14 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
     return shown.decode()
 
 
-def test_a_terminal_shows_a_bar() -> None:
+@pytest.fixture(scope="module")
+def shown() -> str:
+    """What a terminal shows of a run without options."""
+    return on_a_terminal()
+
+
+def test_a_terminal_shows_a_bar(shown: str) -> None:
     """On a terminal there is a bar with figures and speed, and notes stand clear of it."""
-    shown = on_a_terminal()
     assert "━" in shown
     assert "loss 0.5" in shown
     assert "/s" in shown
@@ -85,10 +90,10 @@ def test_a_terminal_shows_a_bar() -> None:
     assert "done" in shown
 
 
-def test_colours_are_optional() -> None:
+def test_colours_are_optional(shown: str) -> None:
     """NO_COLOR leaves the bar without colours."""
     colour = "\x1b[38;5"
-    assert colour in on_a_terminal()
+    assert colour in shown
     assert colour not in on_a_terminal(NO_COLOR="1")
 
 

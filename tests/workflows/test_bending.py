@@ -159,7 +159,7 @@ def test_what_is_given_stays(given: str, samples: Path) -> None:
 
 def test_without_a_course_there_is_nothing_to_bend(samples: Path) -> None:
     """Two clouds are joined along their density, noise straight, and all verbs work as always."""
-    source, target = (pd.read_csv(samples / f"{n}.csv") for n in ("source", "target"))
+    source, target = (pd.read_csv(samples / f"{n}.csv")[::4] for n in ("source", "target"))
     for model, kind, far in (
         (cfmcli.fit(source, target, method="auto", **TINY), Dense, Dense.amplitude),
         (cfmcli.fit(target, source="gaussian", method="auto", **TINY), Bent, 0.0),

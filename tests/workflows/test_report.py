@@ -17,6 +17,7 @@ from cfmcli.requests import ReportRequest, Runtime, View
 from cfmcli.workflows.fit import ignore
 from cfmcli.workflows.report import report
 
+LOSS = View(what=("loss",))
 HOSTILE = "<script>alert('1')</script>&\""
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -177,7 +178,7 @@ def test_warnings_of_the_fit_are_told(toy_run: Path, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
     said = ["2 constant feature(s) keep scale 1: a, b.", "<b>"]
     (tmp_path / "r" / "metrics.json").write_text(json.dumps(metrics | {"warnings": said}))
-    do(tmp_path / "r", multiqc=str(tmp_path / "mqc"))
+    do(tmp_path / "r", multiqc=str(tmp_path / "mqc"), view=LOSS)
     page = Page((tmp_path / "r" / "report.html").read_text())
     assert set(said) <= set(page.words)
     (stats,) = json.loads((tmp_path / "mqc" / "r_stats_mqc.json").read_text())["data"].values()
@@ -214,7 +215,7 @@ def test_multiqc_reads_both_files(days_run: Path, toy_run: Path, tmp_path: Path)
     """The minimum of custom content, a sample each, with the run's own figures."""
     for run, sample in ((days_run, "donor1"), (toy_run, "")):
         page = str(tmp_path / f"{run.name}.html")
-        do(run, output=page, multiqc=str(tmp_path / "mqc"), sample_id=sample)
+        do(run, output=page, multiqc=str(tmp_path / "mqc"), sample_id=sample, view=LOSS)
     found = {p.name: json.loads(p.read_text()) for p in (tmp_path / "mqc").iterdir()}
     pairs = product(("donor1", "toy"), ("loss", "stats"))
     assert set(found) == {f"{sample}_{what}_mqc.json" for sample, what in pairs}
@@ -240,7 +241,8 @@ def test_multiqc_reads_both_files(days_run: Path, toy_run: Path, tmp_path: Path)
 def test_multiqc_itself_shows_two_runs(days_run: Path, toy_run: Path, tmp_path: Path) -> None:
     """Both samples are in the general statistics and in the graph of its report."""
     for run in (days_run, toy_run):
-        do(run, output=str(tmp_path / f"{run.name}.html"), multiqc=str(tmp_path / "mqc"))
+        page = str(tmp_path / f"{run.name}.html")
+        do(run, output=page, multiqc=str(tmp_path / "mqc"), view=LOSS)
     command = ["multiqc", str(tmp_path / "mqc"), "-o", str(tmp_path / "out"), "--no-ansi"]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     folder = tmp_path / "out" / "multiqc_data"
