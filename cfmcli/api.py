@@ -60,7 +60,7 @@ class Model:
         Raises:
             CheckpointError: if it is missing, unfinished, damaged or of another format.
         """
-        return Model(stored.load(run))
+        return Model(stored.load(run), Run(Path(run)).metrics().get("steps"))
 
     def save(self, run: str | Path, *, force: bool = False) -> None:
         """Write the model as a run folder that every command reads.

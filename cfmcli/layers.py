@@ -12,6 +12,8 @@ BRINGS = {"method": ("coupling", "interpolant", "objective"), "preprocess": ("tr
 """Settings that are names for others, and what they bring."""
 LABELS, OFTEN_ONE = ("holdout", "time_order"), ("holdout", "covariates")
 """Lists of times as users call them, and lists that may be given as their only word."""
+EXACT = 1e16
+"""Whole numbers below it are told digit for digit."""
 _KINDS = get_type_hints(Recipe)
 _WORDS: dict[Any, str] = {
     str: "a text",
@@ -106,6 +108,8 @@ def _typed(name: str, value: Any) -> Any:
 
 def written(number: float) -> str:
     """A number as users write it: 2 for 2.0, and without what rounding left in the last digits."""
+    if number == int(number) and abs(number) < EXACT:
+        return str(int(number))
     short, whole = f"{number:.12g}", str(number).removesuffix(".0")
     return short if math.isclose(float(short), number, rel_tol=1e-14) else whole
 

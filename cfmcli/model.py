@@ -20,7 +20,6 @@ from cfmcli.flows.dynamics.choice import AnySolver, deterministic
 from cfmcli.flows.dynamics.displacement import Displacement, learnt
 from cfmcli.flows.dynamics.estimates import dynamics
 from cfmcli.flows.dynamics.flow import Flow, Pilot
-from cfmcli.flows.dynamics.mass import Guided
 from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.dynamics.solvers import Solver
 from cfmcli.flows.fields import Field
@@ -80,7 +79,7 @@ class Model:
     @cached_property
     def flow(self) -> Flow | Displacement:
         """The flow in flow coordinates; of a method without heads, its pairs."""
-        told = known_growth(self.kept, self.recipe, self.timeline)
+        told = known_growth(self.kept, self.recipe, self.timeline, self.conditions)
         if self.reading.objective.heads:
             return Flow(self.field, self.timeline, self.reading, self._pilots, self.bf16, told)
         how, rng = Triple.of(*self.recipe.triple()), Streams(self.recipe.seed).numpy("plan")
@@ -97,20 +96,18 @@ class Model:
         first, second = self.kept[:2] if len(self.kept) > 1 else (None, self.kept[0])
         return Source(first, second, self.conditions, self.timeline.times[0], self.dim)
 
-    def source_at(self, time: float, given: Condition = OWN) -> Source:
+    def source_at(self, time: float, given: Condition = OWN, sde: str = "") -> Source:
         """The source as it is drawn from for points at a clock time: by what they have become."""
         source, span = self.source, (self.timeline.times[0], time)
         if source.cloud is None or not self.flow.varies:
             return source
-        cloud, (x, guide) = self._placed(source.cloud, given)
+        if sde and self.flow.known:
+            self.flow.known.check_noise(span)
+        own = source.of_class(source.cloud, given.label)
+        cloud = source.conditioned(own, Streams(self.recipe.seed), given)
+        x, guide = np.asarray(cloud.points, np.float64), self.guide(cloud.obs, given)
         mass = motion("dopri5").paths(self.flow, x, span, guide).masses(-1, cloud.weights)
         return replace(source, cloud=replace(cloud, weights=mass / mass.sum()))
-
-    def _placed(self, cloud: Cloud, given: Condition = OWN) -> tuple[Cloud, Guided]:
-        """The points of a stored cloud, of a class if one is given, under their conditions."""
-        own = self.source.of_class(cloud, given.label)
-        known = self.source.conditioned(own, Streams(self.recipe.seed), given)
-        return known, (np.asarray(known.points, float), self.guide(known.obs, given))
 
     def _pilots(self, forward: bool) -> list[Pilot]:
         """A few stored or drawn points at the start of every gap."""
@@ -181,7 +178,7 @@ class Model:
         if n < 1:
             raise ConfigError(f"Cannot draw {n} samples: expected at least 1.")
         when = self.timeline.times[-1] if time is None else time
-        cloud = self.source_at(when, given).draw(n, Streams(seed), given)
+        cloud = self.source_at(when, given, sde).draw(n, Streams(seed), given)
         how, guide = motion(solver, sde, Streams(seed)), self.guide(cloud.obs, given)
         paths = how.paths(self.flow, cloud.points, (cloud.time, when), guide)
         return self.chain.inverse(paths.points[-1])

@@ -66,6 +66,8 @@ class LogProb(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **how: Any) -> Any:
         """What a function of NumPy, or an operator, makes of the values."""
         plain = (item.values if isinstance(item, LogProb) else item for item in inputs)
+        if any(isinstance(item, LogProb) for item in how.get("out", ())):
+            del how["out"]  # `lp += 1` makes an array: what was told of lp is not true of lp + 1
         return getattr(ufunc, method)(*plain, **how)
 
     @property

@@ -35,13 +35,16 @@ POINT = 1e-10
 """Clouds that are no wider than so many times their numbers are one point."""
 
 
-def known_growth(kept: Sequence[Cloud], recipe: Recipe, timeline: Timeline) -> Known | None:
+def known_growth(
+    kept: Sequence[Cloud], recipe: Recipe, timeline: Timeline, conditions: Conditions
+) -> Known | None:
     """What is known of the growth of points, where a column tells it and no head learns it.
 
     Args:
         kept: the snapshots that the flow learnt from.
         recipe: which column it is, and what was learnt.
         timeline: the clock of the snapshots.
+        conditions: what the flow is conditional on.
     """
     objective: Objective = catalog.build("objectives", recipe.triple()[2])
     if not recipe.growth_key or objective.has_growth:
@@ -50,7 +53,9 @@ def known_growth(kept: Sequence[Cloud], recipe: Recipe, timeline: Timeline) -> K
     for cloud, after in pairwise(kept):
         told = np.asarray(cloud.obs[recipe.growth_key], dtype=np.float64)
         logs = gains(cloud, after, told, recipe.growth_kind)
-        found.append(Gains.of(np.asarray(cloud.points, np.float64), cloud.weights, logs))
+        labelled = bool(conditions.classes) and conditions.known(cloud.obs)
+        marks = np.eye(len(conditions.classes))[conditions.codes(cloud.obs)] if labelled else None
+        found.append(Gains.of(np.asarray(cloud.points, np.float64), cloud.weights, logs, marks))
     return Known(tuple(found), timeline)
 
 

@@ -264,6 +264,9 @@ def test_densities_count_as_their_values(tiny: dict[str, Any]) -> None:
         (np.add.reduce(found), found.values.sum()),
     ):
         np.testing.assert_array_equal(one, other)
+    more: Any = found
+    more += 1
+    np.testing.assert_array_equal(more, found.values + 1)
     cells = anndata.AnnData(x)
     cells.obs["log_prob"] = found
     assert cells.obs["log_prob"].tolist() == found.values.tolist()
@@ -306,7 +309,7 @@ def test_a_saved_model_is_a_run(days: tuple[cfmcli.Model, anndata.AnnData], tmp_
 
 
 def test_a_saved_model_says_how_many_steps_it_took(tiny: dict[str, Any], tmp_path: Path) -> None:
-    """As a run of the command line does, where they were found on the way; None once forgotten."""
+    """As a run of the command line does, where they were found on the way; again once loaded."""
     x = np.random.default_rng(0).normal(size=(90, 2))
     how = {**plain(tiny), "steps": "auto", "patience": 1, "lr": 1e-30}
     model = cfmcli.fit(x, x + 1, **how)
@@ -318,9 +321,9 @@ def test_a_saved_model_says_how_many_steps_it_took(tiny: dict[str, Any], tmp_pat
     assert 'steps = "auto"' in (taken / "recipe.toml").read_text()
     cfmcli.Model.load(taken).save(tmp_path / "again")
     again = tmp_path / "again"
-    assert json.loads((again / "metrics.json").read_text())["steps"] is None
+    assert json.loads((again / "metrics.json").read_text())["steps"] == steps
     report(ReportRequest(str(again)), Runtime(device="cpu", threads=1), ignore)
-    assert "points in all, fitted by otcfm" in (again / "report.html").read_text()
+    assert f"points in all, fitted in {steps} steps by otcfm" in (again / "report.html").read_text()
 
 
 def test_a_gene_called_time_has_no_column_beside_the_clock(tiny: dict[str, Any]) -> None:

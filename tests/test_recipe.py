@@ -193,6 +193,7 @@ def test_values_of_the_wrong_kind_are_refused(wrong: dict[str, Any]) -> None:
         ({"holdout": np.array([0.1, 2.5], dtype=np.float32)}, ("0.1", "2.5")),
         ({"holdout": [np.float32(0.7), 0.1 + 0.2]}, ("0.7", "0.3")),
         ({"holdout": [1700000000123, 1700000000.125]}, ("1700000000123", "1700000000.125")),
+        ({"holdout": [1700000000000, -0.0, 1e300]}, ("1700000000000", "0", "1e+300")),
         ({"time_order": pd.Series([0.1, 7], dtype="float32")}, ("0.1", "7")),
         ({"covariates": "dose"}, ("dose",)),
         ({"covariates": np.array(["dose", "age"])}, ("dose", "age")),

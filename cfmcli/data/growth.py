@@ -24,7 +24,7 @@ def gains(cloud: Cloud, after: Cloud, known: Array, kind: str) -> Array:
 def expected(cloud: Cloud, after: Cloud, known: Array, kind: str) -> Array:
     """The masses that points are expected to have at the next snapshot, shape (n,).
 
-    Those of scores add up to what was observed then.
+    Those of scores add up to what was observed then. They are infinite where that is too much.
 
     Reference: Schiebinger et al. (2019), doi 10.1016/j.cell.2019.01.006 (growth in the marginals)
 
@@ -34,5 +34,6 @@ def expected(cloud: Cloud, after: Cloud, known: Array, kind: str) -> Array:
         known: rate or score of each point, shape (n,).
         kind: rate or score.
     """
-    grown = cloud.mass * cloud.weights * np.exp(gains(cloud, after, known, kind))
+    with np.errstate(over="ignore"):
+        grown = cloud.mass * cloud.weights * np.exp(gains(cloud, after, known, kind))
     return np.asarray(grown if kind == "rate" else grown * (after.mass / grown.sum()))

@@ -55,7 +55,7 @@ class Normal:
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
         """mean + L z for normal z."""
-        return np.asarray(self.mean + rng.standard_normal((n, len(self.mean))) @ self.factor.T)
+        return np.asarray(self.mean + even_normals(n, len(self.mean), rng) @ self.factor.T)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Fitted:
         """As many points of each component as its weight says, to within one."""
         own = systematic(self.model.weights_, n, rng)
         factors = np.linalg.cholesky(self.model.covariances_)[own]
-        noise = rng.standard_normal((n, factors.shape[1]))
+        noise = even_normals(n, factors.shape[1], rng)
         return np.asarray(self.model.means_[own] + np.einsum("nij,nj->ni", factors, noise))
 
 
@@ -101,8 +101,9 @@ class Kernel:
     def draw(self, n: int, rng: np.random.Generator) -> Array:
         """As many points beside each of the cloud as its weight says, to within one."""
         own = systematic(self.model.weights, n, rng)
-        noise = rng.standard_normal((n, self.model.d)) @ np.linalg.cholesky(self.model.covariance).T
-        return np.asarray(self.model.dataset.T[own] + noise)
+        noise = even_normals(n, self.model.d, rng)
+        factor = np.linalg.cholesky(self.model.covariance)
+        return np.asarray(self.model.dataset.T[own] + noise @ factor.T)
 
 
 def standard_normal(dim: int) -> Density:
@@ -112,6 +113,24 @@ def standard_normal(dim: int) -> Density:
         dim: dimension D.
     """
     return Normal(np.zeros(dim), np.eye(dim), "N(0, I)")
+
+
+def even_normals(n: int, dim: int, rng: np.random.Generator) -> Array:
+    """Standard normal points that fill space evenly, for means of little error, shape (n, D).
+
+    Reference: Owen (1998), doi 10.1006/jcom.1998.0487 (scrambled nets)
+
+    Args:
+        n: how many, best a power of 2.
+        dim: dimension D.
+        rng: source of randomness.
+    """
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    net = qmc.Sobol(dim, seed=rng).random(n)
+    least = np.finfo(np.float64).eps
+    return np.asarray(ndtri(np.clip(net, least, 1 - least)))
 
 
 def effective(weights: Array) -> float:

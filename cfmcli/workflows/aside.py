@@ -88,19 +88,21 @@ def _parts(recipe: Recipe, snapshots: Snapshots) -> list[list[tuple[IntArray, in
     """Rows of each class of each cloud, and how many of them are kept aside.
 
     A class of which a cloud has one point only is not kept aside at all, so that classes meet the
-    same classes there as in training.
+    same classes there as in training; where that leaves too few, classes play no role.
     """
     own, kept = timed(recipe, snapshots), snapshots.kept
-    classes = [_classes(cloud, recipe.label_key) for cloud in kept]
+    whole = [np.arange(len(cloud)) for cloud in kept]
     if not own.kept or not assemble.triple(recipe).objective.heads:
-        return [[(rows, 0) for rows in found.values()] for found in classes]
-    scarce = {name for found in classes for name, rows in found.items() if name and len(rows) < 2}
-    if any(set(found) <= scarce for found in classes):
-        scarce, classes = set(), [{"": np.arange(len(cloud))} for cloud in kept]
-    return [
-        _shared(_count(own.validation, cloud), found, scarce)
-        for cloud, found in zip(kept, classes, strict=True)
-    ]
+        return [[(rows, 0)] for rows in whole]
+    sizes = [_count(own.validation, cloud) for cloud in kept]
+    classes = [_classes(cloud, recipe.label_key) for cloud in kept]
+    scarce = {name for found in classes for name, rows in found.items() if len(rows) < 2}
+    parts = [_shared(size, found, scarce) for size, found in zip(sizes, classes, strict=True)]
+    for size, own_parts, rows in zip(sizes, parts, whole, strict=True):
+        count = sum(part for _, part in own_parts)
+        if len(own_parts) > max(size, 1) or not 2 <= count <= len(rows) - 2:
+            return [[(every, part)] for every, part in zip(whole, sizes, strict=True)]
+    return parts
 
 
 def _classes(cloud: Cloud, key: str) -> dict[str, IntArray]:

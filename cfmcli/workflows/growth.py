@@ -99,6 +99,12 @@ def expecting(recipe: Recipe, side: Side, ends: tuple[Cloud, Cloud], grows: bool
     own = become = cloud.mass * cloud.weights
     if recipe.growth_key:
         become = expected(cloud, after, prior(recipe, cloud), recipe.growth_kind)
+        if not np.isfinite(become).all():
+            raise DataError(
+                f"--growth-key '{recipe.growth_key}': a point at {cloud.label} would become more "
+                f"than can be counted at {after.label}: give rates per unit of the clock, or "
+                "--growth-kind score where they are relative offspring."
+            )
     if not grows:
         return replace(side, weights=become / become.sum())
     return replace(side, weights=become / become.sum(), masses=own, expected=become)

@@ -152,6 +152,9 @@ class Judge:
         """Energy and shape of the paths over a gap, on its own unit clock."""
         times, a = (start.time, end.time), start.weights
         paths = self.carried(start, times, self.how)
+        if self.model.flow.known:
+            grown = paths.masses(-1, a)
+            a = grown / grown.sum()  # known growth joins as much of each point as comes of it
         frames = self.carried(start, np.linspace(*times, FRAMES + 1).tolist(), self.how).points
         energy = float(a @ paths.energy)
         square = metrics.w2(start.points, end.points, a, end.weights) ** 2

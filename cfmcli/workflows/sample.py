@@ -36,7 +36,7 @@ def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:
     figures: dict[str, Any] = {"points": request.count, "time": time}
     if request.dry_run:
         return Outcome({}, figures, (f"would draw {request.count} points at time {time:g}",))
-    source = model.source_at(time, request.condition)
+    source = model.source_at(time, request.condition, request.integration.sde)
     drawn = source.drawn(request.count, Streams(where.seed), request.condition)
     part = shards.part(request.shard, len(drawn), shards.grain(model, len(drawn)))
     guide = model.guide(drawn.head.obs, request.condition)

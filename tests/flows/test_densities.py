@@ -47,7 +47,7 @@ def test_densities_integrate_to_one(name: str) -> None:
 def test_draws_are_of_the_density(name: str, centre: Array) -> None:
     """E[q(x) / p(x)] = 1 under p, for a normal density q on each of its modes."""
     density = fitted(name, modes())
-    x = density.draw(20_000, rng(4))
+    x = density.draw(2**15, rng(4))
     narrow = multivariate_normal(centre, 0.3).logpdf(x)
     ratio = np.exp(narrow - density.log_prob(x))
     error = ratio.std() / np.sqrt(len(x))

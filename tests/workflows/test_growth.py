@@ -354,6 +354,8 @@ def test_unusable_growth_is_refused() -> None:
         starts(clouds(g=np.zeros(6)), growth_key="g", growth_kind="score")
     with pytest.raises(DataError, match="no numbers"):
         starts(clouds(g=np.array(list("abcdef"))), growth_key="g")
+    with pytest.raises(DataError, match="--growth-kind score"):
+        starts(clouds(g=np.full(6, 1200.0)), growth_key="g")
     with pytest.raises(ConfigError, match="name the column"):
         Recipe(growth_kind="score")
 
@@ -448,6 +450,32 @@ def test_classes_kept_aside_meet_those_that_they_meet_in_training() -> None:
     assert [len(ids[k] | ids[k + 2]) for k in (0, 1)] == [205, 240]
     assert not ids[0] & ids[2]
     assert not ids[1] & ids[3]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "aside"),
+    [
+        ([{"a": 1, "c": 299}, {"a": 298, "c": 2}], 0.1, [30, 30]),
+        ([{"a": 2, "b": 2}, {"a": 2, "b": 1, "c": 1}], 0.5, [2, 2]),
+        ([{str(k): 2 for k in range(30)}] * 2, 0.1, [6, 6]),
+    ],
+    ids=["scarce on either side", "few", "many classes"],
+)
+def test_where_classes_are_too_few_to_share_points_are_kept_aside_as_one(
+    sizes: list[dict[str, int]], share: float, aside: list[int]
+) -> None:
+    clouds = []
+    for time, classes in enumerate(sizes):
+        whole = cloud(sum(classes.values()), float(time))
+        kinds = np.repeat(list(classes), list(classes.values()))
+        clouds.append(replace(whole, obs=whole.obs.assign(kind=kinds)))
+    recipe = Recipe(validation=share, label_key="kind")
+    seen, found = kept_aside(Snapshots(tuple(clouds)), recipe, Streams(0))
+    assert found is not None
+    assert [len(part) for part in found.clouds] == aside
+    assert [len(part) for part in seen.clouds] == [
+        len(whole) - n for whole, n in zip(clouds, aside, strict=True)
+    ]
 
 
 def cloud(n: int, time: float) -> Cloud:

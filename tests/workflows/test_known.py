@@ -1,6 +1,7 @@
 """Known growth: two islands that stay where they are, one of which grows threefold a day."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.motion import motion
 from cfmcli.flows.streams import Streams
 from cfmcli.requests import (
     GenesRequest,
+    Integration,
     InterpolateRequest,
     Runtime,
     SampleRequest,
@@ -147,3 +150,58 @@ def test_log_densities_know_the_shares(told: Told, known: Any, end: float) -> No
     for time in TIMES:
         want = np.log(3) * (time - end)
         assert odds[time] - odds[end] == pytest.approx(want, abs=0.45)
+
+
+def test_log_densities_are_the_same_whatever_the_seed(told: Told) -> None:
+    """What the mass of a population becomes is known to a few thousandths of it."""
+    model, x = load(str(told("otcfm"))), np.zeros((1, 2))
+    scoring = Scoring(base="gaussian")
+    found = [model.log_prob(x, 2.0, scoring=scoring, streams=Streams(k)).values for k in range(4)]
+    assert np.ptp(found) < 0.01
+
+
+def test_scores_of_paths_are_those_of_what_is_joined(fit_run: Fit, tmp_path: Path) -> None:
+    """Half and half become a tenth and nine tenths, one apart: optimal paths cost W2 alone."""
+    rng, size = np.random.default_rng(0), (300, 2)
+    far = np.array([APART, 0.0])
+    first = np.concatenate([rng.normal(size=size) * 0.3, rng.normal(size=size) * 0.3 + far])
+    last = np.concatenate([first[:60], first[300:], first[300:540]]) + np.array([0.0, 1.0])
+    rate = np.repeat([0.0, np.log(9)], 300)
+    pd.DataFrame(first, columns=["a", "b"]).assign(g=rate).to_csv(tmp_path / "0.csv", index=False)
+    pd.DataFrame(last, columns=["a", "b"]).to_csv(tmp_path / "1.csv", index=False)
+    files = tmp_path / "0.csv", tmp_path / "1.csv"
+    how: dict[str, Any] = {"growth_key": "g", "field": "mlp:width=32,depth=2"}
+    fit_run(tmp_path / "run", *files, method="otcfm", steps=300, batch_size=128, **how)
+    model = load(str(tmp_path / "run"))
+    judge = Judge(model, motion(""), Streams(0), 1000)
+    (npe,) = (s.value for s in judge.scores(model.kept[1:]) if s.metric == "npe")
+    assert npe < 0.1
+
+
+def test_noise_over_several_gaps_cannot_be_foretold(told: Told, tmp_path: Path) -> None:
+    """Over the first one it can: growth there is that of where a point starts."""
+    run, noisy = str(told("sf2m")), Integration(sde="0.1")
+    request = SampleRequest(run, str(tmp_path / "x.csv"), 2000, "1", integration=noisy)
+    sample(request, WHERE, ignore)
+    assert share(pd.read_csv(tmp_path / "x.csv")) == pytest.approx(GREW[1.0], abs=0.03)
+    with pytest.raises(ConfigError, match=r"interpolate --population --sde"):
+        sample(replace(request, time="2", output=str(tmp_path / "y.csv")), WHERE, ignore)
+
+
+def test_growth_is_that_of_the_class(fit_run: Fit, tmp_path: Path) -> None:
+    """Two classes in one place, of which one grows fourfold: new points grow as theirs."""
+    rng = np.random.default_rng(1)
+    kind = np.repeat(["a", "b"], 150)
+    first = pd.DataFrame(rng.normal(size=(300, 2)), columns=["x", "y"])
+    first = first.assign(kind=kind, day=0, rate=np.where(kind == "a", np.log(4), 0.0))
+    second = first.assign(day=1, x=first["x"] + 1)
+    pd.concat([first, second]).to_csv(tmp_path / "data.csv", index=False)
+    how: dict[str, Any] = {"time_key": "day", "label_key": "kind", "growth_key": "rate"}
+    fit_run(tmp_path / "run", tmp_path / "data.csv", method="otcfm", **how)
+    fresh = pd.DataFrame(rng.normal(size=(200, 2)), columns=["x", "y"])
+    fresh.assign(kind=np.repeat(["a", "b"], 100)).to_csv(tmp_path / "new.csv", index=False)
+    data, output = str(tmp_path / "new.csv"), str(tmp_path / "t.csv")
+    transport(TransportRequest(str(tmp_path / "run"), data, output), WHERE, ignore)
+    logs = pd.read_csv(output).groupby("kind")["log_mass"]
+    assert logs.min().to_dict() == pytest.approx({"a": np.log(4 / 2.5), "b": -np.log(2.5)})
+    assert logs.max().to_dict() == pytest.approx(logs.min().to_dict())

@@ -58,7 +58,8 @@ class Motion(ABC):
         """
         if not flow.known:
             return self._paths(flow, x, times, guide)
-        return flow.known.along(x, times, lambda start, way: self._paths(flow, start, way, guide))
+        told = guide.values.double().cpu().numpy() if guide else None
+        return flow.known.along(x, times, lambda y, way: self._paths(flow, y, way, guide), told)
 
     @abstractmethod
     def _paths(

@@ -11,7 +11,7 @@ from cfmcli.errors import ConfigError
 from cfmcli.flows.bases import Base
 from cfmcli.flows.coupling.couplings import Exact
 from cfmcli.flows.coupling.pairing import NormalSource, PooledPairs
-from cfmcli.flows.densities import Density, standard_normal
+from cfmcli.flows.densities import Density, even_normals, standard_normal
 from cfmcli.flows.dynamics.estimates import estimate
 from cfmcli.flows.dynamics.estimators import Means, Ode
 from cfmcli.flows.dynamics.flow import Flow
@@ -62,7 +62,7 @@ class FlowDensity:
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
         """Normal points carried along the flow."""
-        start = rng.standard_normal((n, len(self.center)))
+        start = even_normals(n, len(self.center), rng)
         end = self.flow.paths(start, (0.0, 1.0), Adaptive("dopri5")).points[-1]
         return np.asarray(self.center + self.scale * end)
 
