@@ -44,8 +44,8 @@ KL(t=1) goes from .40 to .55 (d 20, 1,000 points) and from .08 to .19 (d 50, 10,
 preset keeps to batches of 256.
 In 32 dimensions the flow between the normal and the mixture is about as good without noise (KL .028
 to .047, seed 0, .028 to .045, seed 1, .026 to .047, seed 2) as with it (.032 to .053, .026 to .053,
-.030 to .040): of twelve only (b, s) of seed 1 and (b, eta) of seed 2 win by a tenth there, as all do
-at 8 and 128.
+.030 to .040): of twelve only (b, s) of seed 1 and (b, eta) of seed 2 win by a tenth there, as all
+do at 8 and 128.
 Bridges of d 5 have KL(t=1) .0008 in the mean of their seeds, and .0010 to .0012 with seed 3, where
 the goal is .001: what a network of that size and 1,000 steps leaves from one seed to another.
 """
