@@ -207,7 +207,7 @@ def populations(
             found.append((rows, (x, guide.of(torch.from_numpy(rows[every])))))
             continue
         for k in range(len(values)):
-            alike = Guide(values[[k] * DRAWS], guide.guidance)
+            alike = Guide(values[k].expand(DRAWS, -1), guide.guidance)
             found.append((rows[(own == k).numpy()], (x, alike)))
     return found
 

@@ -171,9 +171,9 @@ class Scorer:
 
     def _told(self, model: Model, time: float) -> dict[str, Any]:
         """What was chosen to predict a time, from one side or from both."""
-        first, last = model.timeline.times[0], model.timeline.times[-1]
-        both = catalog.preset(model.recipe.method).both_sides and not model.conditions.width
-        return self.how.told(model.flow, [(first, time), *([(last, time)] if both else [])])
+        first, *_, last = model.timeline.times
+        starts = (first, last) if score.looks_at_both(model) else (first,)
+        return self.how.told(model.flow, [(start, time) for start in starts])
 
     def scores(self, observed: Cloud, guess: Guess) -> Iterator[Row]:
         """Every distance of a guess, of all points and of those of each label."""

@@ -97,12 +97,17 @@ def predicted(model: Model, time: float, how: Motion, streams: Streams, most: in
         gap = flow.gaps[model.timeline.times.index(before.time)]
         return _thinned(gap, before, model.timeline.inner(time) % 1, time, count, streams)
     there = _carried(model, subsample(before, streams, most), time, how, streams)
-    if model.conditions.width or not catalog.preset(model.recipe.method).both_sides:
+    if not looks_at_both(model):
         return there
     back = _carried(model, subsample(after, streams, most), time, how, streams)
     share = share_of(time, before, after)
     met = _thinned(_gap(there, back), there, share, time, count, streams)
     return replace(met, mass=(1 - share) * there.mass + share * back.mass)
+
+
+def looks_at_both(model: Model) -> bool:
+    """Whether an unseen time is predicted from both sides; not under conditions."""
+    return catalog.preset(model.recipe.method).both_sides and not model.conditions.width
 
 
 def _carried(model: Model, side: Cloud, time: float, how: Motion, streams: Streams) -> Cloud:
