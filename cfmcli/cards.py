@@ -33,13 +33,7 @@ def describe(family: str, name: str) -> Card:
     if family == "methods":
         found = catalog.preset(name)
         triple = f"{found.coupling} + {found.interpolant} + {found.objective}"
-        parts = (
-            Option("triple", "spec", triple, "coupling + interpolant + objective"),
-            *(
-                Option(key, type(value).__name__, str(value), "its own default of this setting")
-                for key, value in found.settings.items()
-            ),
-        )
+        parts = (Option("triple", "spec", triple, "coupling + interpolant + objective"),)
         return Card(name, found.summary, parts, found.reference, found.use)
     item = catalog.entry(family, name)
     target = item.load()

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 from cfmcli import catalog
 from cfmcli.errors import ConfigError
-from cfmcli.recipe import FIELDS, SECTIONS, Recipe, default, option
+from cfmcli.recipe import FIELDS, SECTIONS, Recipe, option
 
 BRINGS = {"method": ("coupling", "interpolant", "objective"), "preprocess": ("transform",)}
 """Settings that are names for others, and what they bring."""
@@ -47,20 +47,12 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
                 known = catalog.did_you_mean(name, FIELDS)
                 raise ConfigError(f"Unknown setting '{name}'.{known}")
             values[name] = _typed(name, value)
-    method = catalog.preset(values.get("method", default("method")))
-    return Recipe(**{**method.settings, **values})
+    return Recipe(**values)
 
 
 def _replaced(values: Mapping[str, Any], layer: Mapping[str, Any]) -> set[str]:
     """The earlier settings that a layer's names for others stand against."""
-    found = {name for given, names in BRINGS.items() if layer.get(given) for name in names}
-    old, new = values.get("method"), layer.get("method")
-    if old and new and old != new:
-        brought = catalog.preset(old).settings
-        found |= {
-            name for name, value in values.items() if value == brought.get(name, default(name))
-        }
-    return found
+    return {name for given, names in BRINGS.items() if layer.get(given) for name in names}
 
 
 def from_toml(text: str, origin: str = "recipe") -> dict[str, Any]:

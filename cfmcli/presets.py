@@ -1,8 +1,6 @@
 """Presets: the published methods, each a name for a triple."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,6 @@ class Preset:
         reference: author, year, arXiv id.
         use: when to choose it.
         both_sides: whether an unseen time is predicted from the snapshots on both sides of it.
-        settings: settings of a fit that it is best with; what the user states wins.
     """
 
     coupling: str
@@ -27,16 +24,12 @@ class Preset:
     reference: str
     use: str
     both_sides: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 _LIPMAN = "Lipman et al. (2023), arXiv 2210.02747"
 _TONG = "Tong et al. (2024), arXiv 2302.00482"
 _SI = "Albergo, Boffi & Vanden-Eijnden (2023), arXiv 2303.08797"
 _POOLADIAN = "Pooladian et al. (2023), arXiv 2304.14772"
-
-_NOISY = {"steps": 1000}
-"""Targets of a bridge are mostly noise, which more steps would fit pair by pair."""
 
 BRIDGE_SHARES = {"constant": 1.0, "linear": 1 / 3, "cosine": 1 / 2}
 """Integral of sigma^2(t) over a gap for each schedule of a bridge, in units of sigma^2."""
@@ -65,7 +58,6 @@ METHODS: dict[str, Preset] = {
         "Schrodinger-bridge conditional flow matching: Brownian bridges between entropic pairs.",
         f"{_TONG}, Prop. 3.5",
         "the source spreads by diffusion; reg is tied to 2 sigma^2",
-        settings=_NOISY,
     ),
     "fm": Preset(
         "independent",
@@ -106,7 +98,6 @@ METHODS: dict[str, Preset] = {
         "[SF]2M: Brownian bridges between optimal pairs, velocity and score learnt together.",
         "Tong et al. (2024), arXiv 2307.03672",
         "stochastic dynamics between snapshots; with --coupling sinkhorn:reg=2 the exact bridge",
-        settings=_NOISY,
     ),
     "batcheot": Preset(
         "sinkhorn:entropy=0.2",

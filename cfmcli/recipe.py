@@ -13,7 +13,7 @@ from cfmcli.specs import parse_spec
 SECTIONS = ("data", "method", "training")
 STANDARD = "standardize"
 AUTO = "auto"
-MOST_STEPS, KEPT = 10_000, 0.1
+MOST_STEPS, KEPT = 3_000, 0.1
 """What `--steps auto` means: the most steps, and the points kept where nothing says how many."""
 
 
@@ -97,9 +97,9 @@ class Recipe:
     from_run: str = _setting("method", "run whose flow makes the pairs, for --method rf", "")
     steps: int | str = _setting(
         "training",
-        f"optimiser steps; auto goes on until the loss of points kept aside has converged, for at "
-        f"most {MOST_STEPS:,}",
-        3000,
+        f"optimiser steps; auto ends when the loss of points kept aside has converged, after "
+        f"{MOST_STEPS:,} at most",
+        AUTO,
         1,
     )
     batch_size: int = _setting("training", "pairs per step", 256, 1)
@@ -113,7 +113,7 @@ class Recipe:
     )
     patience: int = _setting(
         "training",
-        "validations without improvement before stopping; 0 never stops, or 15 % with --steps auto",
+        "validations without improvement before stopping; 0 never stops, or half with --steps auto",
         0,
         0,
     )

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfmcli import recipe
-from cfmcli.cards import describe
 from cfmcli.errors import ConfigError
 from cfmcli.layers import from_layers, from_toml
 from cfmcli.presets import METHODS
@@ -79,41 +78,6 @@ def test_later_layers_win_and_earlier_ones_stay() -> None:
     assert made.batch_size == Recipe().batch_size
 
 
-def test_a_method_brings_settings_that_any_layer_overrides() -> None:
-    """Option over configuration over method over default."""
-    assert from_layers({"method": "sf2m"}).steps == 1000 != Recipe().steps
-    assert from_layers({"steps": 70}, {"method": "sf2m"}).steps == 70
-    assert from_layers({"method": "sf2m"}, {"method": "otcfm"}).steps == Recipe().steps
-    for name, preset in METHODS.items():
-        run = {"from_run": "run"} if name == "rf" else {}
-        made = from_layers({"method": name, **run})
-        assert {key: getattr(made, key) for key in preset.settings} == dict(preset.settings)
-        listed = {option.name: option.default for option in describe("methods", name).options}
-        assert all(listed[key] == str(value) for key, value in preset.settings.items())
-
-
-def test_what_a_file_writes_out_for_another_method_is_no_statement() -> None:
-    """A stored recipe holds every setting: those its method left or brought give way to another's.
-
-    What differs from them was meant, and so is all that a file of the same method, or of none, has.
-    """
-    brought = METHODS["sf2m"].settings
-    stored = {name: from_toml(from_layers({"method": name}).to_toml()) for name in ("vp", "sf2m")}
-    for key, value in brought.items():
-        asked = {"method": "sf2m"}
-        meant = stored["vp"] | {key: 5 * value}
-        assert stored["vp"][key] == recipe.default(key) != value
-        assert getattr(from_layers(stored["vp"], asked), key) == value
-        assert getattr(from_layers(meant, asked), key) == 5 * value
-        assert getattr(from_layers(stored["vp"], asked | {key: 2 * value}), key) == 2 * value
-        assert getattr(from_layers({key: recipe.default(key)}, asked), key) == recipe.default(key)
-        other = {"method": "vp"}
-        plain = stored["sf2m"] | {key: recipe.default(key)}
-        assert getattr(from_layers(stored["sf2m"], other), key) == recipe.default(key)
-        assert getattr(from_layers(plain, asked), key) == recipe.default(key)
-    assert brought
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -132,7 +96,7 @@ def test_what_a_file_writes_out_for_another_method_is_no_statement() -> None:
         {"validation": 1.0},
         {"validation": -0.2},
         {"patience": -1},
-        {"patience": 3},
+        {"patience": 3, "steps": 100},
         {"seed": -1},
         {"source": "Gaussian"},
         {"scope": "batch"},
@@ -246,4 +210,5 @@ def test_steps_that_are_found_on_the_way_bring_a_cap_and_points_to_judge_by() ->
     auto = Recipe(steps=recipe.AUTO, patience=3)
     assert (auto.most_steps, auto.kept) == (recipe.MOST_STEPS, recipe.KEPT)
     assert (auto.validation, Recipe(steps=recipe.AUTO, validation=0.3).kept) == (0.0, 0.3)
-    assert (Recipe(steps=7).most_steps, Recipe().kept) == (7, 0.0)
+    assert (Recipe(steps=7).most_steps, Recipe(steps=7).kept) == (7, 0.0)
+    assert Recipe().steps == recipe.AUTO

@@ -4,32 +4,46 @@ from dataclasses import replace
 
 import numpy as np
 
-from cfmcli.catalog import preset
 from cfmcli.data.arrays import IntArray
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.errors import DataError
+from cfmcli.flows.coupling.couplings import Paired
 from cfmcli.flows.streams import Streams
-from cfmcli.recipe import AUTO, KEPT, Recipe, default
+from cfmcli.recipe import AUTO, KEPT, MOST_STEPS, Recipe
 from cfmcli.workflows import assemble
 
-AMPLE, PART = 20, 3
-"""Points that `--steps auto` keeps aside of each cloud, at least, if no more than one in three."""
+AMPLE, PART, MOST = 20, 3, 1_000
+"""Points that `--steps auto` keeps aside of each cloud: at least, if no more than one in three;
+and at most."""
+SLIGHT = 0.05
+"""A share of points that training does without."""
 FEWEST = 10
 """Points whose loss tells anything: where one in three are fewer, nothing is kept aside."""
 
 
 def timed(recipe: Recipe, snapshots: Snapshots) -> Recipe:
-    """The recipe with the usual number of steps, where points are too few to tell when to end.
+    """The recipe with the usual number of steps, where nothing can be kept aside to tell the end.
 
     Args:
         recipe: how it is fitted.
         snapshots: all points.
     """
-    few = min(map(len, snapshots.kept)) // PART < FEWEST
-    if recipe.steps != AUTO or recipe.validation or not few:
+    if recipe.steps != AUTO or recipe.validation or not _hindrance(recipe, snapshots):
         return recipe
-    usual = preset(recipe.method).settings.get("steps", default("steps"))
-    return replace(recipe, steps=usual, patience=0)
+    return replace(recipe, steps=MOST_STEPS, patience=0)
+
+
+def _hindrance(recipe: Recipe, snapshots: Snapshots) -> str:
+    """Why `--steps auto` cannot keep points aside; nothing if it can."""
+    if isinstance(assemble.triple(recipe).coupling, Paired) and not recipe.from_run:
+        return "each row is a pair, of which both ends would have to be kept aside"
+    least = min(snapshots.kept, key=len)
+    if len(least) // PART >= FEWEST:
+        return ""
+    return (
+        f"the {len(least)} points at {least.label} are too few to keep {FEWEST} aside, which would "
+        "tell when to end"
+    )
 
 
 def told(recipe: Recipe, snapshots: Snapshots) -> tuple[str, ...]:
@@ -37,11 +51,7 @@ def told(recipe: Recipe, snapshots: Snapshots) -> tuple[str, ...]:
     own = timed(recipe, snapshots)
     if own == recipe or not assemble.triple(recipe).objective.heads:
         return ()
-    least = min(snapshots.kept, key=len)
-    return (
-        f"steps: {own.steps}, the usual number, as the {len(least)} points at {least.label} are "
-        f"too few to keep {FEWEST} aside, which would tell when to end",
-    )
+    return (f"steps: {own.steps}, the usual number, as {_hindrance(recipe, snapshots)}",)
 
 
 def counts(recipe: Recipe, snapshots: Snapshots) -> list[int]:
@@ -82,6 +92,18 @@ def kept_aside(
         train.append(_standing(cloud, [(order[count:], order) for order, count in split]))
     gaussian = snapshots.gaussian_source
     return Snapshots(tuple(train), gaussian), Snapshots(tuple(aside), gaussian)
+
+
+def ends_with_all(recipe: Recipe, seen: Snapshots, snapshots: Snapshots) -> bool:
+    """Whether the last steps take the points kept aside too, once these have told when to end.
+
+    Args:
+        recipe: how it is fitted.
+        seen: points to train on until then.
+        snapshots: all points.
+    """
+    left = (1 - len(a) / len(b) for a, b in zip(seen.kept, snapshots.kept, strict=True))
+    return recipe.steps == AUTO and max(left) > SLIGHT
 
 
 def _parts(recipe: Recipe, snapshots: Snapshots) -> list[list[tuple[IntArray, int]]]:
@@ -147,7 +169,7 @@ def _standing(cloud: Cloud, parts: list[tuple[IntArray, IntArray]]) -> Cloud:
 def _count(share: float, cloud: Cloud) -> int:
     """How many points of a cloud are kept aside: a share, or what `--steps auto` needs."""
     if not share:
-        return max(round(KEPT * len(cloud)), min(AMPLE, len(cloud) // PART))
+        return max(min(round(KEPT * len(cloud)), MOST), min(AMPLE, len(cloud) // PART))
     count = round(share * len(cloud))
     if count < 2 or len(cloud) - count < 2:
         raise DataError(

@@ -15,12 +15,12 @@ from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.ranks import ALONE, Ranks
 from cfmcli.flows.training.schedule import Schedule, weight_decay
 from cfmcli.flows.training.tasks import Task
-from cfmcli.flows.training.trainer import Trainer
+from cfmcli.flows.training.trainer import Aside, Trainer
 from cfmcli.flows.training.triple import Triple, settle_path
 from cfmcli.model import Model
 from cfmcli.recipe import AUTO, Recipe
 from cfmcli.workflows import assemble, rectify
-from cfmcli.workflows.aside import kept_aside, timed
+from cfmcli.workflows.aside import ends_with_all, kept_aside, timed
 from cfmcli.workflows.bending import Bending, settled
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.prepare import Prepared
@@ -38,7 +38,7 @@ class Job:
         trainer: what trains it, None where there is nothing to train.
         plans: what became of the couplings.
         bending: what was chosen of the path.
-        seen: the points to train on.
+        seen: the points that are paired at the end of training.
     """
 
     prepared: Prepared
@@ -59,10 +59,10 @@ class Job:
         """A line for steps that were found on the way."""
         if not (self.trainer and self.trainer.turn):
             return ()
-        steps = f"steps: {self.trainer.step}"
+        steps, best = f"steps: {self.trainer.step}", self.trainer.best_step
         if self.converged:
-            return (f"{steps}; the validation loss had converged at {self.converged}",)
-        return (f"{steps}, the most there may be; the validation loss had not converged",)
+            return (f"{steps}; the validation loss had converged, least at {best}",)
+        return (f"{steps}, the most of auto; the validation loss had not converged",)
 
     def model(self) -> Model:
         """The trained model, on the CPU."""
@@ -106,7 +106,12 @@ def job(prepared: Prepared, streams: Streams, device: torch.device, ranks: Ranks
     carry = rectify.carrier(recipe.from_run)
     binder = Binder(recipe, triple.coupling, conditions, streams, carry)
     task, plans = _task(recipe, triple, binder, seen)
-    validation = _task(recipe, triple, binder, aside)[0] if aside else None
+    judge, finale = None, None
+    if aside and ends_with_all(recipe, seen, snapshots):
+        seen = snapshots
+        finale, plans = _task(recipe, triple, binder, seen)
+    if aside:
+        judge = Aside(_task(recipe, triple, binder, aside)[0], finale)
     network = catalog.build("fields", recipe.field)
     field: Field = network.build(triple.objective.heads, shape, streams.torch("weights"))
     if not triple.objective.heads:
@@ -124,12 +129,12 @@ def job(prepared: Prepared, streams: Streams, device: torch.device, ranks: Ranks
         recipe.lr,
         recipe.ema,
         recipe.precision == "bf16",
-        weight_decay([len(cloud) for cloud in seen.kept]),
+        weight_decay([len(cloud) for cloud in snapshots.kept]),
         processes.allowed() if any(plan.coupled_in_batches for plan in plans) else 0,
         open=recipe.steps == AUTO,
     )
     field = field.to(device)
-    trainer = Trainer(field, task, schedule, streams, validation, recipe.patience, ranks)
+    trainer = Trainer(field, task, schedule, streams, judge, recipe.patience, ranks)
     return Job(prepared, triple, field, trainer, plans, bending, seen)
 
 

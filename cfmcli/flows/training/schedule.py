@@ -9,7 +9,7 @@ BLOCK = 25
 WARM_UP, WARM_STEPS = 0.05, 100
 FALL = 0.3
 """The share of all steps in which the rate falls."""
-LEAST, WAIT = 10, 0.15
+LEAST, WAIT = 30, 0.5
 """Validations without improvement that close an open horizon: so many, and a share of them all."""
 DECAY, MOST_DECAY = 100.0, 0.3
 
@@ -19,7 +19,8 @@ class Schedule:
     """How long and how fast to train.
 
     The learning rate warms up, stays at its peak, and falls to zero from a step called the turn.
-    With an open horizon the turn comes when the validation loss has converged.
+    With an open horizon the turn comes when the validation loss has converged, and goes back to
+    the best weights: to wait long costs time, but no quality.
 
     Reference: Hu et al. (2024), arXiv 2404.06395, sec. 4 (warm-up, stable, decay)
 
@@ -43,26 +44,28 @@ class Schedule:
     workers: int = 0
     open: bool = False
 
-    def rate(self, step: int, turn: int = 0) -> float:
+    def rate(self, step: int, turn: int = 0, best: int = 0) -> float:
         """The learning rate of a step.
 
         Args:
             step: steps done before.
             turn: the step at which an open horizon closed, 0 while it has not.
+            best: the step whose weights the horizon closed with, 0 for those of the turn.
         """
         warm = WARM_STEPS if self.open else max(1.0, WARM_UP * self.steps)
-        left = 1.0 if self.open and not turn else (self.end(turn) - step) / self._fall(turn)
+        closed = turn or not self.open
+        left = (self.end(turn, best) - step) / self._fall(best or turn) if closed else 1.0
         return self.lr * min(1.0, (step + 1) / warm) * min(1.0, left)
 
-    def end(self, turn: int = 0) -> int:
+    def end(self, turn: int = 0, best: int = 0) -> int:
         """How many steps there are, or may be while the horizon is open."""
-        return turn + self._fall(turn) if self.open and turn else self.steps
+        return turn + self._fall(best or turn) if self.open and turn else self.steps
 
-    def _fall(self, turn: int) -> int:
+    def _fall(self, reached: int) -> int:
         """How many steps the rate falls, at least 1; whole blocks where the horizon was open."""
         if not self.open:
             return math.ceil(FALL * self.steps)
-        return BLOCK * math.ceil(FALL / (1 - FALL) * turn / BLOCK)
+        return BLOCK * math.ceil(FALL / (1 - FALL) * reached / BLOCK)
 
     def turns(self, step: int, stale: int, patience: int) -> bool:
         """Whether an open horizon closes at a step.
@@ -70,7 +73,7 @@ class Schedule:
         Args:
             step: steps done.
             stale: validations since the best one.
-            patience: how many it takes; 0 for 15 % of all so far, at least 10.
+            patience: how many it takes; 0 for half of all so far, at least 30.
         """
         wait = patience or max(LEAST, WAIT * step / BLOCK)
         return self.open and (stale >= wait or self.last(step))

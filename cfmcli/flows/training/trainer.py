@@ -22,8 +22,8 @@ from cfmcli.flows.training.schedule import BLOCK, Schedule
 from cfmcli.flows.training.tasks import Batch, Pairs, Task
 from cfmcli.flows.view import Seen
 
-KEPT = 2**31
-"""The block that validation draws: one that no training reaches."""
+KEPT, JUDGED = 2**31, 2048
+"""The block that validation draws, one that no training reaches, and how much of it."""
 PATH_RATE = 0.1
 """Learning rate of a path against that of the field, which has to keep up with it."""
 
@@ -49,6 +49,20 @@ class Record:
     validation: float = math.nan
 
 
+@dataclass(frozen=True)
+class Aside:
+    """Points that are kept aside to tell how good a fit is, and when to end.
+
+    Args:
+        validation: a task over them.
+        finale: the task once an open horizon has closed, over them and all others, as nothing is
+            validated any more; None for the task of before.
+    """
+
+    validation: Task
+    finale: Task | None = None
+
+
 class Trainer:
     """Fits a field to a task.
 
@@ -57,7 +71,7 @@ class Trainer:
         task: what it is regressed on.
         schedule: how long and how fast.
         streams: the run's randomness.
-        validation: a task over points kept aside, or None.
+        aside: points kept aside, or None.
         patience: validations without improvement before it stops, 0 for never; where the horizon
             is open, before the rate falls, 0 for a share of those there were.
         ranks: who else trains it.
@@ -69,15 +83,15 @@ class Trainer:
         task: Task,
         schedule: Schedule,
         streams: Streams,
-        validation: Task | None = None,
+        aside: Aside | None = None,
         patience: int = 0,
         ranks: Ranks = ALONE,
     ) -> None:
         self.field = field
-        self.task = task
+        self.opening = task
         self.schedule = schedule
         self.streams = streams
-        self.validation = validation
+        self.aside = aside
         self.patience = patience
         self.ranks = ranks
         self.unit = field.scale**2
@@ -87,6 +101,7 @@ class Trainer:
         self.seconds = 0.0
         self.best = math.inf
         self.stale = 0
+        self.best_step = 0
         self.turn = 0
         self.descent = Descent(field.parameters(), schedule.weight_decay)
         self.average = self.descent.weights.clone()
@@ -95,9 +110,15 @@ class Trainer:
         self.bender = Descent(path, 0.0) if path else None
 
     @property
+    def task(self) -> Task:
+        """What the field is regressed on now."""
+        closing = self.aside.finale if self.aside and self.turn else None
+        return closing or self.opening
+
+    @property
     def end(self) -> int:
         """The steps there are to be; the most there may be while the horizon is open."""
-        return self.schedule.end(self.turn)
+        return self.schedule.end(self.turn, self.best_step)
 
     def run(self) -> Iterator[Record]:
         """Train to the end, yielding after each block of steps.
@@ -105,19 +126,25 @@ class Trainer:
         Raises:
             NumericsError: if the loss is no longer finite.
         """
+        while self.step < self.end and not self._stopped():
+            with self._ahead() as pairs:
+                yield from self._blocks(pairs)
+
+    def _ahead(self) -> AbstractContextManager[Iterator[Pairs]]:
+        """The pairs of the blocks to come."""
         first = self.step // BLOCK
         left = math.ceil(self.end / BLOCK) - first
-        with in_order(lambda k: self._pairs(first + k), left, self.schedule.workers) as pairs:
-            yield from self._blocks(pairs)
+        return in_order(lambda k: self._pairs(first + k), left, self.schedule.workers)
 
     def _blocks(self, pairs: Iterator[Pairs]) -> Iterator[Record]:
-        """A record for each block of steps."""
-        while self.step < self.end and not self._stopped():
+        """A record for each block of steps, until there are none, or the horizon closes."""
+        turn = self.turn
+        while self.turn == turn and self.step < self.end and not self._stopped():
             start = time.perf_counter()
             heads, norm = self._block(next(pairs))
             validation = self._validate()
             if not self.turn and self.schedule.turns(self.step, self.stale, self.patience):
-                self.turn = self.step
+                self._turn()
             self.seconds += time.perf_counter() - start
             record = Record(self.step, sum(heads.values()), heads, norm, self.seconds, validation)
             if not math.isfinite(record.loss):
@@ -128,20 +155,31 @@ class Trainer:
                 )
             yield record
 
+    def _turn(self) -> None:
+        """Close an open horizon: go back to the best weights, from which the rate falls."""
+        self.turn = self.step
+        with torch.no_grad():
+            self.descent.weights.copy_(self.chosen)
+            self.average.copy_(self.chosen)
+
     def finish(self) -> None:
-        """Give the field its final weights: the averaged ones, at the best validation if any."""
-        final = self.chosen if self.validation and math.isfinite(self.best) else self.average
+        """Give the field its final weights: the averaged ones, of the best validation if any.
+
+        Where the horizon closed those were gone back to, and are better for what came after.
+        """
+        judged = not self.turn and math.isfinite(self.best)
+        final = self.chosen if judged else self.average
         self.descent.settle(final)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that continuing needs, as tensors by name."""
-        counters = [self.step, self.seconds, self.best, self.stale, self.turn]
+        counters = [self.step, self.seconds, self.best, self.best_step, self.stale, self.turn]
         return {"counters": torch.tensor(counters, dtype=torch.float64)} | self._tensors()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `state` gave."""
-        step, self.seconds, self.best, stale, turn = state["counters"].tolist()
-        self.step, self.stale, self.turn = int(step), int(stale), int(turn)
+        step, self.seconds, self.best, *counts = state["counters"].tolist()
+        self.step, (self.best_step, self.stale, self.turn) = int(step), map(int, counts)
         with torch.no_grad():
             for name, value in self._tensors().items():
                 value.copy_(state[name])
@@ -175,7 +213,7 @@ class Trainer:
 
     def _update(self, batch: Batch, seen: Seen) -> list[Tensor]:
         """One optimiser step, of the path too where it learns: losses and norm of the gradient."""
-        rate = self.schedule.rate(self.step, self.turn)
+        rate = self.schedule.rate(self.step, self.turn, self.best_step)
         if self.bender:
             with torch.no_grad():
                 batch = batch.along(self.task.interpolant)
@@ -223,8 +261,8 @@ class Trainer:
         return torch.autocast(self.descent.weights.device.type, torch.bfloat16)
 
     def _validate(self) -> float:
-        """The validation loss of the averaged weights; keeps the best weights."""
-        if self._kept is None:
+        """The validation loss of the averaged weights; keeps the best until the horizon closes."""
+        if self._kept is None or self.turn:
             return math.nan
         names = (name for name, _ in self.field.named_parameters())
         weights = dict(zip(names, self.descent.views(self.average), strict=True))
@@ -237,14 +275,14 @@ class Trainer:
             loss = self.ranks.agreed(loss * next(iter(self.units.values())))
         self.stale = 0 if loss < self.best else self.stale + 1
         if loss < self.best:
-            self.best = loss
+            self.best, self.best_step = loss, self.step
             self.chosen.copy_(self.average)
         return loss
 
     @cached_property
     def _kept(self) -> Batch | None:
         """What every validation is measured on, if there are any."""
-        return self._draw(self.validation, KEPT, 4096, 4096) if self.validation else None
+        return self._draw(self.aside.validation, KEPT, JUDGED, JUDGED) if self.aside else None
 
     def _draw(
         self, task: Task, block: int, n: int, batch: int, pairs: Pairs | None = None

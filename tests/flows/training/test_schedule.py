@@ -40,6 +40,14 @@ def test_an_open_horizon_keeps_the_peak_until_it_closes() -> None:
     np.testing.assert_allclose(fall, 0.2 * np.arange(600, 0, -1) / 600)
 
 
+def test_the_rate_falls_from_the_step_that_was_gone_back_to() -> None:
+    """In the share of the steps that count, those after it but before the turn being lost."""
+    turn, best = 1400, 700
+    fall = [OPEN.rate(k, turn, best) for k in range(turn, OPEN.end(turn, best))]
+    np.testing.assert_allclose(fall, 0.2 * np.arange(300, 0, -1) / 300)
+    assert len(fall) == pytest.approx(FALL * (best + len(fall)))
+
+
 @pytest.mark.parametrize("turn", [BLOCK, 7 * BLOCK, 1000])
 def test_an_open_horizon_ends_with_a_block_and_below_its_cap(turn: int) -> None:
     assert OPEN.end(turn) % BLOCK == 0
@@ -51,8 +59,8 @@ def test_it_closes_after_a_share_of_the_validations_or_in_time_to_fall() -> None
     """However patient, the rate has the steps that its fall takes."""
     assert not OPEN.turns(BLOCK * LEAST, LEAST - 1, 0)
     assert OPEN.turns(BLOCK * LEAST, LEAST, 0)
-    assert not OPEN.turns(3000, 17, 0)
-    assert OPEN.turns(3000, 18, 0)
+    assert not OPEN.turns(3000, 59, 0)
+    assert OPEN.turns(3000, 60, 0)
     assert OPEN.turns(3000, 3, 3)
     last = next(k for k in range(0, 5000, BLOCK) if OPEN.turns(k, 0, 0))
     assert 0 <= OPEN.steps - OPEN.end(last) < 2 * BLOCK
@@ -61,14 +69,37 @@ def test_it_closes_after_a_share_of_the_validations_or_in_time_to_fall() -> None
 
 def test_validation_closes_the_horizon_and_the_rate_falls_to_its_end() -> None:
     """The best validation is as far before the turn as it waits; after it the rate falls."""
-    run = judged(1500, points=10, open=True)
-    assert run.end == 1500
+    run = judged(3000, points=10, open=True)
+    assert run.end == 3000
     records = list(run.run())
     losses = [r.validation for r in records[: run.turn // BLOCK]]
     wait = len(losses) - 1 - losses.index(min(losses))
     assert wait == math.ceil(max(LEAST, WAIT * len(losses)))
-    assert records[-1].step == run.step == run.end < 1500
-    assert run.turn < run.end == run.schedule.end(run.turn)
+    assert run.best_step == BLOCK * (losses.index(min(losses)) + 1)
+    assert records[-1].step == run.step == run.end < 3000
+    assert run.turn < run.end == run.schedule.end(run.turn, run.best_step)
+    assert all(math.isnan(r.validation) for r in records[run.turn // BLOCK :])
+
+
+def test_the_horizon_closes_with_the_best_weights_and_ends_with_all_points() -> None:
+    """The weights at the turn are the averages of the best step; the last steps draw the finale."""
+    run, before = (judged(3000, patience=3, points=10, open=True) for _ in range(2))
+    steps = run.run()
+    while not run.turn:
+        next(steps)
+    earlier = before.run()
+    while next(earlier).step < run.best_step:
+        pass
+    assert run.best_step < run.turn
+    assert torch.equal(run.descent.weights, before.average)
+    assert torch.equal(run.average, before.average)
+    assert run.aside is not None
+    assert run.task is run.aside.finale is not before.task is before.opening
+    at_turn = run.average.clone()
+    list(steps)
+    run.finish()
+    assert torch.equal(weights(run.field), run.average)
+    assert not torch.equal(run.average, at_turn)
 
 
 def test_patience_says_when_the_horizon_closes() -> None:

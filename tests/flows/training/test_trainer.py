@@ -20,7 +20,7 @@ from cfmcli.flows.path.interpolants import Ends, Interpolant, Linear
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.schedule import BLOCK, Schedule
 from cfmcli.flows.training.tasks import Task
-from cfmcli.flows.training.trainer import KEPT, Record, Trainer
+from cfmcli.flows.training.trainer import JUDGED, KEPT, Aside, Record, Trainer
 from cfmcli.flows.training.triple import built
 from tests import oracles
 from tests.oracles import Oracle
@@ -63,7 +63,8 @@ def judged(steps: int, patience: int = 0, points: int = 40, open: bool = False) 
     """A trainer on few points, with a validation on other points."""
     field = MLP(width=64, depth=2).build(("velocity",), Shape(2), STREAMS.torch("weights"))
     schedule = Schedule(steps, 64, 1e-2, 0.9, open=open)
-    return Trainer(field, task(points), schedule, STREAMS, task(points, seed=7), patience)
+    aside = Aside(task(points, seed=7), task(2 * points) if open else None)
+    return Trainer(field, task(points), schedule, STREAMS, aside, patience)
 
 
 def weights(field: Field) -> Tensor:
@@ -150,8 +151,8 @@ def test_validation_stops_early_and_keeps_the_best_weights() -> None:
     assert records[-1].step < 4000
     assert losses.index(min(losses)) == len(losses) - 1 - 3
     run.finish()
-    assert run.validation is not None
-    kept = run.validation.draw(KEPT, 4096, 4096, STREAMS)
+    assert run.aside is not None
+    kept = run.aside.validation.draw(KEPT, JUDGED, JUDGED, STREAMS)
     with torch.no_grad():
         loss = run.task.objective.losses(run.field(kept.s, kept.draw.x_t), kept.draw)["velocity"]
     assert float(loss) == pytest.approx(min(losses), rel=1e-6)
