@@ -29,8 +29,7 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
     """A recipe from layers of settings, the later over the earlier.
 
     A method brings its own parts, and a preparation its chain: they replace what an earlier layer
-    has set. Where no layer says otherwise, a method brings settings of training as well; a layer
-    written for another method does not say otherwise where it has what that one would bring.
+    has set.
 
     Args:
         layers: setting name -> value; values of the wrong kind are refused.
@@ -40,7 +39,7 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
     """
     values: dict[str, Any] = {}
     for layer in layers:
-        replaced = _replaced(values, layer)
+        replaced = {name for given, names in BRINGS.items() if layer.get(given) for name in names}
         values = {name: value for name, value in values.items() if name not in replaced}
         for name, value in layer.items():
             if name not in FIELDS:
@@ -48,11 +47,6 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
                 raise ConfigError(f"Unknown setting '{name}'.{known}")
             values[name] = _typed(name, value)
     return Recipe(**values)
-
-
-def _replaced(values: Mapping[str, Any], layer: Mapping[str, Any]) -> set[str]:
-    """The earlier settings that a layer's names for others stand against."""
-    return {name for given, names in BRINGS.items() if layer.get(given) for name in names}
 
 
 def from_toml(text: str, origin: str = "recipe") -> dict[str, Any]:

@@ -65,7 +65,7 @@ def patched(owner: Any, name: str, instead: Any) -> Choice:
 def falling(curve: Curve) -> Choice:
     """A learning rate that falls along a curve on [0, 1] after the warm-up."""
 
-    def rate(self: Schedule, step: int, turn: int = 0) -> float:
+    def rate(self: Schedule, step: int, turn: int = 0, best: int = 0) -> float:
         warm = max(1.0, WARM_UP * self.steps)
         rest = max(0.0, step - warm) / max(1.0, self.steps - warm)
         return self.lr * min(1.0, (step + 1) / warm) * curve(rest)
