@@ -388,7 +388,7 @@ ROWS: dict[str, tuple[str, int, str]] = {
         "fit a.csv --source gaussian --method fm --coupling exact -o new", 2, "independent"),
     "gaussian to two": ("fit a.csv b.csv --source gaussian --method fm -o new", 2, "got 2"),
     "base of a gaussian": ("likelihood normal a.csv --base kde -o out.csv", 2, "N(0, I)|--base"),
-    "patience alone": ("fit a.csv b.csv --patience 3 -o new", 2, "--validation"),
+    "patience alone": ("fit a.csv b.csv --steps 9 --patience 3 -o new", 2, "--validation"),
     "batch of a dataset": ("fit a.csv b.csv --scope dataset --ot-batch 8 -o new", 2, "--ot-batch"),
     "atol of fixed steps": ("sample run --solver euler --atol 1e-3 -o out.csv", 2, "fixed steps"),
     "times and frames": ("interpolate run --times 1 --frames 3 -o out.csv", 2, "--times|--frames"),

@@ -27,6 +27,7 @@ from cfmcli.model import Model
 from cfmcli.recipe import MOST_STEPS, Recipe
 from cfmcli.requests import FitRequest, Progress, Runtime
 from cfmcli.stored import load
+from cfmcli.workflows import aside
 from cfmcli.workflows import fit as fitting
 from cfmcli.workflows.info import describe_run
 
@@ -439,21 +440,33 @@ def test_auto_keeps_enough_points_to_judge(
 
 
 def test_the_usual_steps_are_taken_where_too_few_points_could_judge(
-    tmp_path: Path, fit_run: Fit
+    tmp_path: Path, fit_run: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many as the method brings, with all points; it is said, and the run stays resumable."""
+    """As many as there may be, with all points; it is said, and the run stays resumable."""
+    monkeypatch.setattr(aside, "MOST_STEPS", 40)
     files, how = clouds(tmp_path, 29, 40), {"steps": "auto", "method": "sbcfm", "patience": 1}
     told = fit_run(tmp_path / "r", *files, dry_run=True, **how)
     assert set(told.figures["kept_aside"].values()) == {0}
-    assert told.figures["pairs_drawn"] == 1000 * 64
+    assert told.figures["pairs_drawn"] == 40 * 64
     done = fit_run(tmp_path / "r", *files, **how)
     for notes in (told.notes, done.notes):
-        assert any("steps: 1000, the usual number, as the 29 points" in note for note in notes)
-    assert done.figures["steps"] == 1000
+        assert any("steps: 40, the usual number, as the 29 points" in note for note in notes)
+    assert done.figures["steps"] == 40
     assert done.figures["validation"] is None
     assert 'steps = "auto"' in (tmp_path / "r" / "recipe.toml").read_text()
     again = fit_run(tmp_path / "r", *files, resume=True, **how)
     assert "nothing to do" in again.notes[0]
+
+
+def test_rows_that_are_pairs_take_the_usual_steps(
+    tmp_path: Path, fit_run: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As points of either side that are kept aside would be of other pairs; it is said."""
+    monkeypatch.setattr(aside, "MOST_STEPS", 20)
+    files = clouds(tmp_path, 100, 100)
+    told = fit_run(tmp_path / "r", *files, steps="auto", coupling="paired")
+    assert told.figures["steps"] == 20
+    assert any("steps: 20, the usual number, as each row is a pair" in n for n in told.notes)
 
 
 def test_two_points_are_planned_as_they_are_fitted(tmp_path: Path, fit_run: Fit) -> None:
