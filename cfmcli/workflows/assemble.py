@@ -161,14 +161,6 @@ def _growth(recipe: Recipe, built: Triple) -> str:
         )
     if grows and (recipe.source == "gaussian" or recipe.from_run):
         return "Mass grows between observed clouds: leave --source and --from-run out."
-    if recipe.from_run and (recipe.growth_key or recipe.mass != "counts"):
-        key = f"--growth-key {recipe.growth_key}"
-        return (
-            f"The run {recipe.from_run} was fitted with "
-            f"{key if recipe.growth_key else f'--mass {recipe.mass}'}, and pairs that a flow makes "
-            "join one point with one, whatever grows: straighten a run that was fitted without "
-            "it, or fit DATA anew without --from-run."
-        )
     if recipe.mass != "counts" and not grows:
         return f"--mass {recipe.mass} is for populations that grow: add --method wfrfm."
     if recipe.growth_key and recipe.source == "gaussian":

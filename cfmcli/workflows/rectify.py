@@ -30,13 +30,22 @@ def inherited(recipe: Recipe) -> Recipe:
     """The recipe with everything about the data as the trained run has it.
 
     Raises:
-        ConfigError: if files or settings of data are given that the run decides.
+        ConfigError: if files or settings of data are given that the run decides, or mass grows.
         CheckpointError: if the run cannot be read.
     """
-    parent = _parent(recipe.from_run).recipe
+    model = _parent(recipe.from_run)
+    parent = model.recipe
     if recipe.inputs and recipe.inputs != parent.inputs:
         raise ConfigError(
             "--from-run takes the points of that run: leave DATA out, or fit DATA without it."
+        )
+    if model.flow.varies:
+        key = parent.growth_key
+        raise ConfigError(
+            f"The run {recipe.from_run} was fitted with "
+            f"{f'--growth-key {key}' if key else '--method wfrfm'}, and pairs that a flow makes "
+            "join one point with one, whatever grows: straighten a run that was fitted without "
+            "it, or fit DATA anew without --from-run."
         )
     taken = {}
     for item in dataclasses.fields(Recipe):

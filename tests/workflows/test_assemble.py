@@ -53,14 +53,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"method": "wfrfm", "source": "gaussian"}, "leave --source and --from-run out"),
     ({"growth_key": "rate", "source": "gaussian"}, "leave --source out"),
-    *(
-        ({"from_run": "run", **how}, rf"run run was fitted with {told}.*fit DATA anew")
-        for how, told in (
-            ({"method": "rf", "growth_key": "rate"}, "--growth-key rate, "),
-            ({"growth_key": "rate", "source": "gaussian"}, "--growth-key rate, "),
-            ({"method": "rf", "mass": "equal"}, "--mass equal, "),
-        )
-    ),
     ({"scope": "dataset", "ot_batch": 64}, r"--ot-batch.*leave one of them out"),
     *(
         ({"interpolant": name, "source": "gaussian"}, r"draws its own source.*independent")

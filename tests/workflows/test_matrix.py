@@ -298,3 +298,24 @@ def test_a_straightened_run_decides_about_its_data(
     with pytest.raises(ConfigError, match="leave DATA out"):
         fit_run(tmp_path / "run", files[0], **how)
     fit_run(tmp_path / "run", *files, **how)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"method": "wfrfm", "drop": "rate"}, "--method wfrfm"),
+        ({"method": "wfrfm", "drop": "rate", "mass": "equal"}, "--method wfrfm"),
+        ({"method": "wfrfm", "growth_key": "rate"}, "--growth-key rate"),
+        ({"growth_key": "rate"}, "--growth-key rate"),
+        ({"method": "static-ot", "growth_key": "rate"}, "--growth-key rate"),
+    ],
+)
+def test_what_grows_is_not_straightened(
+    how: dict[str, Any], told: str, fit_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Pairs that a flow makes join one with one, and tell no growth, learnt or known."""
+    table = pd.DataFrame(np.vstack((X, Y)), columns=["a", "b"])
+    table.assign(day=np.repeat([0, 1], 40), rate=0.5).to_csv(tmp_path / "x.csv", index=False)
+    fit_run(tmp_path / "parent", tmp_path / "x.csv", time_key="day", **TINY, **how)
+    with pytest.raises(ConfigError, match=rf"fitted with {told}, .*fit DATA anew"):
+        fit_run(tmp_path / "run", **TINY, method="rf", from_run=str(tmp_path / "parent"))
