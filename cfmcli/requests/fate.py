@@ -16,11 +16,18 @@ class Vote:
         key: column of their classes.
         against: file of labelled points, empty for the run's own snapshot.
         neighbours: how many vote; 0 for as many as tell each other's classes best.
+
+    Raises:
+        ConfigError: if no column is named.
     """
 
     key: str
     against: str = ""
     neighbours: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            raise ConfigError("--label-key is empty: name the column of the classes to tell.")
 
 
 @dataclass(frozen=True)

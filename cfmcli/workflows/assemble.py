@@ -169,11 +169,13 @@ def _growth(recipe: Recipe, built: Triple) -> str:
 
 
 def check_conditions(recipe: Recipe) -> None:
-    """Refuse settings of conditions where there are none.
+    """Refuse settings of conditions where there are none, and covariates without a name.
 
     Raises:
         ConfigError: saying what they need.
     """
+    if not all(recipe.covariates):
+        raise ConfigError("--covariates: a name is empty: name a column, or leave it out.")
     if recipe.condition_cost != default("condition_cost") and not recipe.covariates:
         raise ConfigError(
             f"--condition-cost {recipe.condition_cost:g} is the weight of covariates in the "

@@ -284,6 +284,7 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "fit options for a run": ("evaluate run --steps 9 --strict", 2, "--steps, --strict|a run"),
     "run options for data": ("evaluate days.csv --against b.csv", 2, "--against|data"),
     "generator to evaluate": ("evaluate a.csv --source gaussian", 2, "--source|evaluate RUN"),
+    "fates of no column": ("fate run a.csv --label-key '' -o out.csv", 2, "--label-key is empty"),
     "no label to score by": ("evaluate days.csv --time-key day --by brnch", 3, "'brnch'|'branch'"),
     "unknown method in list": (
         "evaluate days.csv --time-key day --method otcfm,icfn", 2, "'icfn'|'icfm'"),

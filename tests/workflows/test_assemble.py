@@ -155,6 +155,12 @@ def test_settings_of_conditions_need_some(
     assemble.check_conditions(Recipe(**settings, **needs))
 
 
+@pytest.mark.parametrize("names", [("",), ("dose", "")])
+def test_covariates_have_names(names: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"--covariates.*empty.*name a column"):
+        assemble.check_conditions(Recipe(covariates=names))
+
+
 def test_the_advice_of_a_refusal_works() -> None:
     """Every path that lacks a latent is told a spec that has one."""
     for name in PATHS:
