@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cfmcli.data.snapshots import Cloud
 from cfmcli.headers import FORMAT, MODEL, TRAINING, damaged, offset, read_facts
+from cfmcli.io.colours import COLOURS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +146,8 @@ def pack_frame(frame: "pd.DataFrame", prefix: str) -> tuple[dict[str, Any], dict
                 "nullable": str(series.dtype) if str(series.dtype) in NULLABLE else "",
             }
         )
-    return arrays, {"id_name": frame.index.name, "columns": columns}
+    facts = {"id_name": frame.index.name, "columns": columns}
+    return arrays, facts | ({COLOURS: frame.attrs[COLOURS]} if COLOURS in frame.attrs else {})
 
 
 def unpack_frame(arrays: Arrays, facts: Mapping[str, Any], prefix: str) -> "pd.DataFrame":
@@ -165,7 +167,9 @@ def unpack_frame(arrays: Arrays, facts: Mapping[str, Any], prefix: str) -> "pd.D
             columns[column["name"]] = plain
         else:
             columns[column["name"]] = values
-    return pd.DataFrame(columns, index=pd.Index(ids, name=facts["id_name"], dtype=object))
+    frame = pd.DataFrame(columns, index=pd.Index(ids, name=facts["id_name"], dtype=object))
+    frame.attrs = {COLOURS: facts[COLOURS]} if COLOURS in facts else {}
+    return frame
 
 
 def _plain(word: object) -> object:

@@ -24,6 +24,7 @@ from cfmcli.io.checks import (
     finite,
     some_points,
 )
+from cfmcli.io.colours import coloured
 from cfmcli.io.formats import Append
 from cfmcli.io.loadings import LOADINGS, REP, Blocks, blocks, decoder
 from cfmcli.io.selection import Selection, listed, pick, unknown
@@ -49,12 +50,10 @@ def read(path: str, selection: Selection) -> Table:
     Raises:
         DataError: the file is damaged, or does not hold what the selection names.
     """
-    from anndata.io import read_elem
-
     with opened(path) as root:
         basis, element = _element(root, selection, path)
         names = _names(root, basis, element)
-        obs = read_elem(root["obs"])
+        obs = _obs(root)
         keep = chosen(names, selection, path)
         values = _values(element, keep, path)
         back = _decoder(root, values, keep, path) if decodable(selection, root) else None
@@ -68,14 +67,12 @@ def backed(path: str, selection: Selection) -> Backed:
     Raises:
         DataError: as `read`; what is wrong with a number shows when its row is read.
     """
-    from anndata.io import read_elem
-
     with opened(path) as root:
         basis, element = _element(root, selection, path)
         if encoding(element) not in BY_ROWS or len(shape_of(element)) < 2:
             return Backed.of(read(path, selection))
         names, shape = _names(root, basis, element), shape_of(element)
-        obs = read_elem(root["obs"])
+        obs = _obs(root)
         keep = chosen(names, selection, path)
     kept, some = [names[k] for k in keep], keep if len(keep) < shape[1] else None
     head = table(np.empty((shape[0], 0)), kept, obs, selection, basis, path)
@@ -100,6 +97,14 @@ def _rows(element: Node, index: slice) -> Loaded:
 def _where(ids: "pd.Index") -> Where:
     """Says where a row is by its number and its id."""
     return lambda row: f"{counted(row)}, id {ids[row]!r}"
+
+
+def _obs(root: Node) -> "pd.DataFrame":
+    """The annotations, with the colours of their categories."""
+    from anndata.io import read_elem
+
+    uns = root.get("uns", {})
+    return coloured(read_elem(root["obs"]), lambda key: read_elem(uns[key]) if key in uns else None)
 
 
 def decodable(selection: Selection, holder: Loaded) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from cfmcli.errors import DataError
 from cfmcli.io.annotation import NOTHING, SLOTS, Annotation, check, editable
+from cfmcli.io.colours import palettes
 from cfmcli.io.extension import Extension
 from cfmcli.io.formats import suffix
 from cfmcli.io.output import atomic
@@ -65,6 +66,7 @@ def anndata_writer(
     index = pd.Index(list(var_names), dtype=object)
     var = pd.DataFrame(dict(annotation.var), index=index)
     parts = {k: dict(getattr(annotation, k)) for k in SLOTS}
+    parts["uns"] = palettes(frame) | parts["uns"]
     data = ad.AnnData(X=X, obs=frame, var=var, **parts)
     writer = data.write_zarr if suffix(target) == ".zarr" else data.write_h5ad
 
@@ -99,8 +101,10 @@ def creating(target: str, obs: "pd.DataFrame", var_names: Sequence[str]) -> Iter
         with editable(part) as root:
             rows = Extension(root, (len(obs), len(var_names)), target)
             yield rows
-            columns = rows.finish()
-            write_elem(root, "obs", storable(obs.assign(**columns), target))
+            frame = storable(obs.assign(**rows.finish()), target)
+            write_elem(root, "obs", frame)
+            for key, colours in palettes(frame).items():
+                write_elem(root["uns"], key, colours)
 
 
 def storable(obs: "pd.DataFrame", target: str) -> "pd.DataFrame":

@@ -1,15 +1,48 @@
 """Colours of categories, which scanpy keeps in `uns["KEY_colors"]` in the order of the categories.
 
-A column that is replaced may have other categories, or the same in another order.
+A column that is replaced may have other categories, or the same in another order. On their way
+from a file to another, annotations have the colours with them, by the names of the categories.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLOURS = "cfm_colours"
+"""Where annotations have them, among the attributes of the frame."""
 LABEL = "_label"
 """What the name of a replaced column gets where its labels are kept beside it."""
+
+
+def coloured(obs: "pd.DataFrame", held: Callable[[str], Any]) -> "pd.DataFrame":
+    """Annotations with the colours of their categories.
+
+    Args:
+        obs: as an AnnData has them.
+        held: key -> what its `uns` holds there, None for nothing.
+    """
+    found = {}
+    for name, column in obs.select_dtypes("category").items():
+        own, colours = column.cat.categories, np.asarray(held(_place(str(name))), dtype=object)
+        if colours.shape == own.shape:
+            found[str(name)] = dict(zip(map(str, own), map(str, colours), strict=True))
+    obs = obs.copy(deep=False)
+    obs.attrs = {COLOURS: found} if found else {}
+    return obs
+
+
+def palettes(obs: "pd.DataFrame") -> dict[str, Any]:
+    """The colours that annotations have with them, as entries of `uns`, where all are known."""
+    told, found = obs.attrs.get(COLOURS, {}), {}
+    for name, column in obs.select_dtypes("category").items():
+        known, own = told.get(str(name), {}), [str(category) for category in column.cat.categories]
+        if own and known.keys() >= set(own):
+            found[_place(str(name))] = np.array([known[category] for category in own], dtype=object)
+    return found
 
 
 def followed(added: Mapping[str, Any], held: Callable[[str, str], Any]) -> dict[str, Any]:

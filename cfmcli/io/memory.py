@@ -19,7 +19,7 @@ from cfmcli.io.checks import (
     finite,
     some_points,
 )
-from cfmcli.io.colours import followed
+from cfmcli.io.colours import coloured, followed
 from cfmcli.io.precision import decimal
 from cfmcli.io.selection import (
     EVERYTHING,
@@ -137,7 +137,8 @@ def _from_anndata(data: Points, selection: Selection) -> Table:
     whole = loaded[:] if getattr(data, "isbacked", False) and part == "X" else loaded
     values = anndata.columns_of(whole, keep if len(keep) < len(names) else None, ORIGIN)
     basis = anndata.basis_of(part, key)
-    found = anndata.table(values, [names[k] for k in keep], data.obs, selection, basis, ORIGIN)
+    obs = coloured(data.obs, data.uns.get)
+    found = anndata.table(values, [names[k] for k in keep], obs, selection, basis, ORIGIN)
     back = anndata.decodable(selection, {"varm": data.varm})
     return replace(found, decoder=_decoder(data, values, keep) if back else None)
 

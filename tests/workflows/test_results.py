@@ -1,5 +1,7 @@
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -8,11 +10,19 @@ import pytest
 
 from cfmcli.data.table import Table
 from cfmcli.errors import CfmWarning
-from cfmcli.requests import LikelihoodRequest, Runtime, TransportRequest
+from cfmcli.requests import (
+    InterpolateRequest,
+    LikelihoodRequest,
+    Runtime,
+    SampleRequest,
+    TransportRequest,
+)
 from cfmcli.stored import load
 from cfmcli.workflows import results
 from cfmcli.workflows.fit import ignore
+from cfmcli.workflows.interpolate import interpolate
 from cfmcli.workflows.likelihood import likelihood
+from cfmcli.workflows.sample import sample
 from cfmcli.workflows.transport import transport
 from tests.conftest import Fit
 
@@ -142,6 +152,47 @@ def test_a_day_keeps_its_colour(samples: Path, tmp_path: Path, fit_run: Fit) -> 
         assert list(found.obs["day"].cat.categories) == [9.0, 10.0, 25.0, 100.0]
         assert list(found.uns["day_colors"]) == ["blue", "red", "green", "yellow"]
         assert list(found.uns["day_label_colors"]) == list(data.uns["day_colors"])
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+@pytest.mark.filterwarnings("ignore:The class .* is absent", "ignore:.*zarr v")
+def test_new_points_keep_the_colours_of_their_classes(
+    suffix: str, samples: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """Of the run's cells or of those that are given; not of a column that lost its categories."""
+    data = anndata.read_h5ad(samples / "timecourse.h5ad")
+    kinds, run = list(data.obs["branch"].cat.categories), str(tmp_path / "run")
+    data.uns["branch_colors"] = np.array([f"the colour of {name}" for name in kinds])
+    data.uns["gone_colors"] = np.array(["red"])
+    source, other, out = (str(tmp_path / f"{name}{suffix}") for name in ("a", "b", "out"))
+    save(data, source)
+    fit_run(Path(run), source, time_key="day", transform="log1p,pca:n=3", label_key="branch")
+    data.obs["branch"] = data.obs["branch"].cat.reorder_categories(kinds[::-1])
+    data.uns["branch_colors"] = np.array([f"the hue of {name}" for name in kinds[::-1]])
+    save(data, other)
+    paths, here = InterpolateRequest(run, out, frames=2), Runtime(device="cpu", force=True)
+    asked: list[tuple[Any, Any, str]] = [
+        (interpolate, paths, "colour"),
+        (interpolate, replace(paths, population=True), "colour"),
+        (interpolate, replace(paths, data=other, start="0"), "hue"),
+        (sample, SampleRequest(run, out, 50), "colour"),
+    ]
+    for verb, request, word in asked:
+        verb(request, here, ignore)
+        found = read(out)
+        own = [f"the {word} of {name}" for name in found.obs["branch"].cat.categories]
+        assert list(found.uns["branch_colors"]) == own
+        assert "gone_colors" not in found.uns
+
+
+def save(data: anndata.AnnData, path: str) -> None:
+    """Write an AnnData."""
+    (data.write_zarr if path.endswith(".zarr") else data.write_h5ad)(path)
+
+
+def read(path: str) -> anndata.AnnData:
+    """Read one."""
+    return anndata.read_zarr(path) if path.endswith(".zarr") else anndata.read_h5ad(path)
 
 
 def test_a_column_that_is_replaced_is_told(toy_run: Path, samples: Path, tmp_path: Path) -> None:
