@@ -46,7 +46,7 @@ def palettes(obs: "pd.DataFrame") -> dict[str, Any]:
 
 
 def followed(added: Mapping[str, Any], held: Callable[[str, str], Any]) -> dict[str, Any]:
-    """The colours of new columns, by which every row keeps the one it had, as entries of `uns`.
+    """The colours of new columns, by which each name or row keeps the one it had, for `uns`.
 
     Args:
         added: new columns of `obs`, one of which may be the old one under its name and `_label`.
@@ -68,8 +68,9 @@ def _place(key: str) -> str:
 
 
 def _moved(old: Any, new: Any, colours: Any) -> Any | None:
-    """Each new category's colour: that of the one it renames, of its name, or of its first row.
+    """Each new category's colour: that of its name, or of the category that it renames.
 
+    Where all names are known, they alone tell: else a name that is known may be another's new one.
     None where there is no telling, or two would share one.
     """
     import pandas as pd
@@ -79,14 +80,14 @@ def _moved(old: Any, new: Any, colours: Any) -> Any | None:
     before, after = pd.Categorical(old), pd.Categorical(new)
     if colours.shape != before.categories.shape:
         return None
-    if before.categories.equals(after.categories):
-        return colours
+    named = before.categories.get_indexer(after.categories)
+    if (named >= 0).all():
+        return colours[named]
     rows = pd.DataFrame({"old": before.codes, "new": after.codes})
     pairs = rows[(rows >= 0).all(axis=1)].drop_duplicates()
     first = pairs.drop_duplicates("new").set_index("new")["old"]
     places = first.reindex(range(len(after.categories)), fill_value=-1).to_numpy()
     if len(pairs) > len(first) or not first.is_unique or (places < 0).any():
-        named = before.categories.get_indexer(after.categories)
         places = np.where(named < 0, places, named)
     told = (places >= 0).all() and len(set(places)) == len(places)
     return colours[places] if told else None

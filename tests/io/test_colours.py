@@ -16,6 +16,9 @@ OLD = ("a", "a", "b", "b")
     ("rows", "categories", "want"),
     [
         (["b", "b", "a", "b"], ["b", "a"], ["blue", "red"]),
+        (["b", "b", "a", "a"], ["b", "a"], ["blue", "red"]),
+        (["b", "b", "a", "a"], ["a", "b"], ["red", "blue"]),
+        (["b", "b", None, None], ["b"], ["blue"]),
         (["b", "c", "b", "b"], ["b", "c"], ["blue", "red"]),
         (["c", "b", "b", "b"], ["a", "b", "c"], None),
         (["b", "b", "b", "d"], ["a", "b", "c"], None),
