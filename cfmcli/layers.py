@@ -94,7 +94,7 @@ def _typed(name: str, value: Any) -> Any:
 
 def written(number: float) -> str:
     """A number as users write it: 2 for 2.0, and without what rounding left in the last digits."""
-    if number == int(number) and abs(number) < EXACT:
+    if abs(number) < EXACT and number == int(number):
         return str(int(number))
     short, whole = f"{number:.12g}", str(number).removesuffix(".0")
     return short if math.isclose(float(short), number, rel_tol=1e-14) else whole

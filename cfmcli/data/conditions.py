@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cfmcli.catalog import did_you_mean
 from cfmcli.data.arrays import Array
 from cfmcli.errors import CfmWarning, ConfigError, DataError
+from cfmcli.layers import written
 from cfmcli.requests import OWN, Condition
 
 if TYPE_CHECKING:
@@ -196,8 +197,8 @@ def _guess(name: str, known: Iterable[str]) -> str:
 
 
 def word(value: object) -> str:
-    """A label as text: 2 for 2.0."""
-    return f"{value:.12g}" if isinstance(value, float | np.floating) else str(value)
+    """A time or a class as users write it: 2 for 2.0."""
+    return written(float(str(value))) if isinstance(value, float | np.floating) else str(value)
 
 
 def load_conditions(facts: Mapping[str, Any]) -> Conditions:

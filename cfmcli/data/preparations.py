@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cfmcli.catalog import build
+from cfmcli.layers import written
 from cfmcli.specs import parse_chain
 
 
@@ -32,4 +33,4 @@ class Scanpy:
     def chain(self) -> str:
         """The chain that it is a name for."""
         choice = f"hvg:n={self.genes},flavor={self.flavor}," if self.genes else ""
-        return f"normalize:target={self.target:.12g},log1p,{choice}pca:n={self.pcs}"
+        return f"normalize:target={written(self.target)},log1p,{choice}pca:n={self.pcs}"

@@ -11,9 +11,9 @@ import numpy as np
 from cfmcli import io
 from cfmcli.data.arrays import Array
 from cfmcli.data.chain import Chain
+from cfmcli.data.conditions import word
 from cfmcli.data.table import Table
 from cfmcli.model import Model
-from cfmcli.workflows import intake
 from cfmcli.workflows.results import clocked, explained, is_anndata, loadings
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _additions(
 def _stamps(model: Model, times: Array) -> dict[str, Any]:
     """The columns of times, with what the data call them, where they call them anything."""
     known = {cloud.time: cloud.label for cloud in model.clouds}
-    return clocked("time", times, [known.get(time, intake.label(time)) for time in times])
+    return clocked("time", times, [known.get(time, word(time)) for time in times])
 
 
 def _places(model: Model, piece: Piece) -> dict[str, Array]:

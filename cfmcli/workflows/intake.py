@@ -11,6 +11,7 @@ import numpy.typing as npt
 from cfmcli import io
 from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import stacked
+from cfmcli.data.conditions import word
 from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Table
@@ -18,7 +19,6 @@ from cfmcli.data.times import TimeMap, map_times
 from cfmcli.data.transforms import some
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.io import require
-from cfmcli.layers import written
 from cfmcli.recipe import Recipe
 from cfmcli.workflows.growth import massive
 from cfmcli.workflows.holdout import held_out
@@ -127,12 +127,6 @@ def weights(table: Table, key: str) -> Array:
     return values
 
 
-def label(value: object) -> str:
-    """A time as users write it: 2 for 2.0."""
-    number = isinstance(value, int | float | np.integer | np.floating)
-    return written(float(value)) if number else str(value)  # type: ignore[arg-type]
-
-
 def times_of(recipe: Recipe, clouds: Sequence[Cloud], table: Table) -> Array | None:
     """The clock time of each point, shape (n,), by its label or by the number it stands for.
 
@@ -140,8 +134,8 @@ def times_of(recipe: Recipe, clouds: Sequence[Cloud], table: Table) -> Array | N
     """
     if not recipe.time_key or recipe.time_key not in table.obs.columns:
         return None
-    known = {label(c.time): c.time for c in clouds} | {c.label: c.time for c in clouds}
-    told = [known.get(label(value), np.nan) for value in table.obs[recipe.time_key]]
+    known = {word(c.time): c.time for c in clouds} | {c.label: c.time for c in clouds}
+    told = [known.get(word(value), np.nan) for value in table.obs[recipe.time_key]]
     return np.array(told, dtype=np.float64)
 
 
@@ -170,7 +164,7 @@ def _by_file(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], Time
                 "leave that file out, or add points."
             )
     clouds = [
-        _cloud(table, weights(table, recipe.weight_key), label(time), time)
+        _cloud(table, weights(table, recipe.weight_key), word(time), time)
         for table, time in zip(tables, times, strict=True)
     ]
     rule = "--times" if recipe.times else "order of the files"
@@ -236,13 +230,13 @@ def _labels(table: Table, key: str) -> npt.NDArray[Any]:
             f"{table.origin}: '{key}' holds true and false, expected times: numbers, or labels "
             "such as d2. Choose another --time-key, or write the times out."
         )
-    return np.array([label(value) for value in table.obs[key]], dtype=object)
+    return np.array([word(value) for value in table.obs[key]], dtype=object)
 
 
 def _known(recipe: Recipe, tables: Sequence[Table]) -> set[str]:
     """Every time label of some tables, whichever of their points are used."""
     columns = (table.obs[recipe.time_key] for table in tables)
-    return {label(value) for column in columns for value in column.dropna().unique()}
+    return {word(value) for column in columns for value in column.dropna().unique()}
 
 
 def _filled(table: Table, key: str, what: str) -> None:
@@ -269,7 +263,7 @@ def _distinct(
     kinds = [c.dtype for c in columns]
     first = kinds[0]
     if isinstance(first, pd.CategoricalDtype) and first.ordered and all(k == first for k in kinds):
-        return [name for name in map(label, first.categories) if name in present], True
+        return [name for name in map(word, first.categories) if name in present], True
     return sorted(present), False
 
 

@@ -12,6 +12,7 @@ from cfmcli.data.snapshots import BackedCloud
 from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError
 from cfmcli.flows.streams import Streams
+from cfmcli.layers import written
 from cfmcli.model import Model
 from cfmcli.requests import InterpolateRequest, Listener, Outcome, Runtime
 from cfmcli.workflows import points, results, runtime, shards, verbs
@@ -56,17 +57,17 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
     trips = [(cloud.head.time, time) for cloud, own in legs for time in own]
     moves = how.told(model.flow, trips, request.condition.guidance)
     told = results.chosen(request.condition, request.integration) | verbs.steps(moves)
-    nfe, mass = 0, dict.fromkeys((f"{frame.time:.12g}" for frame in frames), 0.0)
+    nfe, mass = 0, dict.fromkeys((written(frame.time) for frame in frames), 0.0)
     with writing_frames(request.output, model, frames, "trajectory") as append:
         for course in courses:
             for time, piece, spent in course.pieces():
                 nfe = max(nfe, spent)
                 said = results.facts("interpolate", request.run, where, nfe=nfe, **told)
                 append(piece, said)
-                mass[f"{time:.12g}"] += sum(float(own.sum()) for own in piece.columns.values())
+                mass[written(time)] += sum(float(own.sum()) for own in piece.columns.values())
     figures |= {"rows": sum(len(frame.obs) for frame in frames), "nfe": nfe, **moves}
     if model.flow.grows and not request.shard:
-        observed = {f"{cloud.time:.12g}": cloud.mass for cloud in model.clouds}
+        observed = {written(cloud.time): cloud.mass for cloud in model.clouds}
         figures["mass"] = mass
         figures["observed_mass"] = {t: m for t, m in observed.items() if t in mass}
     shards.sign(request, where, [c.part for c in courses for _ in c.times], figures)

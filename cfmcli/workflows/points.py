@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cfmcli import io
 from cfmcli.data.arrays import Array
+from cfmcli.data.conditions import word
 from cfmcli.data.neighbours import Rows
 from cfmcli.data.snapshots import BackedCloud, Cloud
 from cfmcli.data.table import Backed, Table
@@ -137,7 +138,7 @@ def own_times(model: Model, table: Table, option: str = "--from") -> Array:
         )
     strange = np.flatnonzero(np.isnan(told))
     if len(strange):
-        got = intake.label(table.obs[key].iloc[strange[0]])
+        got = word(table.obs[key].iloc[strange[0]])
         raise DataError(
             f"{table.origin}: '{key}' holds {got} for some points, a time that the run does not "
             f"know. It knows {', '.join(c.label for c in model.clouds)}; say when all points were "

@@ -12,6 +12,7 @@ import cfmcli
 from cfmcli import io
 from cfmcli.data.arrays import Array
 from cfmcli.data.chain import Chain
+from cfmcli.data.conditions import word
 from cfmcli.data.counts import ChoiceMap
 from cfmcli.data.maps import ProjectionMap
 from cfmcli.data.table import Table
@@ -157,4 +158,4 @@ def chosen(condition: Condition, how: Integration | None = None) -> dict[str, An
 
 def unique_names(names: "pd.Index[Any]", times: Array) -> list[str]:
     """Row names of trajectories: id and time, with a separator no id collides with."""
-    return [f"{name}__t={time:.12g}" for name, time in zip(names, times, strict=True)]
+    return [f"{name}__t={word(time)}" for name, time in zip(names, times, strict=True)]

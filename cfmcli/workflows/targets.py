@@ -7,13 +7,14 @@ import numpy as np
 
 from cfmcli import io, metrics
 from cfmcli.data.arrays import Array
+from cfmcli.data.conditions import word
 from cfmcli.data.neighbours import Labelled
 from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import Vote
-from cfmcli.workflows import intake, points, runtime, verbs
+from cfmcli.workflows import points, runtime, verbs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def scored(p: Array, y: Array, frequencies: Array, weights: Array) -> dict[str, 
 
 def names(column: "pd.Series[Any]") -> list[str]:
     """The classes of points as text, empty where they have none."""
-    return ["" if gone else intake.label(v) for v, gone in zip(column, column.isna(), strict=True)]
+    return ["" if gone else word(v) for v, gone in zip(column, column.isna(), strict=True)]
 
 
 def _labelled(model: Model, vote: Vote, end: float) -> Labelled:

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cfmcli.data.conditions import Conditions, fit_conditions, load_conditions
+from cfmcli.data.conditions import Conditions, fit_conditions, load_conditions, word
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.requests import Condition
 
@@ -73,6 +73,25 @@ def test_classes_may_be_numbers(kind: Any) -> None:
     np.testing.assert_array_equal(
         words.encode(frame(kind)), found.encode(frame(["2", "1", "2", "3"]))
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (1700000000000.0, "1700000000000"),
+        (1700000000123.5, "1700000000123.5"),
+        (1 / 3, "0.3333333333333333"),
+        (0.1 + 0.2, "0.3"),
+        (np.float32(0.1), "0.1"),
+        (float("inf"), "inf"),
+        (12345678901234567, "12345678901234567"),
+        (True, "True"),
+        ("E7.5", "E7.5"),
+    ],
+)
+def test_a_class_keeps_all_its_digits(value: Any, name: str) -> None:
+    """But for those that rounding has left."""
+    assert word(value) == name
 
 
 def test_without_keys_there_are_no_conditions() -> None:

@@ -1,5 +1,6 @@
 """Laws of populations that grow and die: closed forms, what is known beforehand, known truths."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.triple import Triple
 from cfmcli.model import Model
 from cfmcli.recipe import Recipe
-from cfmcli.requests import Scoring
+from cfmcli.requests import InterpolateRequest, Runtime, Scoring
 from cfmcli.stored import load, pack
 from cfmcli.workflows import score
 from cfmcli.workflows.aside import counts, kept_aside
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.growth import described, massive
+from cfmcli.workflows.interpolate import interpolate
 from sample_data.simulate import Expansion
 from tests.conftest import SAMPLES
 
@@ -384,6 +386,24 @@ def test_transport_annotates_anndata(grown: Model, cells: pd.DataFrame) -> None:
     frame = cfmcli.Model(grown).transport(cells[cells["day"] == 0], 0.0, 2.0)
     for name in ("growth_rate", "log_mass"):
         assert moved.obs[f"cfm_{name}"].to_numpy() == pytest.approx(frame[name].to_numpy())
+
+
+def test_masses_of_times_that_differ_in_their_last_digits(
+    fit_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Milliseconds since 1970 are told apart, in figures as in names."""
+    for k, n in enumerate((20, 40)):
+        np.save(tmp_path / f"{k}.npy", RNG.standard_normal((n, 2)))
+    times, run = (1.7e12, 1.7e12 + 1), tmp_path / "run"
+    fit_run(run, tmp_path / "0.npy", tmp_path / "1.npy", method="wfrfm", steps=9, times=times)
+    request = InterpolateRequest(str(run), str(tmp_path / "out.h5ad"), frames=2)
+    found = interpolate(request, Runtime(device="cpu", threads=1), lambda _: None).figures
+    names = ["1700000000000", "1700000000001"]
+    assert list(found["mass"]) == list(found["observed_mass"]) == names
+    assert found["mass"][names[0]] == pytest.approx(1)
+    rows = ad.read_h5ad(tmp_path / "out.h5ad").obs_names
+    assert rows.is_unique
+    assert rows[-1].endswith(f"__t={names[1]}")
 
 
 def test_a_held_out_day_is_scored_by_mass(cells: pd.DataFrame) -> None:
