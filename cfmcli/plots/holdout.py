@@ -45,6 +45,14 @@ def _panel(axes: "Axes", scene: Scene, cloud: Cloud) -> None:
         place = scene.plane.place(np.asarray(shown.points)[some(len(shown))], cloud.time)
         dots(axes, place, 4, alpha=0.5, color=colour, label=name)
     score = scene.scores.get(cloud.label)
-    told = f"\nW1 {score['model_w1']:.3g}, static OT {score['static_ot_w1']:.3g}" if score else ""
+    told = ""
+    if score:
+        ours, theirs = _digits(score["model_w1"]), _digits(score["static_ot_w1"])
+        told = f"\nW1 {ours}, static OT {theirs}"
     axes.set(xlabel=scene.plane.names[0], ylabel=scene.plane.names[1])
     axes.set_title(f"time {cloud.label}{told}")
+
+
+def _digits(number: float) -> str:
+    """A number by its first three digits, zeros too: 11.0."""
+    return f"{number:#.3g}".removesuffix(".")

@@ -202,6 +202,19 @@ def test_what_is_held_out_stands_beside_what_is_predicted(days: Scene) -> None:
     assert f"W1 {days.scores['1']['model_w1']:.3g}" in axes.get_title()
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "title"),
+    [(11.1, 10.96, "W1 11.1, static OT 11.0"), (0.9, 110.2, "W1 0.900, static OT 110")],
+)
+def test_scores_in_titles_have_three_digits(
+    days: Scene, ours: float, theirs: float, title: str
+) -> None:
+    """Zeros too."""
+    scores = {"1": {"model_w1": ours, "static_ot_w1": theirs}}
+    axes, *_ = plots.draw(replace(days, scores=scores), "holdout").figure.axes
+    assert axes.get_title().endswith(f"\n{title}")
+
+
 def test_trends_begin_and_end_where_the_points_are(cells_run: Path, stage: Stage) -> None:
     """The first mean is that of the starts, in data units; every observed mean is marked."""
     scene = stage(cells_run)
