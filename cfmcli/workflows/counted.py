@@ -3,6 +3,9 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from cfmcli.data.blocks import stacked
 from cfmcli.data.chain import Chain
 from cfmcli.data.counts import FEW_FEATURES, logged, raw_counts, whole
 from cfmcli.data.table import Backed, Table
@@ -14,8 +17,8 @@ if TYPE_CHECKING:
 
 OF_COUNTS = ("normalize", "log1p")
 """Transforms of what was counted."""
-SHOWN = 1000
-"""Points by which the scale of all is known."""
+SHOWN, RUNS = 1000, 4
+"""Points by which the scale of all is known, and the runs of rows that they are read in."""
 
 
 def told_of_counts(transform: str, points: "Matrix", origin: str) -> tuple[str, ...]:
@@ -47,33 +50,46 @@ def not_logged(chain: Chain, table: Table) -> Table:
         chain: the model's transform.
         table: the points.
     """
-    _warn_of_logged(chain, table.values[:SHOWN], table.origin)
+    _warn_of_logged(chain, Backed.of(table))
     return table
 
 
 def not_logged_where_read(chain: Chain, table: Backed) -> Backed:
-    """The same for points that stay in their file, known by the first of them that are read."""
+    """The same for points that stay in their file, said when the first of them are read."""
     told = False
 
     def read(rows: slice) -> "Matrix":
         nonlocal told
-        values = table.read(rows)
         if not told:
             told = True
-            _warn_of_logged(chain, values[:SHOWN], table.head.origin)
-        return values
+            _warn_of_logged(chain, table)
+        return table.read(rows)
 
     return replace(table, read=read)
 
 
-def _warn_of_logged(chain: Chain, points: "Matrix", origin: str) -> None:
+def _warn_of_logged(chain: Chain, table: Backed) -> None:
     """Warn where points were logged, and a model logs them again."""
-    if chain.kinds and chain.kinds[0] in OF_COUNTS and logged(points):
+    if not (chain.kinds and chain.kinds[0] in OF_COUNTS):
+        return
+    points = _spread(table)
+    if logged(points):
         runtime.warn(
-            f"{_seen(points, origin)}: they look logged or scaled already, and the run prepares "
-            f"its points by {','.join(chain.kinds)} itself. Give them as they were given to cfm "
-            "fit; where that was a layer of an h5ad, fit with --layer counts to have it read."
+            f"{_seen(points, table.head.origin)}: they look logged or scaled already, and the run "
+            f"prepares its points by {','.join(chain.kinds)} itself. Give them as they were given "
+            "to cfm fit; where that was a layer of an h5ad, fit with --layer counts to have it "
+            "read."
         )
+
+
+def _spread(table: Backed) -> "Matrix":
+    """Runs of rows from all over a table: those of one day or type may be of a scale of their own.
+
+    All rows are there where they are few, some of them twice.
+    """
+    run = SHOWN // RUNS
+    starts = np.linspace(0, max(0, len(table) - run), RUNS).astype(int).tolist()
+    return stacked([table.read(slice(k, min(k + run, len(table)))) for k in starts])
 
 
 def _told_of_scale(transform: str, points: "Matrix", origin: str) -> tuple[str, ...]:

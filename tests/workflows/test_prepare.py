@@ -8,13 +8,13 @@ import pytest
 from scipy import sparse
 
 from cfmcli.data import maps
-from cfmcli.data.table import Table
+from cfmcli.data.table import Backed, Table
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.io import Selection, from_object
 from cfmcli.layers import from_layers
 from cfmcli.recipe import Recipe
 from cfmcli.workflows import intake, prepare
-from cfmcli.workflows.counted import not_logged
+from cfmcli.workflows.counted import not_logged, not_logged_where_read
 from cfmcli.workflows.queries import satisfying
 
 
@@ -364,6 +364,24 @@ def test_a_run_of_counts_is_not_given_logged_points() -> None:
         assert not_logged(chain, counted().with_values(right)).values is right
     with pytest.warns(CfmWarning, match=r"logged or scaled .* prepares .* normalize,log1p itself"):
         not_logged(chain, log_of(counted()))
+
+
+def test_points_are_judged_by_rows_from_all_over_their_file() -> None:
+    """Sorted by day or type, the first may be of another scale than all others."""
+    chain = prepare.prepared(Recipe(time_key="day", transform="normalize,log1p"), [counted()]).chain
+    given = maps.dense(counted().values) * 1.25
+    late, first = np.tile(given, (75, 1)), np.tile(given[:1] * 0, (1500, 1))
+    logs = counted().with_values(np.concatenate([first, np.log1p(late)]))
+    with pytest.warns(CfmWarning, match="logged or scaled"):
+        not_logged(chain, logs)
+    backed = not_logged_where_read(chain, Backed(logs.without_values(), logs.values.__getitem__))
+    with pytest.warns(CfmWarning, match="logged or scaled"):
+        assert len(backed.read(slice(0, 9))) == 9
+    faint = logs.with_values(np.concatenate([first + 0.5, late]))
+    assert not_logged(chain, faint) is faint
+    not_logged_where_read(chain, Backed(logs.without_values(), faint.values.__getitem__)).read(
+        slice(0, 9)
+    )
 
 
 def test_a_preparation_is_a_name_for_its_chain() -> None:
