@@ -33,6 +33,8 @@ SOME = 256
 """Points that stand for a cloud."""
 POINT = 1e-10
 """Clouds that are no wider than so many times their numbers are one point."""
+ALONE = 1.5
+"""Clouds of fewer effective points are hardly more than one."""
 
 
 def known_growth(
@@ -248,8 +250,17 @@ def _fitted(base: Base, cloud: Cloud, streams: Streams, names: Sequence[str]) ->
             f"The {len(points)} points at {cloud.label} are all the same, and one place has no "
             "density: take the density that is known at the other end (--known source or target)."
         )
+    count = effective(cloud.weights)
+    if count < ALONE:
+        warn(
+            f"One of the {len(points)} points at {cloud.label} has nearly all of their weight, and "
+            "the density is that of its blur: check the weights, or take the density that is known "
+            "at the other end (--known source or target).",
+            CfmWarning,
+            stacklevel=4,
+        )
     density = base.fit(points, cloud.weights, streams.numpy("base"))
-    known = thin(density, effective(cloud.weights))
+    known = thin(density, count)
     along = [names[k] if k < len(names) else f"coordinate {k + 1}" for k in known]
     if along:
         warn(

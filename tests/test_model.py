@@ -3,16 +3,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import cfmcli
 from cfmcli import checkpoint
 from cfmcli.data.arrays import Array
-from cfmcli.errors import CheckpointError, ConfigError, DataError
+from cfmcli.data.conditions import Conditions
+from cfmcli.data.snapshots import Cloud
+from cfmcli.errors import CfmWarning, CheckpointError, ConfigError, DataError
 from cfmcli.flows.dynamics.choice import with_tolerances
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.requests import Scoring
+from cfmcli.source import Source
 from cfmcli.stored import load, pack
 
 TIGHT = with_tolerances("dopri5", 1e-9, 1e-9)
@@ -229,3 +233,15 @@ def test_a_gaussian_source_has_its_exact_density(normal_run: Path) -> None:
     np.testing.assert_allclose(found.values, expected, rtol=1e-10)
     assert not found.stochastic
     assert not found.error.any()
+
+
+def test_a_source_of_nearly_one_point_is_told() -> None:
+    """By its weights, whatever the number of points; its density is that of a blur."""
+    x, weights = np.random.default_rng(0).standard_normal((200, 2)), np.ones(200)
+    weights[7] = 1e9
+    cloud = Cloud(x, weights / weights.sum(), pd.DataFrame(index=range(200)), "d0", 0.0)
+    source = Source(cloud, cloud, Conditions(), 0.0, 2)
+    with pytest.warns(CfmWarning, match=r"One of the 200 points at d0 has nearly all .*weight"):
+        source.densities("auto", cloud.obs, Streams(0))
+    source = replace(source, cloud=replace(cloud, weights=np.full(200, 1 / 200)))
+    source.densities("auto", cloud.obs, Streams(0))

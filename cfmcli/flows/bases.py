@@ -2,17 +2,19 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import blocks
-from cfmcli.data.maps import NUMBERS
+from cfmcli.data.maps import NUMBERS, moments
 from cfmcli.errors import CfmWarning, ConfigError, DataError
 from cfmcli.flows.coupling.resampling import systematic
-from cfmcli.flows.densities import Density, Fitted, Kernel, Normal, effective, jitter
+from cfmcli.flows.densities import Density, Fitted, Kernel, Normal, effective, ridge_of
 
 MAX_COMPONENTS = 16
 MAX_POINTS = 10_000
@@ -43,7 +45,7 @@ class Gaussian(Base):
         rows = blocks(len(x), max(1, NUMBERS // x.shape[1]))
         gaps = ((x[own] - mean, weights[own, None]) for own in rows)
         covariance = np.asarray(sum(gap.T @ (gap * mass) for gap, mass in gaps))
-        factor = np.linalg.cholesky(covariance + jitter(covariance))
+        factor = np.linalg.cholesky(covariance + _ridge(x) * np.eye(len(mean)))
         return Normal(mean, np.asarray(factor, dtype=np.float64))
 
 
@@ -77,7 +79,8 @@ class GaussianMixture(Base):
             )
         sample = _resample(x, weights, rng)
         seed, count = int(rng.integers(2**31)), min(effective(weights), len(sample))
-        found = _mixture(sample, self.k, seed) if self.k else _by_bic(sample, count, seed)
+        solve = partial(_mixture, sample, _ridge(x), seed)
+        found = solve(self.k) if self.k else _by_bic(sample, count, solve)
         return Fitted(found, f"gmm:k={found.n_components}")
 
 
@@ -137,11 +140,15 @@ def _resample(x: Array, weights: Array, rng: np.random.Generator) -> Array:
     return x[systematic(weights, min(len(x), MAX_POINTS), rng)]
 
 
-def _mixture(x: Array, k: int, seed: int) -> Any:
+def _ridge(x: Array) -> float:
+    """What is added to the variances, by the spread of points whatever they weigh."""
+    return ridge_of(float(moments(x)[1].mean()))
+
+
+def _mixture(x: Array, ridge: float, seed: int, k: int) -> Any:
     """A fitted mixture of k components."""
     from sklearn.mixture import GaussianMixture as Solver
 
-    ridge = float(np.trace(jitter(np.cov(x.T).reshape(x.shape[1], -1)))) / x.shape[1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = Solver(k, reg_covar=ridge, random_state=seed, max_iter=300).fit(x)
@@ -154,13 +161,13 @@ def _mixture(x: Array, k: int, seed: int) -> Any:
     return found
 
 
-def _by_bic(x: Array, count: float, seed: int) -> Any:
+def _by_bic(x: Array, count: float, solve: Callable[[int], Any]) -> Any:
     """The mixture of least BIC of so many effective points; it gives up after two without gain."""
     best, least, worse = None, np.inf, 0
     dim = x.shape[1]
     most = min(MAX_COMPONENTS, max(1, int(count / (2 * dim + 2))))
     for k in range(1, most + 1):
-        found = _mixture(x, k, seed)
+        found = solve(k)
         numbers = k * (1 + dim + dim * (dim + 1) / 2) - 1
         bic = numbers * np.log(count) - 2 * count * found.score(x)
         worse = 0 if bic < least else worse + 1

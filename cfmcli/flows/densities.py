@@ -155,7 +155,7 @@ def thin(density: Density, count: float) -> list[int]:
     """
     if isinstance(density, Normal):
         covariances = (density.factor @ density.factor.T)[None]
-        ridge = jitter(covariances[0])[0, 0]
+        ridge = ridge_of(float(np.trace(covariances[0])) / len(covariances[0]))
     elif isinstance(density, Fitted):
         covariances, ridge = density.model.covariances_, density.model.reg_covar
         many = density.model.weights_ * count > 2 * (covariances.shape[1] + 1)
@@ -167,8 +167,6 @@ def thin(density: Density, count: float) -> list[int]:
     return sorted(set(along.tolist()))
 
 
-def jitter(covariance: Array) -> Array:
-    """A ridge a millionth of the mean variance, so that thin clouds keep a density."""
-    dim = len(covariance)
-    jitter: Array = np.eye(dim) * (1e-6 * np.trace(covariance) / dim + 1e-300)
-    return jitter
+def ridge_of(variance: float) -> float:
+    """What is added to variances so that thin clouds keep a density: a millionth of their mean."""
+    return 1e-6 * variance + 1e-300

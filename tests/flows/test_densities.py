@@ -212,3 +212,15 @@ def test_a_flow_learns_what_no_mixture_has() -> None:
     lost = float((truth - flow.log_prob(y)).mean())
     assert -0.02 < lost < 0.15
     assert lost < 0.2 * float((truth - fitted("gaussian", x).log_prob(y)).mean())
+
+
+@pytest.mark.parametrize("name", ["auto", "gaussian", "gmm:k=3", "kde"])
+@pytest.mark.parametrize("heavy", [1e6, 1e15])
+def test_one_point_of_nearly_all_weight_has_a_density(name: str, heavy: float) -> None:
+    """At least a thousandth as wide as the points are, whatever they weigh."""
+    x, weights = rng().standard_normal((200, 2)), np.ones(200)
+    weights[7] = heavy
+    values = fitted(name, x, weights / weights.sum()).log_prob(x)
+    assert values.argmax() == 7
+    assert values[7] < 15
+    assert values.min() > -1e8
