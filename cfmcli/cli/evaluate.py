@@ -48,7 +48,8 @@ By = Annotated[
     str,
     option(
         "--by",
-        meaning="Column of labels whose points are scored apart as well.",
+        meaning="Column of labels whose points are scored apart as well; a point between two cells "
+        "counts under the label of the earlier one.",
         panel=LEFT_OUT,
         metavar="COLUMN",
         unset="that of --label-key",
