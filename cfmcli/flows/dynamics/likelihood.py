@@ -202,13 +202,15 @@ class _Loss:
         probes = self.directions[:, rows] if self.stochastic else self.directions
         return _Loss(own, probes, self.stochastic, self.solver)
 
-    def path(self, x: Tensor, times: list[float], each: bool) -> tuple[list[Tensor], int]:
+    def path(
+        self, x: Tensor, times: list[float], solver: Solver, every: int
+    ) -> tuple[list[Tensor], int]:
         """Points carried through times."""
 
         def rate(s: Tensor, state: State) -> State:
             return (self.velocity(_clock(s, x), state[0]),)
 
-        states, nfe = self.solver.solve(rate, (x,), times, each=each)
+        states, nfe = solver.solve(rate, (x,), times, each=True, every=every)
         return [place for (place,) in states], nfe
 
     def at(self, time: float, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,15 +22,19 @@ STEPS = 10.0
 """Tolerances of a step that an integral may be off, as the path is that took some ten of them."""
 EARLIER = 100.0
 """How much further two rules may differ than the next two."""
+PART = 0.1
+"""Of the tolerances, that paths keep to: they are interpolated at nodes between steps."""
 
 
 class Integrand(Protocol):
     """A function of points on their paths."""
 
-    def path(self, x: Tensor, times: list[float], each: bool) -> tuple[list[Tensor], int]:
+    def path(
+        self, x: Tensor, times: list[float], solver: Adaptive, every: int
+    ) -> tuple[list[Tensor], int]:
         """Points, shape (B, D), at each of the times, given those at the first; evaluations.
 
-        With `each`, every point keeps to the tolerance, else their root mean square.
+        Each keeps to the tolerances; steps end at one of `every` times.
         """
 
     def at(self, time: float, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,9 +51,10 @@ def integrate(
 
     Points whose last two rules differ by at most 10 (atol + rtol int |f|) are done, if the two
     before differed by at most 100 times that, and the velocity adds up to the way as closely; the
-    others go on to the next rule, their paths by steps that keep each of them to the tolerance.
-    That difference is the error of the rule before, so what is returned is better than the
-    tolerance where convergence is geometric.
+    others go on to the next rule. That difference is the error of the rule before, so what is
+    returned is better than the tolerance where convergence is geometric. Paths are solved once, by
+    steps that end at the nodes of the first rule and keep each point to a tenth of the tolerance,
+    and interpolated at the nodes of later rules; anew for each rule where interpolants are rough.
 
     Reference: Clenshaw & Curtis (1960), doi 10.1007/BF01386223; Trefethen (2008),
         doi 10.1137/060659831
@@ -67,18 +72,24 @@ def integrate(
     start, span = times[0], times[1] - times[0]
     left = torch.arange(len(x), device=x.device)
     values = ends = found = x.new_empty(0)
-    dim = x.shape[1]
-    done, nfe = torch.zeros(len(x), dtype=torch.bool, device=x.device), 0
+    stops: list[float] = []
+    places: list[Tensor] = []
+    dim, reach, nfe = x.shape[1], 0, 0
+    finest, finer = INTERVALS[solver.double][-1], solver.finer(PART)
+    done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for fine in INTERVALS[solver.double][1:]:
-        nodes, weights = rule(fine)
         here = integrand.of(left)
-        stops = [*(start + span * nodes[:-1]).tolist(), times[1]]
-        places, calls = here.path(x[left], stops, bool(len(values)))
+        if fine > reach:
+            reach, means = (finest, finer) if solver.dense else (fine, solver)
+            stops = [*(start + span * rule(reach)[0][:-1]).tolist(), times[1]]
+            places, calls = here.path(x[left], stops, means, reach // fine)
+            nfe += calls
         fresh = range(1, fine, 2) if len(values) else range(fine + 1)
-        added = torch.stack([torch.cat(here.at(stops[k], places[k]), dim=1) for k in fresh])
+        nodes = [k * reach // fine for k in fresh]
+        added = torch.stack([torch.cat(here.at(stops[k], places[k]), dim=1) for k in nodes])
         values = _woven(values, added) if len(values) else added
-        nfe += calls + len(added)
-        better, size = (span * _sum(weights, part) for part in (values, values.abs()))
+        nfe += len(added)
+        better, size = (span * _sum(rule(fine)[1], part) for part in (values, values.abs()))
         if not len(ends):
             ends, found = torch.empty_like(x), torch.empty_like(better[:, dim:])
         allowed = STEPS * (solver.atol + solver.rtol * size.abs())
@@ -92,6 +103,7 @@ def integrate(
         left, values = left[~close], values[:, ~close]
         if not len(left):
             break
+        places = [place[~close] for place in places]
     return ends, found, done, nfe
 
 

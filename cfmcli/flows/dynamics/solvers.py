@@ -4,7 +4,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -54,6 +54,7 @@ class Solver(ABC):
         steer: int = 1,
         *,
         each: bool = False,
+        every: int = 1,
     ) -> tuple[list[State], int]:
         """The state at each of the times, and the number of evaluations of f.
 
@@ -63,6 +64,7 @@ class Solver(ABC):
             times: at least two, strictly monotone; the state is given at the first.
             steer: how many leading tensors' errors steer an adaptive step; the rest ride along.
             each: whether every point keeps to the tolerance, not their root mean square.
+            every: adaptive steps end at one of so many times, and are interpolated at the others.
 
         Raises:
             NumericsError: if the integration fails or leaves the finite numbers.
@@ -111,6 +113,17 @@ class Adaptive(Solver):
         """Below what float32 resolves."""
         return min(self.atol, self.rtol) < 3e-6
 
+    @property
+    def dense(self) -> bool:
+        """Whether torchdiffeq's interpolant is off by only a few times the error of its steps."""
+        return self.method == "dopri5"
+
+    def finer(self, part: float) -> "Adaptive":
+        """The same with that part of the tolerances, where float64 resolves it."""
+        if part * max(self.atol, self.rtol) < FINEST:
+            return self
+        return replace(self, atol=part * self.atol, rtol=part * self.rtol)
+
     def solve(
         self,
         f: Derivative,
@@ -119,14 +132,16 @@ class Adaptive(Solver):
         steer: int = 1,
         *,
         each: bool = False,
+        every: int = 1,
     ) -> tuple[list[State], int]:
         """Integrate with steps chosen by the error of the steering tensors."""
-        # Steps end at the times: interpolating between steps would cost more than the tolerance,
-        # and the last step would look beyond the end.
+        # Steps end at times: interpolating between them would cost more than the tolerance, and
+        # the last step would look beyond the end.
+        grid = torch.tensor(times, dtype=torch.float64, device=state[0].device)
         options = {
             "norm": partial(_norm, steer=steer, each=each),
             "max_num_steps": MAX_STEPS,
-            "step_t": torch.tensor(times[1:], dtype=torch.float64, device=state[0].device),
+            "step_t": grid[every::every],
         }
         return _solve(f, state, times, self.method, options, self.atol, self.rtol)
 
@@ -167,6 +182,7 @@ class FixedStep(Solver):
         steer: int = 1,
         *,
         each: bool = False,
+        every: int = 1,
     ) -> tuple[list[State], int]:
         """Integrate from each time to the next in equal steps."""
         states, nfe = [state], 0

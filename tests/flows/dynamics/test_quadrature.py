@@ -116,6 +116,53 @@ def test_what_is_too_rough_for_nodes_is_left_to_the_solver() -> None:
     torch.testing.assert_close(found.x, x * torch.e**2, rtol=5e-3, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("method", "tol"), [("dopri5", 1e-4), ("dopri5", 1e-7), ("dopri8", 1e-7), ("bosh3", 1e-4)]
+)
+def test_nodes_of_all_rules_lie_on_the_path(method: str, tol: float) -> None:
+    """x' = x cos(40 s) 20, so x(s) = x(0) exp(sin(40 s) / 2): too rough for the first rules."""
+    places: list[tuple[float, Tensor]] = []
+
+    def wave(s: Tensor, y: Tensor) -> Tensor:
+        return 20 * torch.cos(40 * s) * y
+
+    class Seen(Own):
+        """It tells where it has been asked for its divergence."""
+
+        def traced(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            """The field and its divergence."""
+            places.append((float(s[0]), x))
+            return super().traced(s, x)
+
+        def of(self, rows: Tensor) -> "Seen":
+            """That of some points."""
+            return Seen(self.function, self.factor[rows], self.calls)
+
+    x = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    own = Seen(wave, torch.ones(2, 1, dtype=torch.float64))
+    found = density_change(own, x, (0.0, 1.0), Exact(), Adaptive(method, tol, tol), seeded())
+    assert float((found.loss - np.sin(40) / 2).abs().max()) < STEPS * tol
+    assert len(places) > INTERVALS[False][2] + 1
+    for s, y in places:
+        assert float((y - x * np.exp(np.sin(40 * s) / 2)).abs().max()) < 2 * STEPS * tol
+
+
+def test_finer_rules_cost_no_more_than_their_nodes() -> None:
+    """Paths are solved once: rougher divergences of points at rest take more nodes, not steps."""
+    x, costs = torch.zeros(8, 1), []
+    for waves in (1, 60):
+
+        def ripple(s: Tensor, y: Tensor, waves: int = waves) -> Tensor:
+            return torch.cos(waves * s) * y
+
+        own = Own(ripple, torch.ones(8, 1))
+        found = density_change(own, x, (0.0, 1.0), Exact(), LOOSE, seeded())
+        costs.append((len(own.calls), found.nfe - len(own.calls)))
+    (few, steps), (many, same) = costs
+    assert few < many
+    assert same == steps
+
+
 @pytest.mark.parametrize("offset", [30.0, 100.0, 1000.0])
 def test_clouds_away_from_the_origin_cost_no_more(offset: float) -> None:
     """The same points elsewhere: as exact, and by few nodes more where they are rounded."""

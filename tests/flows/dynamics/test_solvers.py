@@ -11,7 +11,7 @@ from torch import Tensor
 from cfmcli import catalog
 from cfmcli.errors import ConfigError, NumericsError
 from cfmcli.flows.dynamics import solvers
-from cfmcli.flows.dynamics.solvers import Derivative, Solver, State
+from cfmcli.flows.dynamics.solvers import Adaptive, Derivative, Solver, State
 from tests import oracles
 from tests.oracles import Oracle
 
@@ -100,6 +100,32 @@ def test_inner_times_are_as_exact_as_the_end(name: str) -> None:
     for s, (x,) in zip(times, states, strict=True):
         off = abs(x.item() - math.exp(math.sin(3 * s) / 3))
         assert off < SLACK.get(name, 10) * 1e-6
+
+
+@each_adaptive
+@pytest.mark.parametrize("end", [0.0, 2.0])
+def test_times_between_the_ends_of_steps_cost_nothing(name: str, end: float) -> None:
+    """By interpolants, which are off by a few times the error of the steps where that is said."""
+    solver = built(name, tol=1e-6)
+    many = [1 + (end - 1) * k / 64 for k in range(65)]
+    _, fewer = solver.solve(swing, LINE, many[::32])
+    states, nfe = solver.solve(swing, LINE, many, every=32)
+    assert nfe == fewer
+    assert isinstance(solver, Adaptive)
+    worst = max(
+        abs(x.item() - math.exp((math.sin(3 * s) - math.sin(3)) / 3))
+        for s, (x,) in zip(many, states, strict=True)
+    )
+    assert not solver.dense or worst < 3e-5
+
+
+@each_adaptive
+def test_finer_tolerances_are_those_that_float64_resolves(name: str) -> None:
+    fine, finest = built(name, tol=1e-6), built(name, tol=3e-14)
+    assert isinstance(fine, Adaptive)
+    assert isinstance(finest, Adaptive)
+    assert fine.finer(0.1).rtol == pytest.approx(1e-7)
+    assert finest.finer(0.1) == finest
 
 
 @each_solver
