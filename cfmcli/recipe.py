@@ -107,13 +107,14 @@ class Recipe:
     ema: float = _setting("training", "decay of the averaged weights; 0 turns it off", 0.99, 0)
     validation: float = _setting(
         "training",
-        "fraction of points kept for a validation loss; 0 turns it off, or 0.1 with --steps auto",
+        "fraction of points kept for a validation loss; 0 keeps what --steps auto needs, else none",
         0.0,
         0,
     )
     patience: int = _setting(
         "training",
-        "validations without improvement before stopping; 0 never stops, or half with --steps auto",
+        "validations without improvement before stopping; 0 never stops; with --steps auto it is "
+        "half of all so far, at least 30",
         0,
         0,
     )

@@ -32,4 +32,6 @@ def draw(scene: Scene) -> Picture:
         axes.yaxis.set_major_formatter("{x:.3g}")
         axes.yaxis.set_minor_formatter("{x:.3g}" if decades < SHORT else "")
     said = "Mean of the regression loss over each block of steps. It need not reach zero."
+    if checked and checked[-1][0] < steps[-1]:
+        said += " Where validation ends, the fit went back to its best weights."
     return Picture("loss", "Training loss", said, figure)

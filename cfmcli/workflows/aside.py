@@ -12,7 +12,7 @@ from cfmcli.flows.streams import Streams
 from cfmcli.recipe import AUTO, KEPT, MOST_STEPS, Recipe
 from cfmcli.workflows import assemble
 
-AMPLE, PART, MOST = 20, 3, 1_000
+AMPLE, PART, MOST = 20, 3, 500
 """Points that `--steps auto` keeps aside of each cloud: at least, if no more than one in three;
 and at most."""
 SLIGHT = 0.05
@@ -37,6 +37,8 @@ def _hindrance(recipe: Recipe, snapshots: Snapshots) -> str:
     """Why `--steps auto` cannot keep points aside; nothing if it can."""
     if isinstance(assemble.triple(recipe).coupling, Paired) and not recipe.from_run:
         return "each row is a pair, of which both ends would have to be kept aside"
+    if recipe.from_run and snapshots.gaussian_source:
+        return "the run draws pairs without end, so none can be learnt by heart"
     least = min(snapshots.kept, key=len)
     if len(least) // PART >= FEWEST:
         return ""
@@ -51,7 +53,8 @@ def told(recipe: Recipe, snapshots: Snapshots) -> tuple[str, ...]:
     own = timed(recipe, snapshots)
     if own == recipe or not assemble.triple(recipe).objective.heads:
         return ()
-    return (f"steps: {own.steps}, the usual number, as {_hindrance(recipe, snapshots)}",)
+    idle = "; --patience has no loss to wait for" if recipe.patience else ""
+    return (f"steps: {own.steps}, the usual number, as {_hindrance(recipe, snapshots)}{idle}",)
 
 
 def counts(recipe: Recipe, snapshots: Snapshots) -> list[int]:
@@ -102,8 +105,8 @@ def ends_with_all(recipe: Recipe, seen: Snapshots, snapshots: Snapshots) -> bool
         seen: points to train on until then.
         snapshots: all points.
     """
-    left = (1 - len(a) / len(b) for a, b in zip(seen.kept, snapshots.kept, strict=True))
-    return recipe.steps == AUTO and max(left) > SLIGHT
+    pairs = zip(seen.kept, snapshots.kept, strict=True)
+    return recipe.steps == AUTO and any(len(b) - len(a) > SLIGHT * len(b) for a, b in pairs)
 
 
 def _parts(recipe: Recipe, snapshots: Snapshots) -> list[list[tuple[IntArray, int]]]:

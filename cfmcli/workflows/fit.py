@@ -183,7 +183,7 @@ def _train(
     streams = Streams(recipe.seed)
     inputs = run.digests(rectify.files(recipe))
     facts = {"recipe": recipe.to_mapping(), "inputs": inputs}
-    job = training.job(prepared, streams, *at)
+    job = training.job(prepared, streams, *at, planned=request.write_couplings)
     settled = (*map(str, job.plans), *job.bending.told())
     listen(Progress(0, 0, notes=settled))
     maps = couplings.writers(job.seen, job.plans) if request.write_couplings else {}
@@ -214,7 +214,7 @@ def _train(
     model = job.model()
     workers = job.trainer.schedule.workers if job.trainer else 0
     metrics = {
-        **summary.metrics_of(model, records, job.plans, streams),
+        **summary.metrics_of(model, records, job, streams),
         **job.bending.figures(),
         "converged_at": job.converged,
         "ot_workers": workers,

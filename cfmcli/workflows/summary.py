@@ -16,7 +16,7 @@ from cfmcli.flows.training.trainer import Record
 from cfmcli.model import Model
 from cfmcli.workflows import aside, growth, score
 from cfmcli.workflows.prepare import Prepared
-from cfmcli.workflows.sides import PlanNote
+from cfmcli.workflows.training import Job
 
 
 def losses_csv(records: Sequence[Record], heads: Sequence[str]) -> str:
@@ -32,25 +32,26 @@ def losses_csv(records: Sequence[Record], heads: Sequence[str]) -> str:
 
 
 def metrics_of(
-    model: Model, records: Sequence[Record], plans: Sequence[PlanNote], streams: Streams
+    model: Model, records: Sequence[Record], job: Job, streams: Streams
 ) -> dict[str, Any]:
     """What the fit came to."""
     return {
-        **_trained(records),
+        **_trained(records, job),
         "points": {c.label: len(c) for c in model.clouds},
         "dimension": model.dim,
-        "plans": [plan.figures() for plan in plans],
+        "plans": [plan.figures() for plan in job.plans],
         "holdout": [score.held_out(model, c, streams) for c in model.clouds if c.held_out],
     }
 
 
-def _trained(records: Sequence[Record]) -> dict[str, Any]:
-    """How long was trained and to what loss; of validation, where the weights kept were best."""
-    checked = [record for record in records if math.isfinite(record.validation)]
-    best = min(checked, key=lambda record: record.validation, default=None)
+def _trained(records: Sequence[Record], job: Job) -> dict[str, Any]:
+    """How long was trained and to what loss; of validation, the weights kept or gone back to."""
+    step = job.trainer.best.step if job.trainer else 0
+    best = next((record for record in records if record.step == step), None)
+    last = [record.loss for record in records[-10:] if record.step > job.turn]
     return {
         "steps": records[-1].step if records else 0,
-        "loss": float(np.mean([record.loss for record in records[-10:]])) if records else None,
+        "loss": float(np.mean(last)) if last else None,
         "validation": best and best.validation,
         "best_step": best and best.step,
         "training_seconds": records[-1].seconds if records else 0.0,

@@ -1,5 +1,6 @@
 """Training: a fit that is ready to run, its path settled and its plans solved."""
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from cfmcli import catalog
 from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Snapshots
+from cfmcli.errors import CfmWarning
 from cfmcli.flows import processes
 from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.dynamics.displacement import check_pairs
@@ -50,16 +52,21 @@ class Job:
     seen: Snapshots
 
     @property
+    def turn(self) -> int:
+        """The step at which an open horizon closed, 0 where there was none."""
+        return self.trainer.turn if self.trainer else 0
+
+    @property
     def converged(self) -> int | None:
         """The step at which validation had converged, None where it had not or nobody looked."""
-        turn = self.trainer.turn if self.trainer else 0
+        turn = self.turn
         return turn if turn and self.trainer and not self.trainer.schedule.last(turn) else None
 
     def ended(self) -> tuple[str, ...]:
         """A line for steps that were found on the way."""
         if not (self.trainer and self.trainer.turn):
             return ()
-        steps, best = f"steps: {self.trainer.step}", self.trainer.best_step
+        steps, best = f"steps: {self.trainer.step}", self.trainer.best.step
         if self.converged:
             return (f"{steps}; the validation loss had converged, least at {best}",)
         return (f"{steps}, the most of auto; the validation loss had not converged",)
@@ -81,7 +88,13 @@ class Job:
         )
 
 
-def job(prepared: Prepared, streams: Streams, device: torch.device, ranks: Ranks = ALONE) -> Job:
+def job(
+    prepared: Prepared,
+    streams: Streams,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    planned: bool = False,
+) -> Job:
     """Everything built, with the path settled and the plans solved.
 
     Args:
@@ -89,6 +102,7 @@ def job(prepared: Prepared, streams: Streams, device: torch.device, ranks: Ranks
         streams: the run's randomness.
         device: where it is trained.
         ranks: the processes that share the training.
+        planned: whether plans of all points are asked for, those kept aside too.
 
     Raises:
         ConfigError: options that cannot work together.
@@ -105,13 +119,19 @@ def job(prepared: Prepared, streams: Streams, device: torch.device, ranks: Ranks
     assemble.check_data(triple, snapshots, conditions)
     carry = rectify.carrier(recipe.from_run)
     binder = Binder(recipe, triple.coupling, conditions, streams, carry)
-    task, plans = _task(recipe, triple, binder, seen)
+    whole = bool(aside) and (planned or ends_with_all(recipe, seen, snapshots))
+    with warnings.catch_warnings():
+        if whole:  # of the plan of all points, whose warnings are those to heed
+            warnings.simplefilter("ignore", CfmWarning)
+        task, plans = _task(recipe, triple, binder, seen)
     judge, finale = None, None
-    if aside and ends_with_all(recipe, seen, snapshots):
+    if whole:
         seen = snapshots
         finale, plans = _task(recipe, triple, binder, seen)
     if aside:
-        judge = Aside(_task(recipe, triple, binder, aside)[0], finale)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CfmWarning)
+            judge = Aside(_task(recipe, triple, binder, aside)[0], finale)
     network = catalog.build("fields", recipe.field)
     field: Field = network.build(triple.objective.heads, shape, streams.torch("weights"))
     if not triple.objective.heads:

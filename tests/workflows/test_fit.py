@@ -405,6 +405,24 @@ def test_steps_found_on_the_way_are_told_and_kept(
     assert model_bytes(parts) == model_bytes(whole)
 
 
+def test_figures_of_a_fit_are_those_of_the_weights_it_ends_with(
+    tmp_path: Path, fit_run: Fit
+) -> None:
+    """Of losses, those after the fit went back; of plans and their warnings, that of all points."""
+    rng, files = np.random.default_rng(0), [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for path, n in zip(files, (300, 400), strict=True):
+        pd.DataFrame(rng.standard_normal((n, 8))).add_prefix("x").to_csv(path, index=False)
+    with pytest.warns(CfmWarning) as heard:
+        fit_run(tmp_path / "r", *files, steps="auto", coupling="partial:mass=0.3")
+    found = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "r" / "losses.csv").open()))
+    late = [float(row["loss"]) for row in rows if not row["validation"]]
+    assert found["loss"] == pytest.approx(np.mean(late[-10:]))
+    best = next(row for row in rows if int(row["step"]) == found["best_step"])
+    assert found["validation"] == float(best["validation"])
+    assert len([told for told in heard if "leaves out 70%" in str(told.message)]) == 1
+
+
 def test_steps_that_ran_out_are_told(
     tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

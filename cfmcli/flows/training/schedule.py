@@ -55,7 +55,8 @@ class Schedule:
         warm = WARM_STEPS if self.open else max(1.0, WARM_UP * self.steps)
         closed = turn or not self.open
         left = (self.end(turn, best) - step) / self._fall(best or turn) if closed else 1.0
-        return self.lr * min(1.0, (step + 1) / warm) * min(1.0, left)
+        counted = step - turn + best if best and turn else step
+        return self.lr * min(1.0, (counted + 1) / warm) * min(1.0, left)
 
     def end(self, turn: int = 0, best: int = 0) -> int:
         """How many steps there are, or may be while the horizon is open."""

@@ -16,6 +16,7 @@ from cfmcli.flows.objective.objectives import Place
 from cfmcli.flows.path.learned import game
 from cfmcli.flows.processes import in_order
 from cfmcli.flows.streams import Streams
+from cfmcli.flows.training.best import SLACK, Best
 from cfmcli.flows.training.descent import Descent
 from cfmcli.flows.training.ranks import ALONE, Ranks
 from cfmcli.flows.training.schedule import BLOCK, Schedule
@@ -99,15 +100,13 @@ class Trainer:
         self.units = {name: field.scale**power for name, power in lengths.items()}
         self.step = 0
         self.seconds = 0.0
-        self.best = math.inf
-        self.stale = 0
-        self.best_step = 0
         self.turn = 0
         self.descent = Descent(field.parameters(), schedule.weight_decay)
         self.average = self.descent.weights.clone()
-        self.chosen = self.descent.weights.clone()
         path = list(task.interpolant.parameters())
         self.bender = Descent(path, 0.0) if path else None
+        bent = [self.bender.weights] if self.bender else []
+        self.best = Best([self.average, *bent], SLACK if schedule.open else 0.0)
 
     @property
     def task(self) -> Task:
@@ -118,7 +117,7 @@ class Trainer:
     @property
     def end(self) -> int:
         """The steps there are to be; the most there may be while the horizon is open."""
-        return self.schedule.end(self.turn, self.best_step)
+        return self.schedule.end(self.turn, self.best.step)
 
     def run(self) -> Iterator[Record]:
         """Train to the end, yielding after each block of steps.
@@ -143,7 +142,7 @@ class Trainer:
             start = time.perf_counter()
             heads, norm = self._block(next(pairs))
             validation = self._validate()
-            if not self.turn and self.schedule.turns(self.step, self.stale, self.patience):
+            if not self.turn and self.schedule.turns(self.step, self.best.stale, self.patience):
                 self._turn()
             self.seconds += time.perf_counter() - start
             record = Record(self.step, sum(heads.values()), heads, norm, self.seconds, validation)
@@ -158,35 +157,37 @@ class Trainer:
     def _turn(self) -> None:
         """Close an open horizon: go back to the best weights, from which the rate falls."""
         self.turn = self.step
+        self.best.go_back()
         with torch.no_grad():
-            self.descent.weights.copy_(self.chosen)
-            self.average.copy_(self.chosen)
+            self.descent.weights.copy_(self.average)
 
     def finish(self) -> None:
         """Give the field its final weights: the averaged ones, of the best validation if any.
 
         Where the horizon closed those were gone back to, and are better for what came after.
         """
-        judged = not self.turn and math.isfinite(self.best)
-        final = self.chosen if judged else self.average
-        self.descent.settle(final)
+        if not self.turn and self.best.found:
+            self.best.go_back()
+        self.descent.settle(self.average)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that continuing needs, as tensors by name."""
-        counters = [self.step, self.seconds, self.best, self.best_step, self.stale, self.turn]
+        counters = [self.step, self.seconds, self.turn, *self.best.numbers()]
         return {"counters": torch.tensor(counters, dtype=torch.float64)} | self._tensors()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `state` gave."""
-        step, self.seconds, self.best, *counts = state["counters"].tolist()
-        self.step, (self.best_step, self.stale, self.turn) = int(step), map(int, counts)
+        step, self.seconds, turn, *numbers = state["counters"].tolist()
+        self.step, self.turn = int(step), int(turn)
+        self.best.resume(*numbers)
         with torch.no_grad():
             for name, value in self._tensors().items():
                 value.copy_(state[name])
 
     def _tensors(self) -> dict[str, Tensor]:
         """Every tensor that training changes, by name."""
-        found = self.descent.state() | {"average": self.average, "chosen": self.chosen}
+        kept = {f"kept.{number}": value for number, value in enumerate(self.best.kept)}
+        found = self.descent.state() | {"average": self.average} | kept
         bent = self.bender.state() if self.bender else {}
         return found | {f"path.{name}": value for name, value in bent.items()}
 
@@ -213,7 +214,7 @@ class Trainer:
 
     def _update(self, batch: Batch, seen: Seen) -> list[Tensor]:
         """One optimiser step, of the path too where it learns: losses and norm of the gradient."""
-        rate = self.schedule.rate(self.step, self.turn, self.best_step)
+        rate = self.schedule.rate(self.step, self.turn, self.best.step)
         if self.bender:
             with torch.no_grad():
                 batch = batch.along(self.task.interpolant)
@@ -273,10 +274,7 @@ class Trainer:
             found = self.task.objective.losses(outputs, kept.draw)
             loss = float(sum(value / self.units[name] for name, value in found.items()))
             loss = self.ranks.agreed(loss * next(iter(self.units.values())))
-        self.stale = 0 if loss < self.best else self.stale + 1
-        if loss < self.best:
-            self.best, self.best_step = loss, self.step
-            self.chosen.copy_(self.average)
+        self.best.judge(loss, self.step)
         return loss
 
     @cached_property
@@ -294,4 +292,4 @@ class Trainer:
 
     def _stopped(self) -> bool:
         """Whether patience has run out; an open horizon closes instead."""
-        return 0 < self.patience <= self.stale and not self.schedule.open
+        return 0 < self.patience <= self.best.stale and not self.schedule.open

@@ -1,0 +1,62 @@
+"""Best: the weights that a validation loss tells to keep."""
+
+import math
+
+import torch
+from torch import Tensor
+
+SLACK = 0.01
+"""A share by which a validation loss may be above the least, where it tells when to end."""
+
+
+class Best:
+    """The weights to keep so far, and for how long their loss was as good as it gets.
+
+    Args:
+        live: the tensors that training changes, of which copies are kept.
+        slack: a share of the loss that says nothing. Weights are kept while their loss is no
+            further above the least, as the latest have seen most; it has to fall further below
+            what it was to be any better.
+    """
+
+    def __init__(self, live: list[Tensor], slack: float) -> None:
+        self.live = live
+        self.slack = slack
+        self.kept = [value.clone() for value in live]
+        self.loss = self.level = math.inf
+        self.step = 0
+        self.stale = 0
+
+    @property
+    def found(self) -> bool:
+        """Whether any loss was finite."""
+        return math.isfinite(self.loss)
+
+    def numbers(self) -> tuple[float, ...]:
+        """What `resume` takes, beside the weights."""
+        return self.loss, self.level, self.step, self.stale
+
+    def resume(self, loss: float, level: float, step: float, stale: float) -> None:
+        """Go on from what `numbers` gave."""
+        self.loss, self.level, self.step, self.stale = loss, level, int(step), int(stale)
+
+    def judge(self, loss: float, step: int) -> None:
+        """Keep the weights of a step if their loss is the least, or near it."""
+        better = loss < (self.level - self._slight(self.level) if self.found else math.inf)
+        self.stale = 0 if better else self.stale + 1
+        self.level = loss if better else self.level
+        self.loss = min(self.loss, loss)
+        if loss <= self.loss + self._slight(self.loss):
+            self.step = step
+            for own, value in zip(self.kept, self.live, strict=True):
+                own.copy_(value)
+
+    def _slight(self, loss: float) -> float:
+        """A difference of losses that says nothing."""
+        return self.slack * abs(loss)
+
+    def go_back(self) -> None:
+        """Give what training changes the values that were kept."""
+        with torch.no_grad():
+            for own, value in zip(self.kept, self.live, strict=True):
+                value.copy_(own)
