@@ -420,7 +420,8 @@ def test_figures_of_a_fit_are_those_of_the_weights_it_ends_with(
     assert found["loss"] == pytest.approx(np.mean(late[-10:]))
     best = next(row for row in rows if int(row["step"]) == found["best_step"])
     assert found["validation"] == float(best["validation"])
-    assert len([told for told in heard if "leaves out 70%" in str(told.message)]) == 1
+    (told,) = (str(told.message) for told in heard if "leaves out" in str(told.message))
+    assert f"{found['plans'][0]['left_out_from']:.0%} of the mass at the start" in told
 
 
 def test_steps_that_ran_out_are_told(
