@@ -42,10 +42,10 @@ W2 of sf2m on N->scurve misses its bound of .138 (.140 in the mean of five seeds
 reach .114 (seed 1), but overfit where points are few for their dimensions: between Gaussians
 KL(t=1) goes from .40 to .55 (d 20, 1,000 points) and from .08 to .19 (d 50, 10,000 points), so the
 preset keeps to batches of 256.
-In 32 dimensions the flow between the normal and the mixture is about as good without noise (KL .028
-to .047, seed 0, .028 to .045, seed 1, .026 to .047, seed 2) as with it (.032 to .053, .026 to .053,
-.030 to .040): of twelve only (b, s) of seed 1 and (b, eta) of seed 2 win by a tenth there, as all
-do at 8 and 128.
+In 32 dimensions the flow between the normal and the mixture is about as good without noise (KL .027
+to .058 over five seeds) as with it (.024 to .053): of twenty pairs of heads and seeds nine win by a
+tenth there, none of them of (v, eta), as all do at 8 and 128. In the mean of the seeds (b, eta) and
+(b, s) win by a fifth and a sixth (.039 for .048, .028 for .033), (v, s) by nothing.
 Bridges of d 5 have KL(t=1) .0008 in the mean of their seeds, and .0010 to .0012 with seed 3, where
 the goal is .001: what a network of that size and 1,000 steps leaves from one seed to another.
 """
