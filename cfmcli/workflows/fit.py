@@ -246,6 +246,8 @@ def _restore(run: Run, trainer: Trainer | None, facts: Mapping[str, Any]) -> lis
         return []
     arrays, found = saved
     difference = _difference(found, facts)
+    if not difference and trainer.strange(arrays):
+        difference = "the version of cfm that began it"
     if difference:
         raise CheckpointError(
             f"The interrupted run {run.path} was another fit, it differs in {difference}: use the "

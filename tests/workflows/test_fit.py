@@ -22,6 +22,7 @@ from cfmcli.errors import (
     NumericsError,
     OutputExistsError,
 )
+from cfmcli.flows.training.best import Best
 from cfmcli.layers import from_layers, from_toml
 from cfmcli.model import Model
 from cfmcli.recipe import MOST_STEPS, Recipe
@@ -30,6 +31,7 @@ from cfmcli.stored import load
 from cfmcli.workflows import aside
 from cfmcli.workflows import fit as fitting
 from cfmcli.workflows.info import describe_run
+from cfmcli.workflows.run import Run
 
 Fit = Callable[..., Any]
 TOYS = ("source.csv", "target.csv")
@@ -403,6 +405,19 @@ def test_steps_found_on_the_way_are_told_and_kept(
         fit_run(parts, *toys, listen=stop_at(25, signal.SIGINT), **how)
     fit_run(parts, *toys, resume=True, **how)
     assert model_bytes(parts) == model_bytes(whole)
+
+
+def test_a_state_of_another_version_is_not_gone_on_with(
+    tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that holds more or less than a fit has now says so, and leaves the file."""
+    with pytest.raises(Interrupted):
+        fit_run(tmp_path / "r", *toys, listen=stop_at(25, signal.SIGINT))
+    before = Run(tmp_path / "r").state.read_bytes()
+    monkeypatch.setattr(Best, "numbers", lambda self: (self.loss,))
+    with pytest.raises(CheckpointError, match=r"the version of cfm that began it.*--force"):
+        fit_run(tmp_path / "r", *toys, resume=True)
+    assert Run(tmp_path / "r").state.read_bytes() == before
 
 
 def test_figures_of_a_fit_are_those_of_the_weights_it_ends_with(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -162,10 +163,7 @@ class Trainer:
             self.descent.weights.copy_(self.average)
 
     def finish(self) -> None:
-        """Give the field its final weights: the averaged ones, of the best validation if any.
-
-        Where the horizon closed those were gone back to, and are better for what came after.
-        """
+        """Give the field its final weights: the averaged ones, or the best, if not gone back to."""
         if not self.turn and self.best.found:
             self.best.go_back()
         self.descent.settle(self.average)
@@ -174,6 +172,11 @@ class Trainer:
         """Everything that continuing needs, as tensors by name."""
         counters = [self.step, self.seconds, self.turn, *self.best.numbers()]
         return {"counters": torch.tensor(counters, dtype=torch.float64)} | self._tensors()
+
+    def strange(self, state: Mapping[str, Any]) -> bool:
+        """Whether a state is not one that `restore` takes, by names and shapes."""
+        own = {name: tuple(value.shape) for name, value in self.state().items()}
+        return own != {name: tuple(value.shape) for name, value in state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `state` gave."""
