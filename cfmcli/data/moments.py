@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cfmcli.data.arrays import Array
 from cfmcli.data.maps import moments
-from cfmcli.data.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from cfmcli.data.snapshots import Snapshots
 
 ROUNDING = 1e-10
 """Deviations of so small a share of where points are come from rounding."""
@@ -28,7 +31,7 @@ class Moments:
     shares: Array
 
     @classmethod
-    def of(cls, snapshots: Snapshots) -> "Moments":
+    def of(cls, snapshots: "Snapshots") -> "Moments":
         """Of the points to learn from, by their weights; a normal source counts as all of them."""
         found = [moments(cloud.points, cloud.weights) for cloud in snapshots.kept]
         counts = [float(len(cloud)) for cloud in snapshots.kept]

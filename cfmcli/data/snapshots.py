@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import gathered, stacked
 from cfmcli.data.maps import dense
+from cfmcli.data.moments import Moments
 from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError, DataError
 
@@ -142,6 +144,11 @@ class Snapshots:
         if self.gaussian_source:
             return Timeline((times[0] - 1.0, times[0]), ("gaussian", labels[0]))
         return Timeline(times, labels)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Those of the points to learn from."""
+        return Moments.of(self)
 
     def encoded(self, forward: "Callable[[Matrix], Array]") -> "Snapshots":
         """The same snapshots with every cloud's points carried by a map."""

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from cfmcli.data.conditions import Conditions
-from cfmcli.data.moments import ROUNDING, Moments
+from cfmcli.data.moments import ROUNDING
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.couplings import Independent, Paired
@@ -227,7 +227,7 @@ def _not_too_wide(path: Interpolant, snapshots: Snapshots) -> None:
     width = float(path.variance(torch.full((1, 1), 0.5)).sqrt())
     if not width:
         return
-    moments = Moments.of(snapshots)
+    moments = snapshots.moments
     rounding = ROUNDING * max(moments.scale, float(np.abs(moments.means).max()))
     least = min((s for s in moments.spreads if s > rounding), default=width)
     if width > WIDE * least:

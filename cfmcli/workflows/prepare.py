@@ -7,7 +7,6 @@ import numpy as np
 
 from cfmcli.data.chain import Chain, fit_chain
 from cfmcli.data.conditions import Conditions, fit_conditions
-from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.table import Table
 from cfmcli.data.times import TimeMap
@@ -151,7 +150,7 @@ def _told_of_scales(recipe: Recipe) -> tuple[str, ...]:
 
 def _not_too_far(transform: str, encoded: Snapshots) -> None:
     """Warn where points lie so far from the origin that float32 rounds what sets them apart."""
-    moments = Moments.of(encoded)
+    moments = encoded.moments
     away = float(np.abs(moments.center).max()) / moments.scale
     if away > FAR:
         runtime.warn(

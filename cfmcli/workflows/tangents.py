@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.bends import Bend, BentPairs, bends
@@ -56,7 +55,7 @@ def led(
     """
     dim, times = int(snapshots.kept[0].points.shape[1]), np.array(snapshots.timeline.times)
     if isinstance(path, Bent):
-        ways.bends = ways.bends or bends(Moments.of(snapshots).means, times)
+        ways.bends = ways.bends or bends(snapshots.moments.means, times)
         return [BentPairs(own, bend) for own, bend in zip(pairs, ways.bends, strict=True)]
     if isinstance(path, Dense):
         for k, own in enumerate(pairs):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 
 from cfmcli import catalog
-from cfmcli.data.moments import Moments
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.errors import CfmWarning
 from cfmcli.flows import processes
@@ -139,7 +138,7 @@ def job(
             if isinstance(part, PlannedPairs):
                 check_pairs(part.plan, shape.dim)
         return Job(prepared, triple, field, None, plans, bending, seen)
-    moments = Moments.of(snapshots)
+    moments = snapshots.moments
     means, spreads, center = map(torch.as_tensor, (moments.means, moments.spreads, moments.center))
     field.view.settle(means, spreads, moments.scale)
     settle_path(triple.interpolant, center, moments.scale, device)

@@ -7,12 +7,14 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from cfmcli import checkpoint, metrics, plots, recipe
+from cfmcli.data.moments import Moments
 from cfmcli.errors import (
     CfmWarning,
     CheckpointError,
@@ -600,3 +602,13 @@ def test_what_trains_nothing_keeps_nothing_aside(
     fit_run(auto, *toys, method="static-ot", steps="auto")
     costs = [json.loads((run / "metrics.json").read_text())["plans"] for run in (plain, auto)]
     assert costs[0][0]["mean_cost"] == costs[1][0]["mean_cost"]
+
+
+def test_moments_of_the_snapshots_are_found_once(
+    tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though data, path and network are each checked or scaled by them."""
+    of = Mock(side_effect=Moments.of)
+    monkeypatch.setattr(Moments, "of", of)
+    fit_run(tmp_path / "run", *toys, interpolant="linear:sigma=0.1")
+    of.assert_called_once()
