@@ -149,12 +149,14 @@ class Judge:
             yield Score(*ends, name, value, floor)
 
     def _figures(self, start: Cloud, end: Cloud) -> dict[str, float]:
-        """Energy and shape of the paths over a gap, on its own unit clock."""
-        times, a = (start.time, end.time), start.weights
+        """Energy and shape of the paths over a gap, on its own unit clock.
+
+        Of each point as much is joined as comes of it, where mass grows.
+        """
+        times = start.time, end.time
         paths = self.carried(start, times, self.how)
-        if self.model.flow.known:
-            grown = paths.masses(-1, a)
-            a = grown / grown.sum()  # known growth joins as much of each point as comes of it
+        grown = paths.masses(-1, start.weights)
+        a = grown / grown.sum()
         frames = self.carried(start, np.linspace(*times, FRAMES + 1).tolist(), self.how).points
         energy = float(a @ paths.energy)
         square = metrics.w2(start.points, end.points, a, end.weights) ** 2

@@ -160,7 +160,12 @@ def test_log_densities_are_the_same_whatever_the_seed(told: Told) -> None:
     assert np.ptp(found) < 0.01
 
 
-def test_scores_of_paths_are_those_of_what_is_joined(fit_run: Fit, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "how", [{"growth_key": "g"}, {"method": "wfrfm", "features": "a,b", "steps": 800}]
+)
+def test_scores_of_paths_are_those_of_what_is_joined(
+    how: dict[str, Any], fit_run: Fit, tmp_path: Path
+) -> None:
     """Half and half become a tenth and nine tenths, one apart: optimal paths cost W2 alone."""
     rng, size = np.random.default_rng(0), (300, 2)
     far = np.array([APART, 0.0])
@@ -170,8 +175,8 @@ def test_scores_of_paths_are_those_of_what_is_joined(fit_run: Fit, tmp_path: Pat
     pd.DataFrame(first, columns=["a", "b"]).assign(g=rate).to_csv(tmp_path / "0.csv", index=False)
     pd.DataFrame(last, columns=["a", "b"]).to_csv(tmp_path / "1.csv", index=False)
     files = tmp_path / "0.csv", tmp_path / "1.csv"
-    how: dict[str, Any] = {"growth_key": "g", "field": "mlp:width=32,depth=2"}
-    fit_run(tmp_path / "run", *files, method="otcfm", steps=300, batch_size=128, **how)
+    usual: dict[str, Any] = {"method": "otcfm", "steps": 300, "field": "mlp:width=32,depth=2"}
+    fit_run(tmp_path / "run", *files, batch_size=128, **usual | how)
     model = load(str(tmp_path / "run"))
     judge = Judge(model, motion(""), Streams(0), 1000)
     (npe,) = (s.value for s in judge.scores(model.kept[1:]) if s.metric == "npe")
