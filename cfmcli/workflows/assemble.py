@@ -124,11 +124,6 @@ def _wrong_rows(recipe: Recipe, coupling: str) -> str:
             f"Coupling {coupling} needs rows that belong together, and N(0, I) has none: use "
             "--method rf --from-run RUN, or --coupling exact."
         )
-    if recipe.validation:
-        return (
-            f"Coupling {coupling} joins whole clouds row by row, and --validation takes other rows "
-            "from each: leave it out."
-        )
     return ""
 
 

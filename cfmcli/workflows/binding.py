@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,20 +13,19 @@ from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.cells import CellPairs
 from cfmcli.flows.coupling.couplings import Coupling, Independent, Paired
+from cfmcli.flows.coupling.ends import CloudSource, NormalSource
 from cfmcli.flows.coupling.excess import Solved, judged
 from cfmcli.flows.coupling.layout import Layout
 from cfmcli.flows.coupling.pairing import (
     STRIDE,
     BatchedPairs,
-    CloudSource,
-    NormalSource,
     PairSource,
     PlannedPairs,
-    PooledPairs,
     measured,
 )
 from cfmcli.flows.coupling.plans import Plan
-from cfmcli.flows.coupling.semidiscrete import SemiDiscrete, fit_potential
+from cfmcli.flows.coupling.pools import PooledPairs
+from cfmcli.flows.coupling.semidiscrete import SemiDiscrete
 from cfmcli.flows.path.interpolants import Interpolant, Linear
 from cfmcli.flows.streams import Streams
 from cfmcli.recipe import Recipe
@@ -34,7 +33,7 @@ from cfmcli.workflows import growth, runtime
 from cfmcli.workflows.bound import Bound, grouped
 from cfmcli.workflows.scope import whole_cloud
 from cfmcli.workflows.sides import Codes, Piece, PlanNote, Side, independent_cost
-from cfmcli.workflows.tangents import Ways, led
+from cfmcli.workflows.tangents import led
 
 POOL = 10_000
 LEAST_POOL = 1_000
@@ -56,7 +55,6 @@ class Binder:
         conditions: how annotations become conditions.
         streams: the run's randomness.
         carry: for pairs made by a trained flow, (points, conditions, segment) -> where they end.
-        ways: how the paths of each gap go, as far as that is learnt.
     """
 
     recipe: Recipe
@@ -64,7 +62,6 @@ class Binder:
     conditions: Conditions
     streams: Streams
     carry: Callable[[Array, Array | None, int], Array] | None = None
-    ways: Ways = field(default_factory=Ways)
 
     def segments(
         self, snapshots: Snapshots, path: Interpolant = STRAIGHT
@@ -102,7 +99,7 @@ class Binder:
             _say_what_is_left_out(notes[-1])
         dim = int(kept[0].points.shape[1])
         layout = Layout(dim, self.conditions.width, path.needs_tangents, path.needs_masses)
-        pairs = led(pairs, path, snapshots, self.streams, self.ways)
+        pairs = led(pairs, path, snapshots, self.streams)
         return pairs, layout, notes
 
     def _gaps(self, snapshots: Snapshots, path: Interpolant) -> Iterable[tuple[Side | None, Side]]:
@@ -250,15 +247,9 @@ class Binder:
         self, normal: NormalSource, target: Side, coupling: SemiDiscrete, number: int
     ) -> Bound:
         """Pairs of N(0, I) with the cells of a potential that is fitted once."""
-        rows, ruler = target.rows, self._ruler(target)
-        potential = fit_potential(
-            lambda n, rng: measured(normal.independent(n, rng), ruler),
-            measured(rows, ruler),
-            target.weights,
-            self.streams.numpy("potential", number),
-            coupling.tolerance,
-        )
-        cells = CellPairs(normal, rows, potential, ruler)
+        ends, rng = (target.rows, target.weights), self.streams.numpy("potential", number)
+        ruler = self._ruler(target)
+        cells = CellPairs.fitted(normal, ends, coupling.tolerance, ruler, rng)
         cost = cells.mean_cost(self.streams, target.points.shape[1])
         return Bound(cells, "cells", coupling, cost)
 

@@ -183,10 +183,10 @@ def _train(
     streams = Streams(recipe.seed)
     inputs = run.digests(rectify.files(recipe))
     facts = {"recipe": recipe.to_mapping(), "inputs": inputs}
-    job = training.job(prepared, streams, *at, planned=request.write_couplings)
+    job = training.job(prepared, streams, *at)
     settled = (*map(str, job.plans), *job.bending.told())
     listen(Progress(0, 0, notes=settled))
-    maps = couplings.writers(job.seen, job.plans) if request.write_couplings else {}
+    maps = couplings.writers(prepared.snapshots, job.plans) if request.write_couplings else {}
     records: list[Record] = _restore(run, job.trainer, facts) if request.resume else []
     saved = -math.inf  # the first block is saved, so that a kill loses no more than that
     with runtime.stoppable() as stop:

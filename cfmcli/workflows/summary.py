@@ -80,16 +80,15 @@ def planned(prepared: Prepared, device: torch.device) -> dict[str, Any]:
     Raises:
         DataError: if a cloud is too small for the share of it that is kept aside.
     """
-    recipe, clouds = prepared.recipe, prepared.snapshots.kept
-    sizes = [len(cloud) for cloud in clouds]
-    kept = aside.counts(recipe, prepared.snapshots)
-    drawn = aside.timed(recipe, prepared.snapshots).most_steps * recipe.batch_size
+    recipe, snapshots = prepared.recipe, prepared.snapshots
+    sizes = [len(cloud) for cloud in snapshots.kept]
+    drawn = aside.timed(recipe, snapshots).most_steps * recipe.batch_size
     return {
         "recipe": recipe.to_mapping(),
         "device": str(device),
-        "points": {cloud.label: len(cloud) for cloud in prepared.snapshots.clouds},
+        "points": {cloud.label: len(cloud) for cloud in snapshots.clouds},
         "dimension": len(prepared.chain.outputs),
-        "kept_aside": {cloud.label: n for cloud, n in zip(clouds, kept, strict=True)},
+        "kept_aside": aside.counts(recipe, snapshots),
         "pairs_drawn": drawn,
         "epochs": drawn / max(sizes),
         "largest_plan": max((a * b for a, b in pairwise(sizes)), default=0),

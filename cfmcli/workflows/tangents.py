@@ -1,14 +1,12 @@
 """Tangents: how the paths of pairs leave and arrive, where they bend."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.errors import ConfigError
-from cfmcli.flows.coupling.bends import Bend, BentPairs, bends
+from cfmcli.flows.coupling.bends import BentPairs, bends
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains
-from cfmcli.flows.coupling.following import Departure, FollowingPairs, following
+from cfmcli.flows.coupling.following import FollowingPairs, following
 from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs
 from cfmcli.flows.coupling.plans import ProductPlan
 from cfmcli.flows.dynamics.displacement import MOST_BYTES
@@ -20,25 +18,11 @@ LINK_BYTES = 48
 """Bytes of a pair of a plan that splines follow in both directions."""
 
 
-@dataclass
-class Ways:
-    """How all paths of a gap go beyond their ends, as far as that is known.
-
-    Args:
-        bends: of each gap, where paths are bent.
-        departures: of each gap whose paths follow the density.
-    """
-
-    bends: list[Bend] = field(default_factory=list)
-    departures: dict[int, Departure] = field(default_factory=dict)
-
-
 def led(
     pairs: list[PairSource],
     path: Interpolant,
     snapshots: Snapshots,
     streams: Streams,
-    ways: Ways,
 ) -> list[PairSource]:
     """The pairs of every segment with the tangents that their paths need, if they need any.
 
@@ -47,21 +31,17 @@ def led(
         path: what they are joined by.
         snapshots: the clouds between which they are, in flow coordinates.
         streams: the run's randomness.
-        ways: how the paths of each gap go; what is learnt here is added, so that points kept
-            aside go the same way.
 
     Raises:
         ConfigError: if tangents are needed and the pairs are not planned over whole clouds.
     """
     dim, times = int(snapshots.kept[0].points.shape[1]), np.array(snapshots.timeline.times)
     if isinstance(path, Bent):
-        ways.bends = ways.bends or bends(snapshots.moments.means, times)
-        return [BentPairs(own, bend) for own, bend in zip(pairs, ways.bends, strict=True)]
+        found = bends(snapshots.moments.means, times)
+        return [BentPairs(own, bend) for own, bend in zip(pairs, found, strict=True)]
     if isinstance(path, Dense):
-        for k, own in enumerate(pairs):
-            if k not in ways.departures:
-                ways.departures[k] = following(own, dim, k, streams)
-        return [FollowingPairs(own, dim, ways.departures[k]) for k, own in enumerate(pairs)]
+        ways = [following(own, dim, k, streams) for k, own in enumerate(pairs)]
+        return [FollowingPairs(own, dim, way) for own, way in zip(pairs, ways, strict=True)]
     return _chained(pairs, snapshots, dim) if path.needs_tangents else pairs
 
 
@@ -86,4 +66,4 @@ def _chained(pairs: list[PairSource], snapshots: Snapshots, dim: int) -> list[Pa
         )
     times = np.array(snapshots.timeline.times)
     chains = Chains(tuple(planned), times, dim)
-    return [ChainedPairs(chains, k) for k in range(len(planned))]
+    return [ChainedPairs(chains, k, own) for k, own in enumerate(planned)]

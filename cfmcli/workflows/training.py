@@ -1,13 +1,11 @@
 """Training: a fit that is ready to run, its path settled and its plans solved."""
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 
 from cfmcli import catalog
 from cfmcli.data.snapshots import Snapshots
-from cfmcli.errors import CfmWarning
 from cfmcli.flows import processes
 from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.dynamics.displacement import check_pairs
@@ -16,12 +14,12 @@ from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.ranks import ALONE, Ranks
 from cfmcli.flows.training.schedule import Schedule, weight_decay
 from cfmcli.flows.training.tasks import Task
-from cfmcli.flows.training.trainer import Aside, Trainer
+from cfmcli.flows.training.trainer import Trainer
 from cfmcli.flows.training.triple import Triple, settle_path
 from cfmcli.model import Model
-from cfmcli.recipe import AUTO, Recipe
+from cfmcli.recipe import Recipe
 from cfmcli.workflows import assemble, rectify
-from cfmcli.workflows.aside import ends_with_all, kept_aside, timed
+from cfmcli.workflows.aside import parted, timed
 from cfmcli.workflows.bending import Bending, settled
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.prepare import Prepared
@@ -39,7 +37,6 @@ class Job:
         trainer: what trains it, None where there is nothing to train.
         plans: what became of the couplings.
         bending: what was chosen of the path.
-        seen: the points that are paired at the end of training.
     """
 
     prepared: Prepared
@@ -48,7 +45,6 @@ class Job:
     trainer: Trainer | None
     plans: list[PlanNote]
     bending: Bending
-    seen: Snapshots
 
     @property
     def turn(self) -> int:
@@ -92,7 +88,6 @@ def job(
     streams: Streams,
     device: torch.device,
     ranks: Ranks = ALONE,
-    planned: bool = False,
 ) -> Job:
     """Everything built, with the path settled and the plans solved.
 
@@ -101,47 +96,34 @@ def job(
         streams: the run's randomness.
         device: where it is trained.
         ranks: the processes that share the training.
-        planned: whether plans of all points are asked for, those kept aside too.
 
     Raises:
         ConfigError: options that cannot work together.
-        DataError: a cloud that is too small.
+        DataError: clouds that are too small for what is to be kept aside.
         NumericsError: a plan that cannot be solved.
     """
     prepared, bending = settled(prepared, streams)
     parts = assemble.triple(prepared.recipe)
     snapshots, conditions = prepared.snapshots, prepared.conditions
-    seen, aside = kept_aside(snapshots, prepared.recipe, streams)
     recipe = timed(prepared.recipe, snapshots)
     shape = Shape(len(prepared.chain.outputs), snapshots.timeline.segments, conditions.width)
     triple = parts.bound(shape.dim, streams.torch("path"))
     assemble.check_data(triple, snapshots, conditions)
     carry = rectify.carrier(recipe.from_run)
     binder = Binder(recipe, triple.coupling, conditions, streams, carry)
-    whole = bool(aside) and (planned or ends_with_all(recipe, seen, snapshots))
-    with warnings.catch_warnings():
-        if whole:  # of the plan of all points, whose warnings are those to heed
-            warnings.simplefilter("ignore", CfmWarning)
-        task, plans = _task(recipe, triple, binder, seen)
-    judge, finale = None, None
-    if whole:
-        seen = snapshots
-        finale, plans = _task(recipe, triple, binder, seen)
-    if aside:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CfmWarning)
-            judge = Aside(_task(recipe, triple, binder, aside)[0], finale)
+    task, plans = _task(recipe, triple, binder, snapshots)
     network = catalog.build("fields", recipe.field)
     field: Field = network.build(triple.objective.heads, shape, streams.torch("weights"))
     if not triple.objective.heads:
         for part in task.pairs:
             if isinstance(part, PlannedPairs):
                 check_pairs(part.plan, shape.dim)
-        return Job(prepared, triple, field, None, plans, bending, seen)
+        return Job(prepared, triple, field, None, plans, bending)
     moments = snapshots.moments
     means, spreads, center = map(torch.as_tensor, (moments.means, moments.spreads, moments.center))
     field.view.settle(means, spreads, moments.scale)
     settle_path(triple.interpolant, center, moments.scale, device)
+    opening, aside = parted(task, recipe, snapshots, streams)
     schedule = Schedule(
         recipe.most_steps,
         recipe.batch_size,
@@ -150,11 +132,11 @@ def job(
         recipe.precision == "bf16",
         weight_decay([len(cloud) for cloud in snapshots.kept]),
         processes.allowed() if any(plan.coupled_in_batches for plan in plans) else 0,
-        open=recipe.steps == AUTO,
+        open=bool(aside and aside.finale),
     )
     field = field.to(device)
-    trainer = Trainer(field, task, schedule, streams, judge, recipe.patience, ranks)
-    return Job(prepared, triple, field, trainer, plans, bending, seen)
+    trainer = Trainer(field, opening, schedule, streams, aside, recipe.patience, ranks)
+    return Job(prepared, triple, field, trainer, plans, bending)
 
 
 def _task(

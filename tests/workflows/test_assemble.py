@@ -71,7 +71,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         for how in ({"scope": "minibatch"}, {"ot_batch": 64})
     ),
     ({"coupling": "paired", "source": "gaussian"}, r"N\(0, I\) has none.*--coupling exact"),
-    ({"coupling": "paired", "validation": 0.1}, r"--validation takes other rows.*leave it out"),
     *(
         ({"method": "static-ot", "interpolant": name}, "--interpolant linear")
         for name in ("trigonometric", "linear:sigma=0.1", "spline", "learned")

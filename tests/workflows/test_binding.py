@@ -16,7 +16,7 @@ from cfmcli.flows.coupling.couplings import Blocks, Coupling, Exact, Independent
 from cfmcli.flows.coupling.pairing import PairSource
 from cfmcli.flows.coupling.plans import PairPlan
 from cfmcli.flows.objective.objectives import Velocity
-from cfmcli.flows.path.curves import Bent, Spline
+from cfmcli.flows.path.curves import Spline
 from cfmcli.flows.path.interpolants import Linear
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.tasks import Task
@@ -571,25 +571,3 @@ def test_bent_paths_need_every_point_to_go_on(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(tangents, "MOST_BYTES", 1e3)
     with pytest.raises(ConfigError, match=r"10 x 10 random pairs.*--coupling exact"):
         Binder(recipe, Independent(), Conditions(), Streams(0)).segments(snapshots, path=Spline())
-
-
-def test_points_kept_aside_bend_as_those_trained_on() -> None:
-    """The tangents of a few points off the course are their chords and the bends of the many."""
-    rng = np.random.default_rng(0)
-    course = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 2.5]])
-    many, few = (
-        Snapshots(
-            tuple(cloud(float(k), m + rng.normal(0, 1, (n, 2))) for k, m in enumerate(course))
-        )
-        for n in (400, 5)
-    )
-    binder = Binder(Recipe(), Exact(), Conditions(), Streams(0))
-    departures = []
-    for snapshots in (many, few):
-        pairs, layout, _ = binder.segments(snapshots, Bent())
-        ends = [layout.ends(*own.draw(0, 40, k, Streams(0))) for k, own in enumerate(pairs)]
-        departures.append([v - (x1 - x0) for x0, x1, *tangents in ends for v in tangents])
-    for trained, aside in zip(*departures, strict=True):
-        assert np.ptp(trained, axis=0).max() < 1e-5
-        np.testing.assert_allclose(aside, trained, atol=1e-5)
-    assert max(np.abs(part).max() for part in departures[0]) > 0.1

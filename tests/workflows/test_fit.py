@@ -470,7 +470,7 @@ def test_auto_keeps_enough_points_to_judge(
     """A tenth, raised to 20, but no more than a third; the plan says how many."""
     files = clouds(tmp_path, size, 600)
     told = fit_run(tmp_path / "r", *files, steps="auto", dry_run=True)
-    assert list(told.figures["kept_aside"].values()) == [count, 60]
+    assert told.figures["kept_aside"] == {"0 -> 1": min(count, 60)}
     assert told.figures["pairs_drawn"] == MOST_STEPS * 64
     assert not any("usual number" in note for note in told.notes)
 
@@ -492,17 +492,6 @@ def test_the_usual_steps_are_taken_where_too_few_points_could_judge(
     assert 'steps = "auto"' in (tmp_path / "r" / "recipe.toml").read_text()
     again = fit_run(tmp_path / "r", *files, resume=True, **how)
     assert "nothing to do" in again.notes[0]
-
-
-def test_rows_that_are_pairs_take_the_usual_steps(
-    tmp_path: Path, fit_run: Fit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As points of either side that are kept aside would be of other pairs; it is said."""
-    monkeypatch.setattr(aside, "MOST_STEPS", 20)
-    files = clouds(tmp_path, 100, 100)
-    told = fit_run(tmp_path / "r", *files, steps="auto", coupling="paired")
-    assert told.figures["steps"] == 20
-    assert any("steps: 20, the usual number, as each row is a pair" in n for n in told.notes)
 
 
 def test_two_points_are_planned_as_they_are_fitted(tmp_path: Path, fit_run: Fit) -> None:

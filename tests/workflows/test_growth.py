@@ -25,7 +25,6 @@ from cfmcli.recipe import Recipe
 from cfmcli.requests import InterpolateRequest, Runtime, Scoring
 from cfmcli.stored import load, pack
 from cfmcli.workflows import score
-from cfmcli.workflows.aside import counts, kept_aside
 from cfmcli.workflows.binding import Binder
 from cfmcli.workflows.growth import described, massive
 from cfmcli.workflows.interpolate import interpolate
@@ -438,64 +437,6 @@ def test_covariates_weigh_in_the_coupling_of_what_grows() -> None:
 def model_coupling(model: Model) -> Any:
     """The coupling of a model's method."""
     return Triple.of(*model.recipe.triple()).coupling
-
-
-def test_points_kept_aside_stand_for_the_whole_population() -> None:
-    """Shares that differ between clouds leave the growth between these as it was observed."""
-    clouds = [cloud(n, k) for k, n in enumerate((60, 600))]
-    seen, aside = kept_aside(Snapshots(tuple(clouds)), Recipe(steps="auto"), Streams(0))
-    assert aside is not None
-    assert [(len(c), c.mass) for c in seen.clouds] == [(40, 60.0), (540, 600.0)]
-    assert [(len(c), c.mass) for c in aside.clouds] == [(20, 60.0), (60, 600.0)]
-
-
-def test_classes_kept_aside_meet_those_that_they_meet_in_training() -> None:
-    """With the mass that they have; a class of which there is one point is all for training."""
-    sizes = {0: {"a": 200, "b": 4, "c": 1}, 1: {"a": 100, "b": 100, "c": 40}}
-    clouds = []
-    for time, classes in sizes.items():
-        whole = cloud(sum(classes.values()), float(time))
-        kinds = np.repeat(list(classes), list(classes.values()))
-        clouds.append(replace(whole, obs=whole.obs.assign(kind=kinds)))
-    recipe = Recipe(validation=0.1, label_key="kind")
-    seen, aside = kept_aside(Snapshots(tuple(clouds)), recipe, Streams(0))
-    assert aside is not None
-    for found, left_out in ((seen, ""), (aside, "c")):
-        for part, classes in zip(found.clouds, sizes.values(), strict=True):
-            mass = pd.Series(part.mass * part.weights).groupby(part.obs["kind"].to_numpy()).sum()
-            want = {name: float(n) for name, n in classes.items() if name != left_out}
-            assert mass.to_dict() == pytest.approx(want)
-    assert counts(recipe, Snapshots(tuple(clouds))) == [len(part) for part in aside.clouds]
-    ids = [set(part.obs.index) for part in (*seen.clouds, *aside.clouds)]
-    assert [len(ids[k] | ids[k + 2]) for k in (0, 1)] == [205, 240]
-    assert not ids[0] & ids[2]
-    assert not ids[1] & ids[3]
-
-
-@pytest.mark.parametrize(
-    ("sizes", "share", "aside"),
-    [
-        ([{"a": 1, "c": 299}, {"a": 298, "c": 2}], 0.1, [30, 30]),
-        ([{"a": 2, "b": 2}, {"a": 2, "b": 1, "c": 1}], 0.5, [2, 2]),
-        ([{str(k): 2 for k in range(30)}] * 2, 0.1, [6, 6]),
-    ],
-    ids=["scarce on either side", "few", "many classes"],
-)
-def test_where_classes_are_too_few_to_share_points_are_kept_aside_as_one(
-    sizes: list[dict[str, int]], share: float, aside: list[int]
-) -> None:
-    clouds = []
-    for time, classes in enumerate(sizes):
-        whole = cloud(sum(classes.values()), float(time))
-        kinds = np.repeat(list(classes), list(classes.values()))
-        clouds.append(replace(whole, obs=whole.obs.assign(kind=kinds)))
-    recipe = Recipe(validation=share, label_key="kind")
-    seen, found = kept_aside(Snapshots(tuple(clouds)), recipe, Streams(0))
-    assert found is not None
-    assert [len(part) for part in found.clouds] == aside
-    assert [len(part) for part in seen.clouds] == [
-        len(whole) - n for whole, n in zip(clouds, aside, strict=True)
-    ]
 
 
 def cloud(n: int, time: float) -> Cloud:

@@ -1,6 +1,6 @@
 """Bends: how the course of the snapshots' means departs from the straight line of each gap."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,3 +76,10 @@ class BentPairs(PairSource):
         chord = x1[:, :dim] - x0[:, :dim]
         ends = np.float32(self.bend.start), np.float32(self.bend.end)
         return np.hstack((x0, chord + ends[0])), np.hstack((x1, chord + ends[1]))
+
+    def parted(
+        self, share: float, rng: np.random.Generator
+    ) -> "tuple[BentPairs, BentPairs | None]":
+        """Parts of the pairs, bent alike."""
+        train, aside = self.pairs.parted(share, rng)
+        return replace(self, pairs=train), replace(self, pairs=aside) if aside else None

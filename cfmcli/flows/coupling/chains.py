@@ -1,6 +1,6 @@
 """Chains: points followed through all snapshots by their plans, for paths that bend."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -88,14 +88,16 @@ class ChainedPairs(PairSource):
     Args:
         chains: the plans of all segments.
         segment: the one that the pairs are of.
+        pairs: those of its plan that are drawn.
     """
 
     chains: Chains
     segment: int
+    pairs: PlannedPairs
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
         """Pairs by their mass, tangents in further columns in units of the gap."""
-        own = self.chains.segments[self.segment]
+        own = self.pairs
         i, j = own.indices(block, n, segment, streams)
         rng = streams.numpy("chains", segment, block)
         knots = self.chains.knots(self.segment, i, j, rng)
@@ -104,3 +106,10 @@ class ChainedPairs(PairSource):
         x0 = np.hstack((own.x0[i], tangents[:, self.segment]))
         x1 = np.hstack((own.x1[j], tangents[:, self.segment + 1]))
         return x0.astype(np.float32), x1.astype(np.float32)
+
+    def parted(
+        self, share: float, rng: np.random.Generator
+    ) -> "tuple[ChainedPairs, ChainedPairs | None]":
+        """Parts of the pairs, on the chains that they are of."""
+        train, aside = self.pairs.parted(share, rng)
+        return replace(self, pairs=train), replace(self, pairs=aside) if aside else None

@@ -1,6 +1,6 @@
 """Following: how the paths of pairs depart from straight lines to keep to where points are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -74,6 +74,13 @@ class FollowingPairs(PairSource):
             np.hstack((x0, chord + off[:, : self.dim])),
             np.hstack((x1, chord + off[:, self.dim :])),
         )
+
+    def parted(
+        self, share: float, rng: np.random.Generator
+    ) -> "tuple[FollowingPairs, FollowingPairs | None]":
+        """Parts of the pairs, which depart alike."""
+        train, aside = self.pairs.parted(share, rng)
+        return replace(self, pairs=train), replace(self, pairs=aside) if aside else None
 
 
 class Departure(nn.Module):

@@ -1,15 +1,16 @@
 """Growing: pairs that take along masses, so that paths between them may grow or shrink."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from cfmcli.data.arrays import Array
+from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows.coupling.couplings import Coupling
 from cfmcli.flows.coupling.layout import Points
 from cfmcli.flows.coupling.pairing import PairSource, measured
-from cfmcli.flows.coupling.plans import PairPlan, Plan
+from cfmcli.flows.coupling.parting import some
+from cfmcli.flows.coupling.plans import PairPlan, Plan, only
 from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.streams import Streams
 
@@ -61,6 +62,25 @@ class GrowingBatches(PairSource):
         drawn = [self._batch(rng) for _ in range(-(-n // self.size))]
         x0, x1 = (np.concatenate(part)[:n].astype(np.float32) for part in zip(*drawn, strict=True))
         return x0, x1
+
+    def parted(
+        self, share: float, rng: np.random.Generator
+    ) -> "tuple[GrowingBatches, GrowingBatches | None]":
+        """Some points of either end, which stand for all of it."""
+        (first, rows), (last, columns) = (
+            some(mass, share, rng) for mass in (self.expected, self.masses.after)
+        )
+        if not (len(first) and len(last)):
+            return self, None
+        return self._between(rows, columns), self._between(first, last)
+
+    def _between(self, rows: IntArray, columns: IntArray) -> "GrowingBatches":
+        """Pairs between some points, which have the mass of all."""
+        expected, after = only(self.expected, rows), only(self.masses.after, columns)
+        more = self.expected.sum() / expected.sum()
+        after *= self.masses.after.sum() / after.sum()
+        masses = replace(self.masses, before=more * self.masses.before, after=after)
+        return replace(self, masses=masses, expected=more * expected)
 
     def _batch(self, rng: np.random.Generator) -> tuple[Array, Array]:
         """The pairs of one minibatch."""

@@ -9,88 +9,22 @@ are which.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
-import torch
-from torch.quasirandom import SobolEngine
 
 from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows.coupling.couplings import Coupling
+from cfmcli.flows.coupling.ends import PointSource
 from cfmcli.flows.coupling.layout import Points
+from cfmcli.flows.coupling.parting import parted
 from cfmcli.flows.coupling.plans import Plan
 from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.streams import Streams
 
-PLAN_LIFE = 40
-EDGE = 2.0**-32
-"""Keeps points of the unit cube away from its faces, which are at infinity."""
 STRIDE = 1_000_000
 """Sets the random streams of groups apart: no run has so many segments."""
-
-
-class PointSource(ABC):
-    """Points at one end of a segment."""
-
-    @abstractmethod
-    def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """n rows in random order, shape (n, D + C)."""
-
-
-@dataclass(frozen=True)
-class CloudSource(PointSource):
-    """A finite cloud, drawn by systematic resampling of its weights.
-
-    Args:
-        points: shape (m, D).
-        weights: shape (m,), sum 1.
-    """
-
-    points: Array
-    weights: Array
-
-    def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """Each point floor or ceil of n w times."""
-        return self.points[systematic(self.weights, n, rng)]
-
-
-@dataclass(frozen=True)
-class NormalSource(PointSource):
-    """The standard normal N(0, I), each point under a condition that is drawn apart from it.
-
-    Points are scrambled Sobol points in random order: each is normal, and together they fill the
-    normal more evenly than independent ones, so a coupling's target gets its due everywhere.
-
-    Reference: Owen (1997), doi 10.1214/aos/1031594731 (scrambled nets)
-
-    Args:
-        dim: dimension D.
-        conditions: conditions to draw from, shape (m, C), or None.
-        weights: of the conditions, shape (m,), sum 1, or None.
-    """
-
-    dim: int
-    conditions: Array | None = None
-    weights: Array | None = None
-
-    def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """Fresh points."""
-        seed = int(rng.integers(2**31))
-        engine = SobolEngine(self.dim, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
-        uniform = engine.draw(n, dtype=torch.float64).clamp(EDGE, 1 - EDGE)
-        points = rng.permutation(torch.special.ndtri(uniform).numpy())
-        if self.conditions is None or self.weights is None:
-            return points
-        return np.hstack((points, self.conditions[systematic(self.weights, n, rng)]))
-
-    def independent(self, n: int, rng: np.random.Generator) -> Array:
-        """n rows that know nothing of each other, for statistics that count on it."""
-        points = rng.standard_normal((n, self.dim))
-        if self.conditions is None or self.weights is None:
-            return points
-        drawn = rng.choice(len(self.weights), n, p=self.weights)
-        return np.hstack((points, self.conditions[drawn]))
 
 
 class PairSource(ABC):
@@ -99,6 +33,20 @@ class PairSource(ABC):
     @abstractmethod
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
         """n pairs for a block of steps, each of shape (n, D)."""
+
+    @abstractmethod
+    def parted(
+        self, share: float, rng: np.random.Generator
+    ) -> "tuple[PairSource, PairSource | None]":
+        """Pairs to learn from, and pairs whose points are kept aside: neither end is in the others.
+
+        Args:
+            share: of the points that are kept aside, between 0 and 1.
+            rng: source of randomness.
+
+        Returns:
+            Both; None and all pairs where there are too few points to keep any aside.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +67,20 @@ class PlannedPairs(PairSource):
         """Pairs by their mass in the plan."""
         i, j = self.indices(block, n, segment, streams)
         return self.x0[i].astype(np.float32), self.x1[j].astype(np.float32)
+
+    def parted(
+        self, share: float, rng: np.random.Generator
+    ) -> "tuple[PlannedPairs, PlannedPairs | None]":
+        """Pairs of the plan, which stay as they are."""
+        found = parted(self.plan, share, rng)
+        if found is None:
+            return self, None
+        train, aside = found
+        return replace(self, plan=train), replace(self, plan=aside)
+
+    def between(self, rows: IntArray, columns: IntArray) -> "PlannedPairs":
+        """The pairs between some rows of x0 and some of x1."""
+        return replace(self, plan=self.plan.between(rows, columns))
 
     def indices(
         self, block: int, n: int, segment: int, streams: Streams
@@ -179,61 +141,19 @@ class BatchedPairs(PairSource):
             x0[rows], x1[rows] = x0[rows][i], x1[rows][j]
         return x0[:n].astype(np.float32), x1[:n].astype(np.float32)
 
-
-@dataclass(frozen=True, eq=False)
-class PooledPairs(PairSource):
-    """Pairs of plans between pools of fresh source points and a whole target cloud.
-
-    For a source without end, such as N(0, I): a pool stands in for it, is coupled to the whole
-    target once, serves some blocks, and is drawn anew.
-
-    Args:
-        source: points at t = 0.
-        x1: rows of the target cloud, shape (n1, D + C).
-        w1: its weights, shape (n1,).
-        coupling: solved once a pool.
-        size: points of a pool.
-        ruler: factor of each column where distances are measured, shape (D + C,); 1 for None.
-    """
-
-    source: PointSource
-    x1: Array
-    w1: Array
-    coupling: Coupling
-    size: int
-    ruler: Array | None = None
-
-    def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
-        """Pairs by their mass in the plan of the block's pool."""
-        pool = self._pool(block // PLAN_LIFE, segment, streams)
-        return pool.draw(block, n, segment, streams)
-
-    def mean_cost(self, segment: int, streams: Streams, dim: int) -> float:
-        """Mean squared distance of the pairs of the first pool, in their first D columns."""
-        first = self.first(segment, streams)
-        return first.plan.mean_cost(first.x0[:, :dim], first.x1[:, :dim])
-
-    def left_out(self, segment: int, streams: Streams) -> tuple[float, float]:
-        """The share of the first pool's mass, and of the target's, that its plan leaves out."""
-        plan = self.first(segment, streams).plan
-        return plan.left_out(np.full(self.size, 1 / self.size), self.w1)
-
-    def first(self, segment: int, streams: Streams) -> PlannedPairs:
-        """The first pool, coupled."""
-        return self._pool(0, segment, streams)
-
-    @cached_property
-    def _pool(self) -> Callable[[int, int, Streams], PlannedPairs]:
-        """The coupled pool of a number; the last one is kept."""
-        return lru_cache(maxsize=1)(self._solve)
-
-    def _solve(self, number: int, segment: int, streams: Streams) -> PlannedPairs:
-        """Draw and couple the pool of that number."""
-        rng = streams.numpy("pool", segment, number)
-        x0 = self.source.draw(self.size, rng)
-        w0 = np.full(self.size, 1 / self.size)
-        ends = measured(x0, self.ruler), measured(self.x1, self.ruler)
-        return PlannedPairs(x0, self.x1, self.coupling.plan(*ends, w0, self.w1, rng))
+    def parted(
+        self, share: float, rng: np.random.Generator
+    ) -> "tuple[BatchedPairs, BatchedPairs | None]":
+        """Pairs between some points of either end, coupled inside minibatches of their own."""
+        (source, first), (target, last) = (
+            end.parted(share, rng) for end in (self.source, self.target)
+        )
+        if first is None or last is None:
+            return self, None
+        return (
+            replace(self, source=source, target=target),
+            replace(self, source=first, target=last),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,6 +184,18 @@ class GroupedPairs(PairSource):
         order = rng.permutation(n)
         x0, x1 = (np.concatenate(part)[order] for part in zip(*drawn, strict=True))
         return x0, x1
+
+    def parted(
+        self, share: float, rng: np.random.Generator
+    ) -> "tuple[GroupedPairs, GroupedPairs | None]":
+        """A share of each group; one that is too small is all to learn from."""
+        parts = [group.parted(share, rng) for group in self.groups]
+        kept = [(part, k) for k, (_, part) in enumerate(parts) if part is not None]
+        train = replace(self, groups=tuple(part for part, _ in parts))
+        if not kept:
+            return train, None
+        shares = self.shares[[k for _, k in kept]]
+        return train, GroupedPairs(tuple(part for part, _ in kept), shares / shares.sum())
 
 
 def measured(rows: Array, ruler: Array | None) -> Array:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from cfmcli.data.arrays import Array, IntArray
 from cfmcli.errors import NumericsError
@@ -58,6 +59,15 @@ class Plan(ABC):
             x1: target points, shape (n1, D).
         """
 
+    @abstractmethod
+    def between(self, rows: IntArray, columns: IntArray) -> "Plan":
+        """The same masses between some rows of x0 and some of x1, and none elsewhere.
+
+        Args:
+            rows: places in x0.
+            columns: places in x1.
+        """
+
     @property
     @abstractmethod
     def count(self) -> int:
@@ -100,10 +110,14 @@ class ProductPlan(Plan):
         """All n0 n1 pairs: as large as the dense matrix."""
         return PairPlan.of_matrix(np.outer(self._w0, self._w1)).arrays()
 
+    def between(self, rows: IntArray, columns: IntArray) -> "ProductPlan":
+        """The product of some of the weights."""
+        return ProductPlan(only(self._w0, rows), only(self._w1, columns))
+
     @property
     def count(self) -> int:
-        """n0 n1."""
-        return self.shape[0] * self.shape[1]
+        """Rows that have a weight times columns that have one."""
+        return int(np.count_nonzero(self._w0) * np.count_nonzero(self._w1))
 
     def marginals(self) -> tuple[Array, Array]:
         """The weights themselves."""
@@ -131,7 +145,8 @@ class PairPlan(Plan):
     ) -> None:
         self.shape, self.rounds = shape, rounds
         self._i, self._j, self._mass = merge_pairs(i, j, mass, shape)
-        self._line = Line(self._mass, np.searchsorted(self._i, np.arange(shape[0] + 1)))
+        starts = np.flatnonzero(np.diff(self._i, prepend=-1))
+        self._line = Line(self._mass, np.append(starts, len(self._i)))
 
     @classmethod
     def of_matrix(cls, matrix: Array) -> "PairPlan":
@@ -147,6 +162,13 @@ class PairPlan(Plan):
     def arrays(self) -> tuple[IntArray, IntArray, Array]:
         """The pairs, sorted by i and then by j."""
         return self._i, self._j, self._mass
+
+    def between(self, rows: IntArray, columns: IntArray) -> "PairPlan":
+        """A shorter list."""
+        n0, n1 = self.shape
+        kept = _mask(rows, n0)[self._i] & _mask(columns, n1)[self._j]
+        i, j, mass = self._i[kept], self._j[kept], self._mass[kept]
+        return PairPlan(i, j, mass, self.shape, self.rounds)
 
     @property
     def count(self) -> int:
@@ -189,6 +211,13 @@ class DensePlan(Plan):
         """The pairs that carry mass, sorted by i and then by j."""
         return PairPlan.of_matrix(self._matrix).arrays()
 
+    def between(self, rows: IntArray, columns: IntArray) -> "DensePlan":
+        """The matrix with zeros elsewhere."""
+        found = np.zeros_like(self._matrix)
+        block = np.ix_(rows, columns)
+        found[block] = self._matrix[block]
+        return DensePlan(found)
+
     @property
     def count(self) -> int:
         """The entries that are not zero."""
@@ -201,6 +230,18 @@ class DensePlan(Plan):
     def mean_cost(self, x0: Array, x1: Array) -> float:
         """Mean squared distance of a pair."""
         return float(np.vdot(self._matrix, squared_distances(x0, x1)) / self._matrix.sum())
+
+
+def only(mass: Array, places: IntArray) -> Array:
+    """The masses of the items at some places, 0 elsewhere."""
+    return np.where(_mask(places, len(mass)), mass, 0.0)
+
+
+def _mask(places: IntArray, n: int) -> npt.NDArray[np.bool_]:
+    """Which of n items are at some places, shape (n,)."""
+    found = np.zeros(n, dtype=bool)
+    found[places] = True
+    return found
 
 
 def _moments(x: Array, w: Array) -> tuple[Array, float]:

@@ -10,7 +10,8 @@ from cfmcli.data.times import Timeline
 from cfmcli.errors import ConfigError
 from cfmcli.flows.bases import Base
 from cfmcli.flows.coupling.couplings import Exact
-from cfmcli.flows.coupling.pairing import NormalSource, PooledPairs
+from cfmcli.flows.coupling.ends import NormalSource
+from cfmcli.flows.coupling.pools import PooledPairs
 from cfmcli.flows.densities import Density, even_normals, standard_normal
 from cfmcli.flows.dynamics.estimates import estimate
 from cfmcli.flows.dynamics.estimators import Means, Ode

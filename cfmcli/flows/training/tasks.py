@@ -96,6 +96,22 @@ class Task:
             for k, (source, count) in enumerate(zip(self.pairs, counts, strict=True))
         ]
 
+    def parted(self, shares: Sequence[float], streams: Streams) -> "tuple[Task, Task | None]":
+        """The task without some points, and over those; all and None where there are too few.
+
+        Args:
+            shares: of the points of each segment that are kept aside, between 0 and 1.
+            streams: the run's randomness.
+        """
+        parts = [
+            source.parted(share, streams.numpy("validation", k))
+            for k, (source, share) in enumerate(zip(self.pairs, shares, strict=True))
+        ]
+        if not any(aside for _, aside in parts):
+            return self, None
+        train = replace(self, pairs=[own for own, _ in parts])
+        return train, replace(self, pairs=[aside or own for own, aside in parts])
+
     def draw(
         self, block: int, n: int, batch: int, streams: Streams, pairs: Pairs | None = None
     ) -> Batch:

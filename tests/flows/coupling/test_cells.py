@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from cfmcli.flows.coupling.cells import CellPairs
-from cfmcli.flows.coupling.pairing import NormalSource
-from cfmcli.flows.coupling.semidiscrete import fit_potential
+from cfmcli.flows.coupling.ends import NormalSource
 from cfmcli.flows.streams import Streams
 
 STREAMS = Streams(3)
@@ -13,9 +12,7 @@ STREAMS = Streams(3)
 
 def cells(x1: np.ndarray, w1: np.ndarray, ruler: np.ndarray | None = None) -> CellPairs:
     """Cells of a cloud on a line under the standard normal."""
-    normal = NormalSource(1)
-    potential = fit_potential(normal.draw, x1, w1, np.random.default_rng(0), 0.02)
-    return CellPairs(normal, x1, potential, ruler)
+    return CellPairs.fitted(NormalSource(1), (x1, w1), 0.03, ruler, np.random.default_rng(0))
 
 
 def test_on_a_line_the_cells_are_quantiles() -> None:
@@ -38,3 +35,20 @@ def test_mean_cost_is_that_of_the_draws() -> None:
     assert not np.array_equal(one[0], other[0])
     cost = float(np.square(one[0] - one[1]).sum(axis=1).mean())
     assert pairs.mean_cost(STREAMS, 1) == pytest.approx(cost, rel=0.05)
+
+
+def test_targets_kept_aside_have_cells_of_their_own() -> None:
+    """Either part meets the weights of its targets, and no target is of both."""
+    x1, w1 = np.linspace(-2, 2, 10)[:, None], np.arange(1, 11) / 55
+    train, aside = cells(x1, w1).parted(0.3, np.random.default_rng(1))
+    assert aside is not None
+    parts = []
+    for part, count in ((train, 7), (aside, 3)):
+        drawn = part.draw(0, 20_000, 0, STREAMS)[1]
+        rows, counts = np.unique(np.abs(drawn - x1[:, 0]).argmin(axis=1), return_counts=True)
+        assert len(rows) == count
+        assert counts / 20_000 == pytest.approx(w1[rows] / w1[rows].sum(), abs=0.02)
+        parts.append(set(rows.tolist()))
+    assert parts[0] | parts[1] == set(range(10))
+    one = cells(x1[:1], np.ones(1))
+    assert one.parted(0.5, np.random.default_rng(1)) == (one, None)

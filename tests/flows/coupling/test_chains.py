@@ -38,7 +38,7 @@ def chained(clouds: list[Array], plans: list[Plan], times: Array) -> list[Chaine
         for x0, x1, plan in zip(clouds[:-1], clouds[1:], plans, strict=True)
     )
     chains = Chains(segments, times, D)
-    return [ChainedPairs(chains, k) for k in range(len(segments))]
+    return [ChainedPairs(chains, k, own) for k, own in enumerate(segments)]
 
 
 def marked(sizes: list[int], extra: int = 0) -> list[Array]:

@@ -7,18 +7,11 @@ import pytest
 
 from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.couplings import Coupling, Exact, Independent
+from cfmcli.flows.coupling.ends import CloudSource, NormalSource
 from cfmcli.flows.coupling.layout import Layout
-from cfmcli.flows.coupling.pairing import (
-    PLAN_LIFE,
-    BatchedPairs,
-    CloudSource,
-    GroupedPairs,
-    NormalSource,
-    PairSource,
-    PlannedPairs,
-    PooledPairs,
-)
+from cfmcli.flows.coupling.pairing import BatchedPairs, GroupedPairs, PairSource, PlannedPairs
 from cfmcli.flows.coupling.plans import Plan
+from cfmcli.flows.coupling.pools import PLAN_LIFE, PooledPairs
 from cfmcli.flows.streams import Streams
 
 STREAMS = Streams(11)

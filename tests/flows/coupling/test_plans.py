@@ -159,3 +159,20 @@ def test_distances_that_overflow_are_refused() -> None:
     """Squares beyond float64 are an error of numbers, not an infinite cost."""
     with pytest.raises(NumericsError, match="not all finite"):
         squared_distances(np.full((2, 1), 1e200), np.zeros((2, 1)))
+
+
+@pytest.mark.parametrize("plan", ALL)
+def test_masses_between_some_points_stay_and_others_go(plan: Plan) -> None:
+    """Brute force over the matrix; rows and columns keep their places."""
+    rows, columns = np.array([3, 0]), np.array([1, 2, 3])
+    part = plan.between(rows, columns)
+    wanted = np.zeros(plan.shape)
+    for i in rows:
+        for j in columns:
+            wanted[i, j] = matrix_of(plan)[i, j]
+    assert matrix_of(part) == pytest.approx(wanted)
+    assert part.shape == plan.shape
+    assert part.count == np.count_nonzero(wanted)
+    drawn = counts(part, 1000, np.random.default_rng(0))
+    assert not drawn[wanted == 0].any()
+    assert drawn / 1000 == pytest.approx(wanted / wanted.sum(), abs=2e-3 + 1 / 30)

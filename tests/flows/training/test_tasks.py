@@ -11,8 +11,9 @@ from torch import Tensor
 
 from cfmcli import catalog
 from cfmcli.flows.coupling.couplings import Independent
+from cfmcli.flows.coupling.ends import CloudSource
 from cfmcli.flows.coupling.layout import Layout, Points
-from cfmcli.flows.coupling.pairing import BatchedPairs, CloudSource, PairSource
+from cfmcli.flows.coupling.pairing import BatchedPairs, PairSource
 from cfmcli.flows.objective.latent_objectives import Denoiser, VelocityDenoiser
 from cfmcli.flows.objective.objectives import Velocity
 from cfmcli.flows.path.bridge import Brownian
@@ -49,6 +50,10 @@ class Marked(PairSource):
             parts = [x, told_by(x, C), told_by(x + 1, D)]
             rows.append(np.hstack(parts if self.tangents else parts[:2]))
         return rows[0], rows[1]
+
+    def parted(self, share: float, rng: np.random.Generator) -> tuple["Marked", None]:
+        """No point comes twice, so there is none to keep aside."""
+        return self, None
 
 
 def marked(

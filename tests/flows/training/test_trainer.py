@@ -12,7 +12,8 @@ from cfmcli import catalog
 from cfmcli.data.arrays import Array
 from cfmcli.errors import NumericsError
 from cfmcli.flows.coupling.couplings import Exact, Independent
-from cfmcli.flows.coupling.pairing import BatchedPairs, CloudSource
+from cfmcli.flows.coupling.ends import CloudSource
+from cfmcli.flows.coupling.pairing import BatchedPairs
 from cfmcli.flows.fields import MLP, Field, Shape
 from cfmcli.flows.objective.latent_objectives import VelocityDenoiser
 from cfmcli.flows.objective.objectives import Objective, Velocity

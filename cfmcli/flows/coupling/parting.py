@@ -1,0 +1,62 @@
+"""Parting: points kept aside, and the pairs of which neither end is among the others."""
+
+import numpy as np
+
+from cfmcli.data.arrays import Array, IntArray
+from cfmcli.flows.coupling.plans import Plan
+
+_DIGITS = 9
+"""Of a share of mass; what follows is rounding."""
+
+
+def some(mass: Array, share: float, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """A share of the items that have mass, at random, and the others; at least one of either.
+
+    Args:
+        mass: of each item, shape (n,), >= 0.
+        share: between 0 and 1.
+        rng: source of randomness.
+
+    Returns:
+        Places of the items, without any at first where fewer than two have mass.
+    """
+    order = rng.permutation(np.flatnonzero(mass > 0))
+    count = _count(share, len(order))
+    return order[:count], order[count:]
+
+
+def parted(plan: Plan, share: float, rng: np.random.Generator) -> tuple[Plan, Plan] | None:
+    """A plan between most of the points, and between a share of either cloud that is kept aside.
+
+    Of the smaller cloud that share is random; of the other it is those points whose mass comes
+    mostly from them, so that few pairs join one part to the other, which are in neither plan. A
+    part of an optimal plan is optimal between its own marginals.
+
+    Args:
+        plan: between the whole clouds.
+        share: of the points, between 0 and 1.
+        rng: source of randomness.
+
+    Returns:
+        Both plans, over the rows and columns of the whole; None where there are too few points.
+    """
+    masses = plan.marginals()
+    first = int(plan.shape[1] < plan.shape[0])
+    aside = [np.arange(n) for n in plan.shape]
+    rest = list(aside)
+    aside[first], rest[first] = some(masses[first], share, rng)
+    if not len(aside[first]):
+        return None
+    met = plan.between(*aside).marginals()[1 - first]
+    order = rng.permutation(np.flatnonzero(masses[1 - first] > 0))
+    shares = np.round(met[order] / masses[1 - first][order], _DIGITS)
+    order = order[np.argsort(-shares, kind="stable")]
+    count = _count(share, len(order))
+    aside[1 - first], rest[1 - first] = order[:count], order[count:]
+    found = plan.between(*rest), plan.between(*aside)
+    return found if all(part.count for part in found) else None
+
+
+def _count(share: float, n: int) -> int:
+    """How many of n items are a share of them: at least one and never all; none of one."""
+    return max(min(max(round(share * n), 1), n - 1), 0)
