@@ -132,13 +132,15 @@ class Conditions:
 
         Raises:
             ConfigError: if something is given that the model does not know.
-            DataError: if points have no condition of their own and none is given.
+            DataError: if points have no condition of their own, or one that cannot be used, and
+                none is given.
         """
         values = self.checked(given)
         own = [key for key in self.keys if key not in values]
         for key in own:
             if key not in obs.columns:
                 raise DataError(self._missing(key, obs, origin))
+            self.codes(obs, origin) if key == self.label_key else _numbers(obs, key, origin)
         return obs[own].assign(**values)[list(self.keys)]
 
     def completed(

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,25 @@ def test_populations_and_held_out_times(bench: Path, tmp_path: Path, fit_run: Fi
     scene = plots.Scene(load(run), plots.own_plane(load(run)))
     for name in plots.chosen(scene):
         assert plots.draw(scene, name).encoded().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        TransportRequest("crossed", "", "out.csv"),
+        LikelihoodRequest("crossed", "", "out.csv"),
+        InterpolateRequest("crossed", "out.csv", frames=2),
+    ],
+)
+def test_the_file_of_a_label_that_was_not_learnt_is_named(
+    ask: Any, bench: Path, tmp_path: Path
+) -> None:
+    """Whatever is done with the points."""
+    cells = tmp_path / "odd.csv"
+    pd.read_csv(bench / "early.csv").replace({"kind": {"b": "z"}}).to_csv(cells, index=False)
+    files = {"run": str(bench / ask.run), "data": str(cells), "output": str(tmp_path / ask.output)}
+    with pytest.raises(DataError, match=r"odd\.csv: the run has not learnt the label 'z'"):
+        do(replace(ask, **files))
 
 
 def test_a_source_without_labels_is_fine(bench: Path, tmp_path: Path, fit_run: Fit) -> None:
