@@ -150,6 +150,8 @@ def _header(data: bytes, delimiter: str, origin: str) -> tuple[list[str], int]:
     except UnicodeDecodeError as error:
         raise _diagnosis(data, delimiter, 0, origin, str(error)) from error
     except csv.Error as error:
+        _, _, torn = next(r for r in _records(data, delimiter, strict=False) if r[2])
+        _separated(data, torn, delimiter, origin)
         raise DataError(f"{origin}: the line of names cannot be read: {error}.") from error
     _separated(data, names, delimiter, origin)
     if all(_measured(name) for name in names):

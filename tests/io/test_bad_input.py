@@ -40,6 +40,8 @@ TEXTS: dict[str, tuple[str, bytes, Selection, int, tuple[str, ...]]] = {
     "semicolons": ("a.csv", b"x;y\n1;2\n", Selection(), 3, ("no numeric", "'x;y'")),
     "semicolons and a comma in a name": (
         "a.csv", b"id;ab,c;x\na;1;2\nb;3;4\n", Selection(), 3, ("line 1", "';'", "'id;ab'")),
+    "semicolons and quotes": (
+        "a.csv", b'"";"x";"y"\n"1";1,5;2\n', Selection(), 3, ("separated by ';'",)),
     "semicolons and decimal commas": (
         "a.csv", b"id;ab,c;x\na;1,5;2,5\nb;3,5;4\n", Selection(), 3, ("line 1", "';'")),
     "decimal commas": (
