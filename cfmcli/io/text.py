@@ -6,6 +6,7 @@ The fast parser is Arrow's; when it objects, Python's csv module walks the same 
 import csv
 import gzip
 import io
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cfmcli.errors import DataError
+from cfmcli.errors import CfmWarning, DataError
 from cfmcli.io.checks import distinct_names, some_points
 from cfmcli.io.formats import standard_input, suffix
 
@@ -66,6 +67,14 @@ def parse(path: str) -> Text:
     if delimiter == " ":
         data, delimiter = _tabbed(data), "\t"
     names, start = _header(data, delimiter, origin)
+    if _rows_are_named(data, delimiter, len(names)):
+        names.insert(0, "")
+        warnings.warn(
+            f"{origin}: the lines have one field more than there are names. The first is read as a"
+            " column without a name, as R writes row names.",
+            CfmWarning,
+            stacklevel=2,
+        )
     columns = _parsed(data, start, names, delimiter, origin)
     some_points(columns[0].length(), origin)
     while len(names) > 1 and not names[-1] and _empty(columns[len(names) - 1]):
@@ -185,6 +194,16 @@ def _split_better(data: bytes, delimiter: str, other: str) -> bool:
         for mark in (delimiter, other)
     )
     return len(better) == 1 and max(better) > 1 and len(usual) > 1
+
+
+def _rows_are_named(data: bytes, delimiter: str, width: int) -> bool:
+    """Whether the first lines begin with a name that the header is silent of, as R writes them."""
+    records = (fields for _, _, fields in _records(data, delimiter, strict=False) if fields)
+    first = list(islice(records, 1, ROWS + 1))
+    if not first or any(len(fields) != width + 1 or not fields[-1].strip() for fields in first):
+        return False
+    names = {fields[0] for fields in first}
+    return len(names) == len(first) and not any(_measured(name) for name in names)
 
 
 def _measured(name: str) -> bool:

@@ -49,6 +49,31 @@ def test_what_is_asked_for_is_no_other_that_was_meant(
         _read(tmp_path, "pc1,pc2,pc3,pca4\n1,2,3,4\n", features=features)
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('"x" "day"\n"1" 0.5 "d1"\n"7" 1.5 "d2"\n', "a.txt"),
+        ("x\tday\n1\t0.5\td1\n7\t1.5\td2\n", "a.tsv"),
+        ("x,day\n1,0.5,d1\n7,1.5,d2\n", "a.csv"),
+    ],
+)
+def test_row_names_of_r_are_ids(text: str, name: str, tmp_path: Path) -> None:
+    """As write.table leaves them, under a header that is one name short; said aloud."""
+    with pytest.warns(CfmWarning, match="R writes row names"):
+        table = _read(tmp_path, text, name)
+    assert table.features == ("x",)
+    assert table.values[:, 0].tolist() == [0.5, 1.5]
+    assert table.obs.index.tolist() == ["1", "7"]
+    assert table.obs["day"].tolist() == ["d1", "d2"]
+
+
+@pytest.mark.parametrize("lines", ["0.5,1,2\n1.5,3,4\n", "a,1,2\na,3,4\n", "1,2,\n3,4,\n"])
+def test_other_lines_of_one_field_more_are_refused(lines: str, tmp_path: Path) -> None:
+    """Measurements, names that repeat, and commas at the ends of lines name no rows."""
+    with pytest.raises(DataError, match=r"line 2 has 3 fields, expected 2"):
+        _read(tmp_path, "x,y\n" + lines)
+
+
 def test_without_ids_rows_are_numbered(tmp_path: Path) -> None:
     """No id column: text numbers from 0, and a nameless index; names are case-sensitive."""
     table = _read(tmp_path, "Cell,x\na,1\nb,2\n")
