@@ -6,6 +6,8 @@ from io import StringIO
 from typing import Any
 
 _WIDE = 1000
+_MANY, _SOME = 30, 10
+"""From how many items of a list only some are shown to people, and how many."""
 
 
 def as_text(figures: Mapping[str, Any]) -> str:
@@ -63,7 +65,8 @@ def _row(figures: Mapping[str, Any]) -> str:
 def _word(value: Any) -> str:
     """A figure on one line, empty where it says nothing."""
     if isinstance(value, list | tuple):
-        return ", ".join(map(_word, value))
+        rest = f", ... ({len(value):,} in all)" if len(value) > _MANY else ""
+        return ", ".join(map(_word, value[:_SOME] if rest else value)) + rest
     if isinstance(value, Mapping):
         return f"({_row(value)})" if value else ""
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -69,6 +69,15 @@ def test_text_nests_and_leaves_out_what_is_empty() -> None:
     ]
 
 
+def test_of_a_long_list_text_shows_the_beginning() -> None:
+    """Thousands of genes do not bury what else there is to read; JSON has them all."""
+    genes = [f"g{k}" for k in range(2000)]
+    first = ", ".join(genes[:10])
+    assert as_text({"features": genes}) == f"features: {first}, ... (2,000 in all)"
+    assert as_text({"features": genes[:30]}) == f"features: {', '.join(genes[:30])}"
+    assert json.loads(as_json({"features": genes})) == {"features": genes}
+
+
 def test_a_table_is_aligned_and_plain() -> None:
     """Columns stand below their names, text to the left and numbers to the right."""
     rows = [
