@@ -17,6 +17,8 @@ class Plane(ABC):
 
     exact: ClassVar[bool] = True
     """Whether places are a function of coordinates, known everywhere."""
+    timed: ClassVar[bool] = False
+    """Whether one of the axes is time."""
 
     @property
     @abstractmethod
@@ -103,9 +105,13 @@ class LinePlane(Plane):
     """A flow on a line, drawn against time.
 
     Args:
+        chain: flow coordinates -> the units that it is drawn in.
         name: what its one coordinate is called.
     """
 
+    timed: ClassVar[bool] = True
+
+    chain: Chain
     name: str
 
     @property
@@ -120,17 +126,19 @@ class LinePlane(Plane):
 
     def place(self, x: Array, time: float) -> Array:
         """(time, x)."""
-        return np.hstack((np.full_like(x, time), x))
+        return np.hstack((np.full_like(x, time), self.chain.inverse(x)))
 
     def push(self, x: Array, v: Array, time: float) -> Array:
         """(1, v)."""
-        return np.hstack((np.ones_like(v), v))
+        return np.hstack((np.ones_like(v), self.chain.inverse_tangent(x, v)))
 
 
 def own_plane(model: Model) -> Plane:
     """The plane that needs nothing beside the run."""
     if model.dim == 1:
-        return LinePlane(model.chain.outputs[0])
+        one, names = len(model.features) == 1, model.chain.outputs
+        chain = model.chain if one else Chain((), names)
+        return LinePlane(chain, chain.features[0])
     if len(model.features) == 2:
         return FeaturePlane(model.chain)
     center, spread = covariance([cloud.points for cloud in model.kept])

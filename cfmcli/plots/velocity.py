@@ -21,32 +21,46 @@ MOST = 800
 def draw(scene: Scene) -> Picture:
     """Streamlines of the mean velocity of cells, each at its own time."""
     figure, (axes,) = canvas(COLUMN, 3.4)
-    places, moves = [], []
+    cells, moving = [], []
     named = set(some(len(scene.model.clouds), MARKS).tolist())
     for k, cloud in enumerate(scene.model.clouds):
         shown = cloud.rows(some(len(cloud), MOST))
         x = np.asarray(shown.points, dtype=np.float64)
-        places.append(scene.plane.place(x, cloud.time))
-        moves.append(scene.plane.push(x, scene.velocities(shown), cloud.time))
+        cells.append(scene.plane.place(x, cloud.time))
         colour = scene.clock.colour(cloud.time)
         label = f"time {cloud.label}" if k in named else None
-        dots(axes, places[-1], 3, color=colour, alpha=0.4, label=label)
-    x, y, u, v = averaged(np.concatenate(places), np.concatenate(moves))
+        dots(axes, cells[-1], 3, color=colour, alpha=0.4, label=label)
+        if not scene.plane.timed:
+            moving.append((cells[-1], scene.plane.push(x, scene.velocities(shown), cloud.time)))
+    if scene.plane.timed:
+        moving = _on_the_way(scene)
+    places, moves = map(np.concatenate, zip(*moving, strict=True))
+    x, y, u, v = averaged(places, moves)
     axes.streamplot(x, y, u, v, color=DARK, linewidth=0.6, arrowsize=0.6, density=1.1)
     axes.set(xlabel=scene.plane.names[0], ylabel=scene.plane.names[1])
-    axes.set(xlim=_wider(x), ylim=_wider(y))
+    across, along = np.concatenate([*cells, places]).T
+    axes.set(xlim=_wider(across), ylim=_wider(along))
     legend(figure)
-    said = "Streamlines follow the mean velocity of the cells around, each at its own time."
+    around = "trajectories" if scene.plane.timed else "cells"
+    said = f"Streamlines follow the mean velocity of the {around} around, each at its own time."
     if not scene.plane.exact:
         said += " Velocities are differences of places over the way to a near cell."
     explain(figure, scene.note)
     return Picture("velocity", "Velocity field", f"{said} {scene.note}", figure)
 
 
+def _on_the_way(scene: Scene) -> list[tuple[Array, Array]]:
+    """Places and velocities of trajectories, as snapshots leave most of an axis of time empty."""
+    times, points = scene.journey.times, scene.journey.points
+    frames = zip(points, np.gradient(points, times, axis=0), times.tolist(), strict=True)
+    return [(scene.plane.place(x, t), scene.plane.push(x, v, t)) for x, v, t in frames]
+
+
 def _wider(side: Array) -> tuple[float, float]:
-    """Limits a little beyond the cells."""
-    margin = 0.03 * float(side[-1] - side[0])
-    return float(side[0]) - margin, float(side[-1]) + margin
+    """Limits a little beyond what is drawn."""
+    low, high = float(side.min()), float(side.max())
+    margin = 0.03 * ((high - low) or 1.0)
+    return low - margin, high + margin
 
 
 def averaged(place: Array, move: Array) -> tuple[Array, Array, Masked, Masked]:

@@ -170,6 +170,26 @@ def test_every_dimension_can_be_drawn(dimension: int, source: str) -> None:
         assert (np.asarray(axes.lines[0].get_xdata())[[0, -1]] == model.timeline.times).all()
 
 
+def test_a_line_is_drawn_in_data_units_with_streamlines_between_the_times() -> None:
+    """Under the name of the feature stand its own numbers; all that was observed is in sight."""
+    rng = np.random.default_rng(0)
+    clouds = [50.0 + 9.0 * rng.normal(size=(60, 1)) + 30.0 * k for k in range(2)]
+    model = cfmcli.fit(*clouds, steps=100, field="mlp:width=16", device="cpu", threads=1).core
+    scene = Scene(model, own_plane(model))
+    for name in ("clouds", "velocity"):
+        (axes,) = plots.draw(scene, name).figure.axes
+        shown = np.concatenate([np.asarray(dots.get_offsets()) for dots in axes.collections[:2]])
+        np.testing.assert_allclose(np.sort(shown[:, 1]), np.sort(np.vstack(clouds)[:, 0]))
+        low, high = axes.get_ylim()
+        assert low < shown[:, 1].min() < shown[:, 1].max() < high
+    lines = axes.collections[2].get_segments()  # type: ignore[attr-defined]
+    steps = np.concatenate([np.diff(line, axis=0) for line in lines])
+    middle = np.concatenate([(line[1:, 0] + line[:-1, 0]) / 2 for line in lines])
+    across, up = steps[(middle > 0.4) & (middle < 0.6) & (steps[:, 0] > 0)].T
+    assert len(across) > 5
+    assert np.median(up / across) == pytest.approx(30, rel=0.2)
+
+
 def test_streamlines_follow_the_velocity() -> None:
     """Averages of one velocity are it, of a linear field nearly the field; few cells, no line."""
     rng = np.random.default_rng(0)
