@@ -75,5 +75,7 @@ def _coloured(figure: "Figure", axes: "Axes", place: Array, parts: "list[pd.Seri
         return
     words = values.astype(str).to_numpy()
     for name, look in looks(sorted(set(words))).items():
-        dots(axes, place[words == name], 5, color=look.colour, marker=look.marker, label=name)
+        # Matplotlib leaves names that begin with _ out of legends.
+        label = f" {name}" if name.startswith("_") else name
+        dots(axes, place[words == name], 5, color=look.colour, marker=look.marker, label=label)
     legend(figure)

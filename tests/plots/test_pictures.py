@@ -302,6 +302,13 @@ def test_fates_may_be_words(days: Scene) -> None:
     assert named(picture) == sorted(set(words))
 
 
+def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend(days: Scene) -> None:
+    """As every other is."""
+    words = [("_other", "a")[i % 2] for i in range(len(days.model.clouds[0]))]
+    picture = plots.draw(replace(days, colour=coloured(days.model, words)), "fates")
+    assert [name.strip() for name in named(picture)] == ["_other", "a"]
+
+
 def test_cells_that_are_numbered_alike_are_those_at_the_start(toy: Scene) -> None:
     """Files without ids share row numbers: a column by number speaks of the first."""
     column = coloured(toy.model, np.arange(500.0))
