@@ -32,6 +32,8 @@ Reference: Okabe & Ito (2002), jfly.uni-koeln.de/color
 MARKERS, DASHES = ("o", "^", "s", "D"), ("-", "--", ":", "-.")
 LINE = 0.14
 """Height of a line of text, in inches."""
+LETTERS = 16
+"""Letters of a name that an inch has room for."""
 UNEVEN = 3.0
 """Ratio of the longest gap to the shortest from which colours follow the order of times."""
 SHOWN = 1500
@@ -120,9 +122,14 @@ def dots(axes: "Axes", place: Array, size: float, **more: Any) -> "PathCollectio
 
 def explain(figure: "Figure", text: str) -> None:
     """Write below the panels, in lines that fit, what must be known to read them."""
-    lines = textwrap.wrap(text, int(figure.get_figwidth() * 18.5))
-    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color=DARK)
-    _grow(figure, len(lines))
+    said = wrapped(text, figure.get_figwidth() * 18.5)
+    figure.supxlabel(said, x=0.01, ha="left", fontsize=7, color=DARK)
+    _grow(figure, 1 + said.count("\n"))
+
+
+def wrapped(text: str, letters: float) -> str:
+    """A text in lines of so many letters at most, names without blanks too."""
+    return "\n".join(textwrap.wrap(text, int(letters)))
 
 
 @dataclass(frozen=True)
@@ -169,9 +176,11 @@ def legend(figure: "Figure") -> None:
     handles, names = figure.axes[0].get_legend_handles_labels()
     if not names:
         return
-    columns = int(figure.get_figwidth() / (0.5 + 0.06 * max(map(len, names))))
+    width = figure.get_figwidth()
+    columns = int(width / (0.5 + max(map(len, names)) / LETTERS))
     columns = min(len(names), max(columns, 1))
-    _grow(figure, -(-len(names) // columns))
+    names = [wrapped(name, (width - 0.5) * LETTERS) for name in names]
+    _grow(figure, -(-sum(1 + name.count("\n") for name in names) // columns))
     made = figure.legend(
         *(handles, names),
         ncols=columns,

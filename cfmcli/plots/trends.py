@@ -8,7 +8,7 @@ from cfmcli.data.arrays import Array
 from cfmcli.data.chain import Chain
 from cfmcli.data.maps import ProjectionMap
 from cfmcli.model import Model
-from cfmcli.plots.canvas import PAGE, Picture, canvas, legend, looks
+from cfmcli.plots.canvas import LETTERS, PAGE, Picture, canvas, legend, looks, wrapped
 from cfmcli.plots.scene import Journey, Scene
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def draw(scene: Scene) -> Picture:
     for k, (axes, name) in enumerate(zip(panels, names, strict=False)):
         _panel(axes, scene, values[:, :, k])
         _observed(axes, model, columns[k])
-        axes.set_title(name)
+        axes.set_title(wrapped(name, (PAGE / ACROSS - 0.3) * LETTERS))
         axes.set_xlabel("time")
     for axes in panels[len(names) :]:
         axes.set_axis_off()

@@ -1,5 +1,6 @@
 import io
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,24 @@ def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend(days: Sce
     words = [("_other", "a")[i % 2] for i in range(len(days.model.clouds[0]))]
     picture = plots.draw(replace(days, colour=coloured(days.model, words)), "fates")
     assert [name.strip() for name in named(picture)] == ["_other", "a"]
+
+
+def test_long_names_are_neither_cut_off_nor_laid_over_each_other(days: Scene) -> None:
+    """Of genes above their panels, of classes in the legend, with blanks or without."""
+    genes = tuple(f"a_long_name_of_a_gene_and_of_its_transcript_{k}" for k in range(30))
+    chain = replace(days.model.chain, features=genes)
+    model = replace(days.model, chain=chain)
+    picture = plots.draw(replace(days, model=model, classes=None), "trends")
+    picture.figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in picture.figure.axes]
+    width = picture.figure.bbox.width
+    assert all(0 <= box.x0 < box.x1 <= width for box in boxes)
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes) if abs(a.y0 - b.y0) < 1)
+    words = [("effector " * 9, "effector_" * 9)[i % 2] for i in range(len(days.model.clouds[0]))]
+    picture = plots.draw(replace(days, colour=coloured(days.model, words)), "fates")
+    picture.figure.draw_without_rendering()
+    (box,) = (item.get_window_extent() for item in picture.figure.legends)
+    assert 0 <= box.x0 < box.x1 <= picture.figure.bbox.width
 
 
 def test_cells_that_are_numbered_alike_are_those_at_the_start(toy: Scene) -> None:
