@@ -64,9 +64,10 @@ def _named(scene: Scene, cloud: Cloud) -> npt.NDArray[np.bool_]:
 def _coloured(figure: "Figure", axes: "Axes", place: Array, parts: "list[pd.Series[Any]]") -> None:
     """Numbers with a bar, classes with a legend."""
     import pandas as pd
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     values = pd.concat(parts)
-    if pd.api.types.is_numeric_dtype(values.dtype):
+    if is_numeric_dtype(values.dtype) and not is_bool_dtype(values.dtype):
         order = np.argsort(values.to_numpy(), kind="stable")
         shown = dots(axes, place[order], 5, c=values.to_numpy()[order], cmap="viridis")
         bar = figure.colorbar(shown, ax=axes, shrink=0.7, aspect=25)
@@ -74,7 +75,10 @@ def _coloured(figure: "Figure", axes: "Axes", place: Array, parts: "list[pd.Seri
         bar.set_label(str(values.name))
         return
     words = values.astype(str).to_numpy()
-    for name, look in looks(sorted(set(words))).items():
+    names = sorted(set(words))
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        names = [name for name in map(str, values.dtype.categories) if name in names]
+    for name, look in looks(names).items():
         # Matplotlib leaves names that begin with _ out of legends.
         label = f" {name}" if name.startswith("_") else name
         dots(axes, place[words == name], 5, color=look.colour, marker=look.marker, label=label)

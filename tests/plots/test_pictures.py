@@ -303,6 +303,24 @@ def test_fates_may_be_words(days: Scene) -> None:
     assert named(picture) == sorted(set(words))
 
 
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        (
+            pd.Categorical(["240h", "0h", "48h"], ["0h", "48h", "96h", "240h"]),
+            ["0h", "48h", "240h"],
+        ),
+        (pd.array([True, False, True], dtype="boolean"), ["False", "True"]),
+        (np.array([True, False, True]), ["False", "True"]),
+    ],
+)
+def test_classes_are_in_their_own_order(words: Any, order: list[str], days: Scene) -> None:
+    """That of categories, without those that no cell has; truth values are classes too."""
+    column = pd.Series(words, index=days.model.clouds[0].obs.index[:3], name="kind")
+    picture = plots.draw(replace(days, colour=column), "fates")
+    assert named(picture) == order
+
+
 def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend(days: Scene) -> None:
     """As every other is."""
     words = [("_other", "a")[i % 2] for i in range(len(days.model.clouds[0]))]
