@@ -30,6 +30,8 @@ from cfmcli.io.selection import Selection, listed, pick, plain_only, unknown
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cfmcli.data.arrays import Matrix
+
 RESERVED = ("X", "ids", "features")
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -82,10 +84,10 @@ def backed(path: str, selection: Selection) -> Backed:
     return Backed(head, rows)
 
 
-def from_array(array: npt.NDArray[Any], selection: Selection, origin: str) -> Table:
+def from_array(array: "Matrix", selection: Selection, origin: str) -> Table:
     """An array of points, (n,) or (n, d), as a table with features x0, x1, ..."""
-    values = matrix(array, origin)
-    return _table(values, default_features(values), _frame(len(values)), selection, origin)
+    values = matrix(array, origin) if isinstance(array, np.ndarray) else array
+    return _table(values, default_features(values), _frame(values.shape[0]), selection, origin)
 
 
 def matrix(array: npt.NDArray[Any], origin: str) -> npt.NDArray[Any]:
@@ -102,7 +104,7 @@ def matrix(array: npt.NDArray[Any], origin: str) -> npt.NDArray[Any]:
     return as_float(values, origin)
 
 
-def default_features(values: npt.NDArray[Any]) -> tuple[str, ...]:
+def default_features(values: "Matrix") -> tuple[str, ...]:
     """Names x0, x1, ... for the columns of an array."""
     return tuple(f"x{number}" for number in range(values.shape[1]))
 
@@ -228,14 +230,14 @@ def _named(arrays: Named, key: str, selection: Selection, origin: str) -> Table:
 
 
 def _table(
-    values: npt.NDArray[Any],
+    values: "Matrix",
     names: tuple[str, ...],
     obs: "pd.DataFrame",
     selection: Selection,
     origin: str,
 ) -> Table:
     """Select features, check, and put the parts together."""
-    some_points(len(values), origin)
+    some_points(len(obs), origin)
     distinct_names(names, "feature names", origin, "Rename them so that each is its own.")
     chosen = pick(names, selection, origin)
     if len(chosen) < len(names):

@@ -95,7 +95,18 @@ def outline_of(data: Points) -> Outline:
 def _from_array(data: Points, selection: Selection) -> Table:
     """A table of anything NumPy takes for an array."""
     plain_only(selection, ORIGIN)
-    return arrays.from_array(np.asarray(data), selection, ORIGIN)
+    return arrays.from_array(_plain(data), selection, ORIGIN)
+
+
+def _plain(data: Points) -> "Matrix":
+    """An array, what is masked as NaN; a sparse matrix stays one."""
+    from scipy import sparse
+
+    if sparse.issparse(data):
+        return anndata.columns_of(data, None, ORIGIN)
+    if isinstance(data, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(data), np.nan, np.asarray(data))
+    return np.asarray(data)
 
 
 def _from_frame(data: Points, selection: Selection) -> Table:

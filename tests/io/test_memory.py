@@ -38,6 +38,23 @@ def test_arrays(kind: type, tmp_path: Path) -> None:
     assert table.obs.index.name is None
 
 
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.coo_array, sparse.csc_array])
+def test_sparse_matrices(kind: Callable[..., Any]) -> None:
+    """The points of a sparse matrix are those of the array that it stands for."""
+    table = from_object(kind(VALUES), Selection(features="x1"))
+    assert table.features == ("x1",)
+    assert not isinstance(table.values, np.ndarray)
+    np.testing.assert_array_equal(table.values.toarray(), VALUES[:, [1]])
+    moved = like(kind(VALUES), from_object(VALUES))
+    np.testing.assert_array_equal(moved, VALUES)
+
+
+def test_what_is_masked_is_missing() -> None:
+    """Whatever number stands behind the mask."""
+    with pytest.raises(DataError, match="'x1': the value is missing"):
+        from_object(np.ma.masked_greater(VALUES, 4.5))
+
+
 def test_frame_is_the_table_of_its_csv(tmp_path: Path) -> None:
     """A DataFrame and the CSV it writes give the same features, ids and annotations."""
     frame = pd.DataFrame(
