@@ -1,6 +1,6 @@
 """AnnData files, .h5ad and .zarr: only what is asked for is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -159,6 +159,13 @@ def locate(selection: Selection, origin: str) -> tuple[str, str]:
     return "X", ""
 
 
+def no_x(layers: Iterable[str], obsm: Iterable[str], origin: str) -> DataError:
+    """The error for an AnnData without X: what there is instead."""
+    return DataError(
+        f"{origin}: X is empty. Choose --layer ({listed(layers)}) or --use-rep ({listed(obsm)})."
+    )
+
+
 def basis_of(part: str, key: str) -> str:
     """How a table calls where its values are from."""
     return {"layers": f"layer:{key}", "obsm": f"obsm:{key}"}.get(part, "X")
@@ -205,8 +212,7 @@ def _element(root: Node, selection: Selection, origin: str) -> tuple[str, Node]:
             raise unknown(f"{part} key", key, held, origin)
         return basis_of(part, key), held[key]
     if "X" not in root or encoding(root["X"]) == "null":
-        keys = listed(root["obsm"]) if "obsm" in root else "none"
-        raise DataError(f"{origin}: X is empty. Choose --layer or --use-rep; obsm holds: {keys}.")
+        raise no_x(root.get("layers", {}), root.get("obsm", {}), origin)
     return "X", root["X"]
 
 

@@ -140,6 +140,8 @@ def _from_anndata(data: Points, selection: Selection) -> Table:
     if key not in held:
         raise unknown(f"{part} key", key, held, ORIGIN)
     loaded = held[key]
+    if loaded is None:
+        raise anndata.no_x(data.layers, data.obsm, ORIGIN)
     names = list(map(str, data.var_names))
     if part == "obsm":
         width = loaded.shape[1] if loaded.ndim > 1 else 1

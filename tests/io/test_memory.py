@@ -134,6 +134,19 @@ def test_bad_objects(data: object, words: str) -> None:
         from_object(data)
 
 
+def test_without_x_layers_and_representations_are_listed(tmp_path: Path) -> None:
+    """Of a file as of an object."""
+    data = _adata()
+    data.layers["counts"] = data.X
+    data.X = None
+    data.write_h5ad(tmp_path / "a.h5ad")
+    words = r"X is empty. Choose --layer \('counts'\) or --use-rep \('X_pca'\)"
+    with pytest.raises(DataError, match=words):
+        from_object(data)
+    with pytest.raises(DataError, match=words):
+        read_table(str(tmp_path / "a.h5ad"))
+
+
 def test_unknown_parts() -> None:
     """A key that an AnnData does not have is answered with the nearest."""
     with pytest.raises(DataError, match="Did you mean 'X_pca'"):
