@@ -23,7 +23,7 @@ from cfmcli.layers import from_layers
 from cfmcli.requests import Progress, Runtime, Scoring
 from cfmcli.scorer import LogProb
 from cfmcli.workflows import fit as fitting
-from cfmcli.workflows import intake, points, prepare, results, shards
+from cfmcli.workflows import intake, points, prepare, results, shards, verbs
 from cfmcli.workflows.counted import not_logged
 from cfmcli.workflows.journeys import Journey
 from cfmcli.workflows.moved import Moved, additions
@@ -183,7 +183,7 @@ class Model:
         """
         table = self._table(data)
         guide = self.core.guide(table.obs, condition_of(condition), table.origin)
-        when, begin = [self.timeline.parse(time) for time in times], self._clock(start, 0)
+        when, begin = [verbs.clock_of(self.core, time) for time in times], self._clock(start, 0)
         frames = self.core.interpolate(
             table.values, when, begin, guide=guide, solver=solver, sde=str(sde), seed=seed
         )
@@ -220,7 +220,7 @@ class Model:
 
     def _clock(self, time: float | str | None, usual: int) -> float:
         """A clock time: a number, a snapshot's label, or that of a knot where nothing is said."""
-        return self.timeline.times[usual] if time is None else self.timeline.parse(time)
+        return self.timeline.times[usual] if time is None else verbs.clock_of(self.core, time)
 
     def _table(self, data: Points) -> Table:
         """Points with the model's features, on the scale that it was fitted to."""

@@ -11,11 +11,13 @@ import cfmcli
 from cfmcli import recipe
 from cfmcli.errors import CfmError, CfmWarning, ConfigError, DataError
 from cfmcli.flows.dynamics import displacement
-from cfmcli.requests import ReportRequest, Runtime
+from cfmcli.requests import InterpolateRequest, ReportRequest, Runtime, SampleRequest
 from cfmcli.stored import pack
 from cfmcli.workflows import points
 from cfmcli.workflows.fit import ignore
+from cfmcli.workflows.interpolate import interpolate
 from cfmcli.workflows.report import report
+from cfmcli.workflows.sample import sample
 
 
 def plain(tiny: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +214,25 @@ def test_each_point_from_its_own_time(
         model.transport(frame.drop(columns="day"), "own")
     with pytest.raises(ConfigError, match="neither a number nor a snapshot"):
         model.log_prob(frame, "owned")
+
+
+def test_a_time_held_out_goes_by_its_label(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    """As those that were learnt do, in Python and from files."""
+    rng = np.random.default_rng(0)
+    cells = pd.DataFrame(rng.normal(size=(30, 2)), columns=["x", "y"])
+    cells["stage"] = np.repeat(["E7", "E7.5", "E9"], 10)
+    model = cfmcli.fit(cells, time_key="stage", holdout=["E7.5"], **plain(tiny))
+    start = cells[cells["stage"] == "E7"]
+    moved = model.transport(start, end="E7.5")
+    pd.testing.assert_frame_equal(moved, model.transport(start, end=7.5))
+    assert set(model.interpolate(start, ["E7.5"])["time"]) == {7.5}
+    model.save(str(tmp_path / "run"))
+    run, where = str(tmp_path / "run"), Runtime(device="cpu", threads=1)
+    asked = SampleRequest(run, str(tmp_path / "o.csv"), 5, time="E7.5")
+    assert sample(asked, where, ignore).figures["time"] == 7.5
+    ways = InterpolateRequest(run, str(tmp_path / "p.csv"), times=("E7.5",), population=True)
+    interpolate(ways, where, ignore)
+    assert set(pd.read_csv(tmp_path / "p.csv")["time"]) == {7.5}
 
 
 def test_features_may_have_any_names(tiny: dict[str, Any]) -> None:

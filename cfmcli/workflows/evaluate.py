@@ -83,9 +83,7 @@ def _observed(model: Model, request: EvaluateRequest) -> list[Cloud]:
 
 def _time(model: Model, text: str) -> float:
     """The clock time to score at, after the first; the last where nothing is said."""
-    labels = {cloud.label: cloud.time for cloud in model.clouds}
-    last = model.timeline.times[-1]
-    time = labels[text] if text in labels else model.timeline.parse(text) if text else last
+    time, last = verbs.clock_time(model, text, last=True), model.timeline.times[-1]
     if model.timeline.inner(time) <= 0:
         raise ConfigError(
             f"--time {text}: the points start there. Choose a later time, up to {last:g}."

@@ -98,7 +98,7 @@ def asked_times(model: Model, request: InterpolateRequest) -> list[float]:
     if request.frames:
         first, last = model.timeline.times[0], model.timeline.times[-1]
         return [float(t) for t in np.linspace(first, last, request.frames)]
-    times = [model.timeline.parse(text) for text in request.times]
+    times = [verbs.clock_of(model, text) for text in request.times]
     if len(set(times)) < len(times):
         raise ConfigError(f"--times {','.join(request.times)}: a time stands there twice.")
     return times

@@ -156,7 +156,7 @@ def each_time(model: Model, table: Table, time: float | str, option: str = "--fr
     """
     if time == OWN:
         return own_times(model, table, option)
-    return np.full(len(table), model.timeline.parse(time))
+    return np.full(len(table), verbs.clock_of(model, time))
 
 
 def say_if_noise(model: Model, path: str, start: str) -> None:

@@ -88,9 +88,19 @@ def clock_time(model: Model, text: str, *, last: bool = False) -> float:
     """A clock time from what was typed, inside what the model learnt."""
     if not text:
         return model.timeline.times[-1 if last else 0]
-    time = model.timeline.parse(text)
+    time = clock_of(model, text)
     model.timeline.inner(time)
     return time
+
+
+def clock_of(model: Model, text: str | float) -> float:
+    """A clock time from a number, or from the label of a snapshot, held out or not.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    held_out = {cloud.label: cloud.time for cloud in model.clouds if cloud.held_out}
+    return model.timeline.parse(held_out.get(str(text), text))
 
 
 def point_weights(model: Model, table: Table) -> Array:
