@@ -51,10 +51,10 @@ class NormalizeMap(Map):
     def forward(self, x: "Matrix") -> "Matrix":
         """x target / sum(x), without a dense copy of a sparse x.
 
-        Values a little below 0, as reconstructed counts have, are taken as they are.
+        Values a little below 0, as reconstructed counts have, stay as they are.
 
         Raises:
-            DataError: for a negative total, or a value of -1 or less after scaling.
+            DataError: for a negative total, or a value of -1 or less.
         """
         total = np.asarray(x.sum(axis=1, dtype=np.float64)).reshape(-1)
         if (total < 0).any():
@@ -64,13 +64,12 @@ class NormalizeMap(Map):
                 "the data look scaled or centred already; leave --preprocess out."
             )
         factor = self.target[0] / np.where(total > 0, total, self.target[0])
-        y = x * factor[:, None] if isinstance(x, np.ndarray) else x.multiply(factor[:, None])
-        if len(factor) and y.min() <= -1:
+        if len(factor) and x.min() <= -1:
             raise DataError(
                 f"normalize needs counts, got {x.min():g}: the data look logged, scaled or centred "
                 "already; give counts, or leave --preprocess or normalize out of the fit."
             )
-        return y if isinstance(y, np.ndarray) else y.tocsr()
+        return _scaled(x, factor)
 
     def inverse(self, y: Array) -> Array:
         """The normalised points themselves."""
@@ -149,3 +148,12 @@ class ChoiceMap(Map):
     def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
         """The chosen names."""
         return tuple(name for name, kept in zip(features, self.mask, strict=True) if kept)
+
+
+def _scaled(x: "Matrix", factor: Array) -> "Matrix":
+    """Each row times its factor, but for values below 0."""
+    if isinstance(x, np.ndarray):
+        return np.where(x < 0, x, x * factor[:, None])
+    y = x.tocsr().astype(np.float64)
+    y.data *= np.where(y.data < 0, 1.0, np.repeat(factor, np.diff(y.indptr)))
+    return y

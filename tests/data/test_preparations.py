@@ -178,6 +178,24 @@ def test_a_new_cell_with_a_negative_total_is_refused() -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_reconstructed_counts_below_zero_stay_as_they_are(layout: Any) -> None:
+    """Also where the others of a poor cell are made many times as large."""
+    chain, x = fitted("normalize", counts(8)), counts(9) / 100
+    x[:, 0] = -0.7
+    y, logged = (
+        found if isinstance(found, np.ndarray) else found.toarray()
+        for found in (
+            chain.forward(layout(x)),
+            fitted("normalize,log1p", counts(8)).forward(layout(x)),
+        )
+    )
+    factor = chain.maps[0].arrays()["target"] / x.sum(axis=1)
+    assert (y[:, 0] == x[:, 0]).all()
+    assert y[:, 1:] == pytest.approx(x[:, 1:] * factor[:, None])
+    assert logged == pytest.approx(np.log1p(y))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_new_cells_that_are_no_counts_are_told_so(layout: Any) -> None:
     """Negative values in positive totals: by the step that wants counts."""
     chain, x = fitted("normalize,log1p,pca:n=4", counts(8)), counts(9)
