@@ -28,13 +28,13 @@ def some(mass: Array, share: float, rng: np.random.Generator) -> tuple[IntArray,
 def parted(plan: Plan, share: float, rng: np.random.Generator) -> tuple[Plan, Plan] | None:
     """A plan between most of the points, and between a share of either cloud that is kept aside.
 
-    Of the smaller cloud that share is random; of the other it is those points whose mass comes
-    mostly from them, so that few pairs join one part to the other, which are in neither plan. A
-    part of an optimal plan is optimal between its own marginals.
+    Of the smaller cloud that share is random; of the other it is as much mass, of the points that
+    have most of theirs from them, so that few pairs join one part to the other, which are in
+    neither plan. A part of an optimal plan is optimal between its own marginals.
 
     Args:
         plan: between the whole clouds.
-        share: of the points, between 0 and 1.
+        share: of the points of the smaller cloud, between 0 and 1.
         rng: source of randomness.
 
     Returns:
@@ -42,19 +42,20 @@ def parted(plan: Plan, share: float, rng: np.random.Generator) -> tuple[Plan, Pl
     """
     masses = plan.marginals()
     first = int(plan.shape[1] < plan.shape[0])
+    own, other = masses[first], masses[1 - first]
     aside = [np.arange(n) for n in plan.shape]
-    rest = list(aside)
-    aside[first], rest[first] = some(masses[first], share, rng)
+    aside[first], _ = some(own, share, rng)
     if not len(aside[first]):
         return None
     met = plan.between(*aside).marginals()[1 - first]
-    order = rng.permutation(np.flatnonzero(masses[1 - first] > 0))
-    shares = np.round(met[order] / masses[1 - first][order], _DIGITS)
+    order = rng.permutation(np.flatnonzero(met))
+    shares = np.round(met[order] / other[order], _DIGITS)
     order = order[np.argsort(-shares, kind="stable")]
-    count = _count(share, len(order))
-    aside[1 - first], rest[1 - first] = order[:count], order[count:]
-    found = plan.between(*rest), plan.between(*aside)
-    return found if all(part.count for part in found) else None
+    filled = np.round(np.cumsum(other[order]) / own[aside[first]].sum(), _DIGITS)
+    aside[1 - first] = order[: max(1, np.count_nonzero(filled <= 1))]
+    kept = plan.between(*aside)
+    rest = plan.between(*(np.flatnonzero(mass == 0) for mass in kept.marginals()))
+    return (rest, kept) if rest.count else None
 
 
 def _count(share: float, n: int) -> int:

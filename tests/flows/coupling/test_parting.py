@@ -52,10 +52,11 @@ def parts(plan: Plan, share: float = 0.1) -> tuple[Plan, Plan]:
 def test_no_point_is_in_both_parts(
     coupling: Coupling, sizes: tuple[int, int], share: float
 ) -> None:
-    """Either end of either part has its share of the points, and masses are those of the whole."""
+    """The smaller end gives its share of the points, the other as much, and masses stay."""
     plan = plan_of(coupling, *sizes)
     whole = {(i, j): m for i, j, m in zip(*(v.tolist() for v in plan.arrays()), strict=True)}
     train, aside = parts(plan, share)
+    share = round(share * min(sizes)) / min(sizes)
     for end, n in enumerate(sizes):
         seen, kept = ends_of(train)[end], ends_of(aside)[end]
         assert not seen & kept
@@ -88,6 +89,19 @@ def test_few_pairs_are_lost_between_clouds_of_unlike_sizes() -> None:
     mass = [float(part.arrays()[2].sum()) for part in (train, aside)]
     assert mass[1] > 0.05
     assert sum(mass) > 0.93
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_points_are_lost_where_weights_are_uneven(seed: int) -> None:
+    """Of the other cloud as much mass is kept aside, however many points that is."""
+    rng = np.random.default_rng(seed)
+    weights = [w / w.sum() for w in (rng.lognormal(0, 1.5, n) for n in (200, 300))]
+    whole = Exact().plan(cloud(200, 0), cloud(300, 1), weights[0], weights[1], rng)
+    train, aside = parts(whole)
+    seen, kept = (part.marginals() for part in (train, aside))
+    assert sum(float(part[0].sum()) for part in (seen, kept)) > 0.9
+    for w, learnt, other in zip(weights, seen, kept, strict=True):
+        assert w[(learnt == 0) & (other == 0)].sum() < 0.05
 
 
 def test_points_without_mass_are_not_kept_aside() -> None:
