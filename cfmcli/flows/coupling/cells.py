@@ -24,7 +24,7 @@ class CellPairs(PairSource):
     """Fresh points of the source, each with the one target that its potential gives it.
 
     Args:
-        source: points at t = 0, without end.
+        source: points at t = 0, without end, under the conditions of the target's rows if any.
         x1: rows of the target cloud, shape (n1, D + C).
         w1: its weights, shape (n1,), sum 1.
         tolerance: largest L1 error of the weights that cells meet, in (0, 1).
@@ -77,7 +77,8 @@ class CellPairs(PairSource):
         """Pairs with the targets of some places."""
         weights = self.w1[places]
         target = self.x1[places], weights / weights.sum()
-        return CellPairs.fitted(self.source, target, self.tolerance, self.ruler, rng)
+        source = self.source.under(places)
+        return CellPairs.fitted(source, target, self.tolerance, self.ruler, rng)
 
     def mean_cost(self, streams: Streams, dim: int) -> float:
         """Mean squared distance of pairs in their first D columns, over a sample."""

@@ -101,6 +101,13 @@ class NormalSource(PointSource):
         drawn = rng.choice(len(self.weights), n, p=self.weights)
         return np.hstack((points, self.conditions[drawn]))
 
+    def under(self, places: IntArray) -> "NormalSource":
+        """Points under the conditions of some places only."""
+        if self.conditions is None or self.weights is None:
+            return self
+        weights = self.weights[places]
+        return replace(self, conditions=self.conditions[places], weights=weights / weights.sum())
+
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> tuple["NormalSource", "NormalSource"]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows.coupling.couplings import Coupling
-from cfmcli.flows.coupling.ends import PointSource
+from cfmcli.flows.coupling.ends import NormalSource
 from cfmcli.flows.coupling.layout import Points
 from cfmcli.flows.coupling.pairing import PairSource, PlannedPairs, measured
 from cfmcli.flows.coupling.parting import some
@@ -26,7 +26,7 @@ class PooledPairs(PairSource):
     target once, serves some blocks, and is drawn anew.
 
     Args:
-        source: points at t = 0.
+        source: points at t = 0, without end, under the conditions of the target's rows if any.
         x1: rows of the target cloud, shape (n1, D + C).
         w1: its weights, shape (n1,).
         coupling: solved once a pool.
@@ -34,7 +34,7 @@ class PooledPairs(PairSource):
         ruler: factor of each column where distances are measured, shape (D + C,); 1 for None.
     """
 
-    source: PointSource
+    source: NormalSource
     x1: Array
     w1: Array
     coupling: Coupling
@@ -55,8 +55,8 @@ class PooledPairs(PairSource):
 
     def _to(self, places: IntArray) -> "PooledPairs":
         """Pairs with the targets of some places."""
-        weights = self.w1[places]
-        return replace(self, x1=self.x1[places], w1=weights / weights.sum())
+        weights, source = self.w1[places], self.source.under(places)
+        return replace(self, source=source, x1=self.x1[places], w1=weights / weights.sum())
 
     def mean_cost(self, segment: int, streams: Streams, dim: int) -> float:
         """Mean squared distance of the pairs of the first pool, in their first D columns."""

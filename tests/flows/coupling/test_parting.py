@@ -7,6 +7,7 @@ import pytest
 
 from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.bends import Bend, BentPairs
+from cfmcli.flows.coupling.cells import CellPairs
 from cfmcli.flows.coupling.chains import ChainedPairs, Chains
 from cfmcli.flows.coupling.couplings import Coupling, Exact, Independent, Sinkhorn
 from cfmcli.flows.coupling.ends import CloudSource, NormalSource
@@ -157,6 +158,23 @@ def test_every_source_keeps_points_of_either_end_aside(kind: str) -> None:
     assert not rows(ends[0][1], X1) & kept
     if kind not in ("pooled", "normal"):
         assert not rows(ends[0][0], X0) & rows(ends[1][0], X0)
+
+
+@pytest.mark.parametrize("kind", ["pooled", "cells"])
+def test_the_normal_is_under_the_conditions_of_its_part(kind: str) -> None:
+    """Points of N(0, I) are told the same as the targets that they may be paired with."""
+    told = np.arange(30.0)[:, None]
+    normal, ends = NormalSource(2, told, even(30)), (np.hstack((X1[:30], told)), even(30))
+    rng = np.random.default_rng(0)
+    whole: PooledPairs | CellPairs = (
+        PooledPairs(normal, *ends, Exact(), 60)
+        if kind == "pooled"
+        else CellPairs.fitted(normal, ends, 0.1, None, rng)
+    )
+    for part in whole.parted(0.2, rng):
+        assert part is not None
+        x0, x1 = part.draw(0, 600, 0, STREAMS)
+        assert set(x0[:, 2].tolist()) == set(x1[:, 2].tolist())
 
 
 def test_groups_keep_their_shares_and_small_ones_stay_whole() -> None:
