@@ -78,10 +78,6 @@ class PlannedPairs(PairSource):
         train, aside = found
         return replace(self, plan=train), replace(self, plan=aside)
 
-    def between(self, rows: IntArray, columns: IntArray) -> "PlannedPairs":
-        """The pairs between some rows of x0 and some of x1."""
-        return replace(self, plan=self.plan.between(rows, columns))
-
     def indices(
         self, block: int, n: int, segment: int, streams: Streams
     ) -> tuple[IntArray, IntArray]:
