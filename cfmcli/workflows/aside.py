@@ -10,7 +10,7 @@ from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.tasks import Task
 from cfmcli.flows.training.trainer import Aside
 from cfmcli.recipe import AUTO, KEPT, MOST_STEPS, Recipe
-from cfmcli.workflows import assemble
+from cfmcli.workflows import assemble, runtime
 
 AMPLE, PART, MOST = 20, 3, 500
 """Points of the smaller cloud of a gap that `--steps auto` keeps aside: at least, if no more than
@@ -91,10 +91,16 @@ def parted(
         train, aside = task.parted(wanted, streams) if wanted else (task, None)
     if aside:
         return train, Aside(aside, task if timed(recipe, snapshots).steps == AUTO else None)
+    lone = "No class has two points at both ends of a gap, so"
     if wanted and recipe.validation:
         raise DataError(
-            f"No class has two points at both ends of a gap, so {recipe.validation:g} of them "
-            "cannot be kept for validation: leave --validation or --label-key out."
+            f"{lone} {recipe.validation:g} of them cannot be kept for validation: leave "
+            "--validation or --label-key out."
+        )
+    if wanted:
+        runtime.warn(
+            f"{lone} none are kept aside, which would tell when to end: there are "
+            f"{recipe.most_steps} steps, the usual number."
         )
     return task, None
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cfmcli.data.table import Table
-from cfmcli.errors import DataError
+from cfmcli.errors import CfmWarning, DataError
 from cfmcli.flows.coupling.pairing import PlannedPairs
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.trainer import Trainer
@@ -65,7 +65,8 @@ def test_classes_that_meet_at_one_point_each_keep_nothing_aside() -> None:
     """A fit that ends by itself takes the usual steps; a validation asked for is refused."""
     kinds = [[f"{k}" for k in range(40)]] * 2
     recipe = Recipe(label_key="kind", transform="none")
-    done = job(recipe, 40, 40, kinds=kinds).trainer
+    with pytest.warns(CfmWarning, match=f"none are kept aside.* {MOST_STEPS} steps"):
+        done = job(recipe, 40, 40, kinds=kinds).trainer
     assert done is not None
     assert done.aside is None
     assert (done.schedule.open, done.end) == (False, MOST_STEPS)
