@@ -40,6 +40,8 @@ class PairSource(ABC):
     ) -> "tuple[PairSource, PairSource | None]":
         """Pairs to learn from, and pairs whose points are kept aside: neither end is in the others.
 
+        Groups are parted one by one, so a source point of several of them may be in both.
+
         Args:
             share: of the points that are kept aside, between 0 and 1.
             rng: source of randomness.
