@@ -13,11 +13,15 @@ from cfmcli.flows.coupling.couplings import Coupling, Exact, Independent, Sinkho
 from cfmcli.flows.coupling.ends import CloudSource, NormalSource
 from cfmcli.flows.coupling.following import FollowingPairs, following
 from cfmcli.flows.coupling.growing import GrowingBatches, Masses, growing
+from cfmcli.flows.coupling.layout import Points
 from cfmcli.flows.coupling.pairing import BatchedPairs, GroupedPairs, PairSource, PlannedPairs
 from cfmcli.flows.coupling.parting import parted
 from cfmcli.flows.coupling.plans import PairPlan, Plan
 from cfmcli.flows.coupling.pools import PooledPairs
+from cfmcli.flows.objective.objectives import Velocity
+from cfmcli.flows.path.interpolants import Linear
 from cfmcli.flows.streams import Streams
+from cfmcli.flows.training.tasks import Task
 
 STREAMS, N0, N1 = Streams(4), 60, 90
 
@@ -119,7 +123,7 @@ def test_a_single_pair_is_all_to_learn_from(pairs: int) -> None:
     assert parted(PairPlan(k, k, np.ones(pairs), (3, 3)), 0.5, np.random.default_rng(0)) is None
 
 
-def rows(x: Array, points: Array) -> set[int]:
+def rows(x: Array | Points, points: Array) -> set[int]:
     """Which points some rows are of, by their first coordinate."""
     return set(np.abs(x[:, :1] - points[:, 0]).argmin(axis=1).tolist())
 
@@ -189,6 +193,18 @@ def test_groups_keep_their_shares_and_small_ones_stay_whole() -> None:
     assert train.groups[1] is lone
     only = GroupedPairs((lone,), np.ones(1))
     assert only.parted(0.1, np.random.default_rng(3))[1] is None
+
+
+def test_a_gap_that_keeps_nothing_aside_is_judged_on_all_its_pairs() -> None:
+    """Those kept aside are of the other gaps; where there are none, the task is whole."""
+    lone = PlannedPairs(X0[:1], X1[:1], plan_of(Independent(), 1, 1))
+    train, aside = Task([lone, PLANNED], Linear(), Velocity()).parted([0.1, 0.1], STREAMS)
+    assert aside is not None
+    assert train.pairs[0] is aside.pairs[0] is lone
+    seen, kept = (rows(part.pairs[1].draw(0, 500, 0, STREAMS)[1], X1) for part in (train, aside))
+    assert kept
+    assert not seen & kept
+    assert Task([lone], Linear(), Velocity()).parted([0.1], STREAMS)[1] is None
 
 
 @pytest.mark.parametrize("kind", ["bent", "chained"])
