@@ -46,11 +46,12 @@ def grouped(
         bounds: of each group.
         shares: how much of the target each group is, shape (G,), sum 1.
         drawn: the mass that the pairs of each group are drawn by, shape (G,), above 0.
-        places: which points of either whole cloud each group has.
+        places: which points of either whole cloud each group has, none of N(0, I).
     """
     means = shares @ np.array([(bound.cost, *bound.left_out) for bound in bounds])
     cost, before, after = means.tolist()
-    pairs = GroupedPairs(tuple(bound.pairs for bound in bounds), drawn / drawn.sum())
+    sizes = np.array([min(len(end) for end in place if len(end)) for place in places])
+    pairs = GroupedPairs(tuple(bound.pairs for bound in bounds), drawn / drawn.sum(), sizes)
     pieces = tuple(
         Piece(piece.plan, *place, share)
         for place, bound, share in zip(places, bounds, shares.tolist(), strict=True)

@@ -161,10 +161,12 @@ class GroupedPairs(PairSource):
     Args:
         groups: a source of pairs for each group.
         shares: how much of the target each group is, shape (G,), sum 1.
+        sizes: points of the smaller end of each group, shape (G,).
     """
 
     groups: tuple[PairSource, ...]
     shares: Array
+    sizes: IntArray
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
         """Pairs of all groups by their shares, in random order.
@@ -186,14 +188,20 @@ class GroupedPairs(PairSource):
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> "tuple[GroupedPairs, GroupedPairs | None]":
-        """A share of each group; one that is too small is all to learn from."""
-        parts = [group.parted(share, rng) for group in self.groups]
-        kept = [(part, k) for k, (_, part) in enumerate(parts) if part is not None]
+        """A share of each group; of those too small for it only so many, that all have theirs."""
+        due = np.cumsum(share * np.where(self.sizes > 1, self.sizes, 0)) + rng.random()
+        asked = np.diff(np.floor(due), prepend=0) > 0
+        asked[np.argmax(self.sizes)] |= not asked.any()
+        parts = [
+            group.parted(share, rng) if own else (group, None)
+            for group, own in zip(self.groups, asked, strict=True)
+        ]
         train = replace(self, groups=tuple(part for part, _ in parts))
+        kept = [k for k, (_, part) in enumerate(parts) if part is not None]
         if not kept:
             return train, None
-        shares = self.shares[[k for _, k in kept]]
-        return train, GroupedPairs(tuple(part for part, _ in kept), shares / shares.sum())
+        found, shares = tuple(part for _, part in parts if part is not None), self.shares[kept]
+        return train, GroupedPairs(found, shares / shares.sum(), self.sizes[kept])
 
 
 def measured(rows: Array, ruler: Array | None) -> Array:

@@ -69,7 +69,8 @@ def grouped(coupling: Coupling) -> GroupedPairs:
     )
     plan = coupling.plan(a0, a1, u0, u1, np.random.default_rng(5))
     ends = CloudSource(b0, v0 / v0.sum()), CloudSource(b1, v1 / v1.sum())
-    return GroupedPairs((PlannedPairs(a0, a1, plan), BatchedPairs(*ends, coupling, 16)), SHARES)
+    groups = PlannedPairs(a0, a1, plan), BatchedPairs(*ends, coupling, 16)
+    return GroupedPairs(groups, SHARES, np.array([len(a0), len(b0)]))
 
 
 KINDS = ("planned", "batched", "pooled", "grouped")
@@ -243,7 +244,8 @@ def test_a_draw_too_small_for_all_groups_is_still_whole(n: int) -> None:
 def test_groups_have_noise_of_their_own() -> None:
     """Two groups that are the same cloud are not drawn alike."""
     half = BatchedPairs(NormalSource(2), CloudSource(X1, W1), Independent(), 16)
-    x0, _ = GroupedPairs((half, half), np.array([0.5, 0.5])).draw(0, 64, 0, STREAMS)
+    twice = GroupedPairs((half, half), np.array([0.5, 0.5]), np.array([len(X1)] * 2))
+    x0, _ = twice.draw(0, 64, 0, STREAMS)
     assert len(np.unique(x0, axis=0)) == 64
 
 

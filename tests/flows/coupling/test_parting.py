@@ -137,7 +137,9 @@ SOURCES: dict[str, PairSource] = {
     "batched": BatchedPairs(CloudSource(X0, even(N0)), CloudSource(X1, even(N1)), Exact(), 16),
     "pooled": PooledPairs(NormalSource(2), X1, even(N1), Exact(), 50),
     "normal": BatchedPairs(NormalSource(2), CloudSource(X1, even(N1)), Independent(), 16),
-    "grouped": GroupedPairs((PLANNED, replace(PLANNED, x0=X0[::-1])), np.array([0.25, 0.75])),
+    "grouped": GroupedPairs(
+        (PLANNED, replace(PLANNED, x0=X0[::-1])), np.array([0.25, 0.75]), np.array([N0, N0])
+    ),
     "bent": BentPairs(PLANNED, BEND),
     "following": FollowingPairs(PLANNED, 2, following(PLANNED, 2, 0, STREAMS)),
     "chained": ChainedPairs(CHAINS, 0, PLANNED),
@@ -185,13 +187,13 @@ def test_groups_keep_their_shares_and_small_ones_stay_whole() -> None:
     """What is kept aside of the others has their shares among themselves."""
     lone = PlannedPairs(X0[:1] + 50, X1[:1] + 50, plan_of(Independent(), 1, 1))
     far = replace(PLANNED, x1=X1 + 20)
-    groups = GroupedPairs((PLANNED, lone, far), np.array([0.3, 0.4, 0.3]))
+    groups = GroupedPairs((PLANNED, lone, far), np.array([0.3, 0.4, 0.3]), np.array([N0, 1, N0]))
     train, aside = groups.parted(0.1, np.random.default_rng(3))
     assert aside is not None
     assert aside.shares.tolist() == [0.5, 0.5]
     assert train.shares.tolist() == [0.3, 0.4, 0.3]
     assert train.groups[1] is lone
-    only = GroupedPairs((lone,), np.ones(1))
+    only = GroupedPairs((lone,), np.ones(1), np.ones(1, dtype=int))
     assert only.parted(0.1, np.random.default_rng(3))[1] is None
 
 
@@ -205,6 +207,32 @@ def test_a_gap_that_keeps_nothing_aside_is_judged_on_all_its_pairs() -> None:
     assert kept
     assert not seen & kept
     assert Task([lone], Linear(), Velocity()).parted([0.1], STREAMS)[1] is None
+
+
+@pytest.mark.parametrize(("size", "share", "aside"), [(2, 0.1, 12), (3, 0.2, 36), (20, 0.1, 120)])
+def test_many_small_groups_keep_no_more_aside_than_a_share(
+    size: int, share: float, aside: int
+) -> None:
+    """Of 60 groups of two points each six or so have one aside for a tenth, not all of them."""
+    one = PlannedPairs(X0[:size], X1[:size], plan_of(Exact(), size, size))
+    groups = GroupedPairs((one,) * 60, np.full(60, 1 / 60), np.full(60, size))
+    train, kept = groups.parted(share, np.random.default_rng(3))
+    assert kept is not None
+    counts = [
+        [group.plan.count for group in part.groups if isinstance(group, PlannedPairs)]
+        for part in (train, kept)
+    ]
+    assert (sum(counts[0]), sum(counts[1])) == (60 * size - aside, aside)
+    assert len(train.groups) == 60
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_largest_of_groups_has_points_aside_where_none_is_due_any(seed: int) -> None:
+    pairs = [PlannedPairs(X0[:n], X1[:n], plan_of(Exact(), n, n)) for n in (1, 3, 2)]
+    groups = GroupedPairs(tuple(pairs), np.full(3, 1 / 3), np.array([1, 3, 2]))
+    train, aside = groups.parted(0.01, np.random.default_rng(seed))
+    assert aside is not None
+    assert [part is own for part, own in zip(train.groups, pairs, strict=True)] == [1, 0, 1]
 
 
 @pytest.mark.parametrize("kind", ["bent", "chained"])
