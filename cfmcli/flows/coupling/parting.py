@@ -28,9 +28,12 @@ def some(mass: Array, share: float, rng: np.random.Generator) -> tuple[IntArray,
 def parted(plan: Plan, share: float, rng: np.random.Generator) -> tuple[Plan, Plan] | None:
     """A plan between most of the points, and between a share of either cloud that is kept aside.
 
-    Of the smaller cloud that share is random; of the other it is as much mass, of the points that
-    have most of theirs from them, so that few pairs join one part to the other, which are in
-    neither plan. A part of an optimal plan is optimal between its own marginals.
+    Of the smaller cloud that share is random; of the other it is as much mass, of points drawn by
+    the odds that a unit of their mass comes from there: their partners where plans are sharp, so
+    that few pairs join one part to the other, which are in neither plan, and any points where
+    plans are blurred. A part of an optimal plan is optimal between its own marginals.
+
+    Reference: Efraimidis & Spirakis (2006), doi 10.1016/j.ipl.2005.11.003 (weighted draws)
 
     Args:
         plan: between the whole clouds.
@@ -49,8 +52,10 @@ def parted(plan: Plan, share: float, rng: np.random.Generator) -> tuple[Plan, Pl
         return None
     met = plan.between(*aside).marginals()[1 - first]
     order = rng.permutation(np.flatnonzero(met))
-    shares = np.round(met[order] / other[order], _DIGITS)
-    order = order[np.argsort(-shares, kind="stable")]
+    shares = np.minimum(np.round(met[order] / other[order], _DIGITS), 1.0)
+    with np.errstate(divide="ignore"):
+        race = rng.exponential(size=len(order)) / (shares / (1 - shares))
+    order = order[np.argsort(race, kind="stable")]
     filled = np.round(np.cumsum(other[order]) / own[aside[first]].sum(), _DIGITS)
     aside[1 - first] = order[: max(1, np.count_nonzero(filled <= 1))]
     kept = plan.between(*aside)

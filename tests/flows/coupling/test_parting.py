@@ -109,6 +109,17 @@ def test_few_points_are_lost_where_weights_are_uneven(seed: int) -> None:
         assert w[(learnt == 0) & (other == 0)].sum() < 0.05
 
 
+@pytest.mark.parametrize("coupling", [Sinkhorn(reg=2), Independent(), Exact()], ids=str)
+def test_no_part_of_a_cloud_is_left_without_points_to_learn_from(coupling: Coupling) -> None:
+    """Along a line, either end of either part has about its share of every twentieth."""
+    x0, x1 = (np.sort(cloud(2000, seed)[:, :1], axis=0) for seed in (0, 1))
+    plan = coupling.plan(x0, x1, even(2000), even(2000), np.random.default_rng(0))
+    for ends in zip(*map(ends_of, parts(plan, 0.2)), strict=True):
+        for part, share in zip(ends, (0.8, 0.2), strict=True):
+            found = np.bincount(np.array(sorted(part)) // 100, minlength=20) / 100
+            assert np.abs(found - share).max() < 5 * (0.16 / 100) ** 0.5
+
+
 def test_points_without_mass_are_not_kept_aside() -> None:
     """A relaxed plan leaves points alone; those kept aside are of the others."""
     i = np.arange(0, 40, 2)
