@@ -28,17 +28,17 @@ their sampling alone. At 10,000 points that is some .006 (N->8g), .016 (moons->8
 and .014 (N->scurve): goals of .01 for moons->8g and .02 for N->scurve are below, or within a
 deviation of, what any method can reach.
 Those floors leave out the luck of the training clouds. On N->scurve, seed 0, a perfect fit to the
-training cloud scores .040 on the test clouds (W2^2 1.618 against 1.686); otcfm's .061 is an energy
-below W2^2 (1.583), so not one that is wasted.
+training cloud scores .040 on the test clouds (W2^2 1.618 against 1.686); otcfm's .064 is an energy
+below W2^2 (1.578), so not one that is wasted.
 NPE of bridges (sf2m, sbcfm) is that of their probability flow. Where a target is thin, as moons
 (.1) is, a sigma of 1 costs a logarithm: from N(0, 1) to N(0, s^2) the energy of a coordinate is
 int V'^2 / 4V dt with V = ((1 - t) + t s)^2 + sigma^2 t (1 - t), for s = .1 1.28 against .81. The
 excess is all in the last tenth of the time. The published .053 and .034 would fit a smaller sigma:
-on N->moons and N->scurve sf2m scores .39 and .28 with 1 (seed 0, 10,000 test points), .022 and .031
+on N->moons and N->scurve sf2m scores .44 and .32 with 1 (seed 0, 10,000 test points), .022 and .031
 with .5, .022 and .008 with .1, the default of the authors' code (seed 1, 3,000 test points). Wide
 targets show no excess: .006 against .016 (N->8g), .016 against .045 (moons->8g).
-W2 of sf2m on N->scurve misses its bound of .138 (.140 in the mean of five seeds, .118 to .162;
-.139 with the cosine schedule of before, seed 0): its targets are mostly noise. Batches of 1,024
+W2 of sf2m on N->scurve is .126 in the mean of five seeds (bound .138; .102 to .162, two of them
+above), and was .140 with 1,000 steps: its targets are mostly noise. Batches of 1,024, 1,000 steps,
 reach .114 (seed 1), but overfit where points are few for their dimensions: between Gaussians
 KL(t=1) goes from .40 to .55 (d 20, 1,000 points) and from .08 to .19 (d 50, 10,000 points), so the
 preset keeps to batches of 256.
