@@ -41,7 +41,10 @@ class Best:
         self.loss, self.level, self.step, self.stale = loss, level, int(step), int(stale)
 
     def judge(self, loss: float, step: int) -> None:
-        """Keep the weights of a step if their loss is the least, or near it."""
+        """Keep the weights of a step if their loss is finite and the least, or near it."""
+        if not math.isfinite(loss):
+            self.stale += 1
+            return
         better = loss < (self.level - self._slight(self.level) if self.found else math.inf)
         self.stale = 0 if better else self.stale + 1
         self.level = loss if better else self.level

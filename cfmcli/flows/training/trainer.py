@@ -156,9 +156,10 @@ class Trainer:
             yield record
 
     def _turn(self) -> None:
-        """Close an open horizon: go back to the best weights, from which the rate falls."""
+        """Close an open horizon: go back to the best weights, if any, from which the rate falls."""
         self.turn = self.step
-        self.best.go_back()
+        if self.best.found:
+            self.best.go_back()
         with torch.no_grad():
             self.descent.weights.copy_(self.average)
 

@@ -27,6 +27,8 @@ def judged(losses: list[float], slack: float) -> tuple[Best, torch.Tensor]:
         ([1.0, 0.995, 0.992, 0.989, 0.995], 0.01, 5, 1),
         ([-2.0, -1.99, -1.9], 0.01, 2, 2),
         ([math.nan, 1.0, math.nan], 0.01, 2, 1),
+        ([math.inf, math.inf], 0.01, 0, 2),
+        ([1.0, -math.inf, 2.0], 0.01, 1, 2),
     ],
 )
 def test_a_flat_loss_keeps_the_latest_and_a_rising_one_the_least(
@@ -34,7 +36,7 @@ def test_a_flat_loss_keeps_the_latest_and_a_rising_one_the_least(
 ) -> None:
     best, live = judged(losses, slack)
     assert (best.step, best.stale, float(best.kept[0])) == (kept, stale, kept)
-    assert best.loss == min(loss for loss in losses if not math.isnan(loss))
+    assert best.loss == min((loss for loss in losses if math.isfinite(loss)), default=math.inf)
     best.go_back()
     assert float(live) == kept
 

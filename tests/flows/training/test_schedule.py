@@ -125,6 +125,20 @@ def test_a_horizon_that_never_closes_ends_at_its_cap() -> None:
     assert list(run.run())[-1].step == run.end in (9 * BLOCK, 10 * BLOCK)
 
 
+def test_a_horizon_closes_where_it_is_if_no_validation_was_finite() -> None:
+    """Nothing was ever kept, so there is nothing to go back to but untrained weights."""
+    run = judged(3000, patience=3, points=10, open=True)
+    assert run._kept is not None
+    run._kept.draw.x_t.fill_(math.nan)
+    untrained = run.average.clone()
+    steps = run.run()
+    while not run.turn:
+        assert math.isnan(next(steps).validation) or run.turn
+    assert not run.best.found
+    assert not torch.equal(run.average, untrained)
+    assert torch.equal(run.descent.weights, run.average)
+
+
 @pytest.mark.parametrize("falling", [False, True])
 def test_an_open_horizon_resumes_in_the_same_bytes(falling: bool) -> None:
     """Stopped at the peak or in the fall, it turns where it would have, and ends as it would."""
