@@ -17,7 +17,8 @@ from cfmcli.data.table import Table
 from cfmcli.errors import CheckpointError, ConfigError, Interrupted
 from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.ranks import Ranks
-from cfmcli.flows.training.trainer import Record, Trainer
+from cfmcli.flows.training.record import Record
+from cfmcli.flows.training.trainer import Trainer
 from cfmcli.model import Model
 from cfmcli.recipe import AUTO, Recipe
 from cfmcli.requests import FitRequest, Listener, Outcome, Progress, Runtime

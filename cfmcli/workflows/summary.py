@@ -12,7 +12,7 @@ import torch
 
 from cfmcli.data.transforms import some
 from cfmcli.flows.streams import Streams
-from cfmcli.flows.training.trainer import Record
+from cfmcli.flows.training.record import Record
 from cfmcli.model import Model
 from cfmcli.workflows import aside, growth, score
 from cfmcli.workflows.prepare import Prepared

@@ -14,16 +14,17 @@ class Best:
 
     Args:
         live: the tensors that training changes, of which copies are kept.
-        slack: a share of the loss that says nothing. Weights are kept while their loss is no
-            further above the least, as the latest have seen most; it has to fall further below
-            what it was to be any better.
+        slack: a share that says nothing, of the least loss or, if that is less, of what the loss
+            has fallen by since `opening`: an objective may be noise for the most part. Weights are
+            kept while their loss is no further above the least, as the latest have seen most; it
+            has to fall further below what it was to be any better.
     """
 
     def __init__(self, live: list[Tensor], slack: float) -> None:
         self.live = live
         self.slack = slack
         self.kept = [value.clone() for value in live]
-        self.loss = self.level = math.inf
+        self.opening = self.loss = self.level = math.inf
         self.step = 0
         self.stale = 0
 
@@ -34,29 +35,27 @@ class Best:
 
     def numbers(self) -> tuple[float, ...]:
         """What `resume` takes, beside the weights."""
-        return self.loss, self.level, self.step, self.stale
+        return self.opening, self.loss, self.level, self.step, self.stale
 
-    def resume(self, loss: float, level: float, step: float, stale: float) -> None:
+    def resume(self, opening: float, loss: float, level: float, step: float, stale: float) -> None:
         """Go on from what `numbers` gave."""
-        self.loss, self.level, self.step, self.stale = loss, level, int(step), int(stale)
+        self.opening, self.loss, self.level = opening, loss, level
+        self.step, self.stale = int(step), int(stale)
 
     def judge(self, loss: float, step: int) -> None:
         """Keep the weights of a step if their loss is finite and the least, or near it."""
         if not math.isfinite(loss):
             self.stale += 1
             return
-        better = loss < (self.level - self._slight(self.level) if self.found else math.inf)
+        self.loss = min(self.loss, loss)
+        slight = self.slack * min(abs(self.loss), max(self.opening - self.loss, 0.0))
+        better = loss < self.level - slight
         self.stale = 0 if better else self.stale + 1
         self.level = loss if better else self.level
-        self.loss = min(self.loss, loss)
-        if loss <= self.loss + self._slight(self.loss):
+        if loss <= self.loss + slight:
             self.step = step
             for own, value in zip(self.kept, self.live, strict=True):
                 own.copy_(value)
-
-    def _slight(self, loss: float) -> float:
-        """A difference of losses that says nothing."""
-        return self.slack * abs(loss)
 
     def go_back(self) -> None:
         """Give what training changes the values that were kept."""

@@ -20,6 +20,7 @@ from cfmcli.flows.streams import Streams
 from cfmcli.flows.training.best import SLACK, Best
 from cfmcli.flows.training.descent import Descent
 from cfmcli.flows.training.ranks import ALONE, Ranks
+from cfmcli.flows.training.record import Record
 from cfmcli.flows.training.schedule import BLOCK, Schedule
 from cfmcli.flows.training.tasks import Batch, Pairs, Task
 from cfmcli.flows.view import Seen
@@ -28,27 +29,6 @@ KEPT, JUDGED = 2**31, 2048
 """The block that validation draws, one that no training reaches, and how much of it."""
 PATH_RATE = 0.1
 """Learning rate of a path against that of the field, which has to keep up with it."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a block of steps came to.
-
-    Args:
-        step: steps done so far.
-        loss: mean training loss of the block.
-        heads: the same for each head.
-        grad_norm: mean norm of the gradient before clipping.
-        seconds: wall time of training so far.
-        validation: validation loss, NaN where there is none.
-    """
-
-    step: int
-    loss: float
-    heads: Mapping[str, float]
-    grad_norm: float
-    seconds: float
-    validation: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -126,6 +106,8 @@ class Trainer:
         Raises:
             NumericsError: if the loss is no longer finite.
         """
+        if not self.step:
+            self.best.opening = self._loss()
         while self.step < self.end and not self._stopped():
             with self._ahead() as pairs:
                 yield from self._blocks(pairs)
@@ -266,8 +248,15 @@ class Trainer:
         return torch.autocast(self.descent.weights.device.type, torch.bfloat16)
 
     def _validate(self) -> float:
-        """The validation loss of the averaged weights; keeps the best until the horizon closes."""
-        if self._kept is None or self.turn:
+        """The validation loss, by which the best weights are kept, until the horizon closes."""
+        loss = math.nan if self.turn else self._loss()
+        if self.aside and not self.turn:
+            self.best.judge(loss, self.step)
+        return loss
+
+    def _loss(self) -> float:
+        """The validation loss of the averaged weights, NaN where there is none."""
+        if self._kept is None:
             return math.nan
         names = (name for name, _ in self.field.named_parameters())
         weights = dict(zip(names, self.descent.views(self.average), strict=True))
@@ -277,9 +266,7 @@ class Trainer:
             outputs = torch.func.functional_call(self.field, weights, inputs)
             found = self.task.objective.losses(outputs, kept.draw)
             loss = float(sum(value / self.units[name] for name, value in found.items()))
-            loss = self.ranks.agreed(loss * next(iter(self.units.values())))
-        self.best.judge(loss, self.step)
-        return loss
+            return self.ranks.agreed(loss * next(iter(self.units.values())))
 
     @cached_property
     def _kept(self) -> Batch | None:

@@ -8,10 +8,11 @@ import torch
 from cfmcli.flows.training.best import Best
 
 
-def judged(losses: list[float], slack: float) -> tuple[Best, torch.Tensor]:
+def judged(losses: list[float], slack: float, opening: float = 3.0) -> tuple[Best, torch.Tensor]:
     """What is kept of weights that hold the number of their step."""
     live = torch.zeros(1)
     best = Best([live], slack)
+    best.opening = opening
     for step, loss in enumerate(losses, 1):
         live.fill_(step)
         best.judge(loss, step)
@@ -39,6 +40,27 @@ def test_a_flat_loss_keeps_the_latest_and_a_rising_one_the_least(
     assert best.loss == min((loss for loss in losses if math.isfinite(loss)), default=math.inf)
     best.go_back()
     assert float(live) == kept
+
+
+@pytest.mark.parametrize(
+    ("losses", "kept", "stale"),
+    [
+        ([10.0, 10.0005, 10.05], 2, 2),
+        ([10.0, 9.998], 2, 0),
+        ([10.0, 9.9995, 10.0003], 3, 2),
+        ([10.2, 10.15, 10.18], 2, 1),
+    ],
+)
+def test_of_a_noisy_objective_what_it_has_fallen_by_counts(
+    losses: list[float], kept: int, stale: int
+) -> None:
+    """From 10.1 before the first step: a hundredth of 0.1 and not of 10, and nothing above it."""
+    best, _ = judged(losses, 0.01, opening=10.1)
+    assert (best.step, best.stale) == (kept, stale)
+
+
+def test_without_an_opening_loss_the_least_counts() -> None:
+    assert judged([10.0, 10.05], 0.01, opening=math.nan)[0].step == 2
 
 
 def test_nothing_is_found_where_no_loss_is_finite() -> None:

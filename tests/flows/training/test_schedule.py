@@ -69,10 +69,13 @@ def test_it_closes_after_a_share_of_the_validations_or_in_time_to_fall() -> None
 
 
 def better(losses: list[float]) -> list[int]:
-    """Which of them are the first of all, or below the last such one by more than says nothing."""
+    """Which of them are the first of all, or below the last such one by more than says nothing.
+
+    They fall by more than what is left of them.
+    """
     found = [0]
     for k, loss in enumerate(losses):
-        if loss < losses[found[-1]] * (1 - SLACK):
+        if loss < losses[found[-1]] - SLACK * min(losses[: k + 1]):
             found.append(k)
     return found
 
@@ -84,6 +87,7 @@ def test_validation_closes_the_horizon_and_the_rate_falls_to_its_end() -> None:
     records = list(run.run())
     losses = [r.validation for r in records[: run.turn // BLOCK]]
     near = [k for k, loss in enumerate(losses) if loss <= min(losses[: k + 1]) * (1 + SLACK)]
+    assert run.best.opening > 2 * min(losses)
     wait = len(losses) - 1 - better(losses)[-1]
     assert wait == math.ceil(max(LEAST, WAIT * len(losses)))
     assert run.best.step == BLOCK * (near[-1] + 1)

@@ -19,9 +19,10 @@ from cfmcli.flows.objective.latent_objectives import VelocityDenoiser
 from cfmcli.flows.objective.objectives import Objective, Velocity
 from cfmcli.flows.path.interpolants import Ends, Interpolant, Linear
 from cfmcli.flows.streams import Streams
+from cfmcli.flows.training.record import Record
 from cfmcli.flows.training.schedule import BLOCK, Schedule
 from cfmcli.flows.training.tasks import Task
-from cfmcli.flows.training.trainer import JUDGED, KEPT, Aside, Record, Trainer
+from cfmcli.flows.training.trainer import JUDGED, KEPT, Aside, Trainer
 from cfmcli.flows.training.triple import built
 from tests import oracles
 from tests.oracles import Oracle
