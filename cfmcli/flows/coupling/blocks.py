@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows import processes
-from cfmcli.flows.coupling.plans import ROWS, PairPlan, merge_pairs, squared_distances, summed
+from cfmcli.flows.coupling.costs import relative_costs
+from cfmcli.flows.coupling.plans import ROWS, PairPlan, merge_pairs, pair_costs, summed
 from cfmcli.flows.coupling.simplex import quantised, solve
 
 Points = npt.NDArray[np.float32]
@@ -156,9 +157,10 @@ def solve_block(problem: Problem, items: Items, block: IntArray) -> Round:
     rows, row = np.unique(items.i[block], return_inverse=True)
     columns, column = np.unique(items.j[block], return_inverse=True)
     mass = items.mass[block]
-    cost = squared_distances(problem.x0[rows], problem.x1[columns])
-    i, j, best = solve(summed(row, mass), summed(column, mass), cost)
-    before, after = float(mass @ cost[row, column]), float(best @ cost[i, j])
+    x0, x1 = problem.x0[rows], problem.x1[columns]
+    i, j, best = solve(summed(row, mass), summed(column, mass), relative_costs(x0, x1))
+    before = float(mass @ pair_costs(x0, x1, row, column))
+    after = float(best @ pair_costs(x0, x1, i, j))
     return Round(Items(rows[i], columns[j], best), after, max(before - after, 0.0))
 
 
@@ -206,7 +208,7 @@ def coarse_plan(problem: Problem, size: int, rng: np.random.Generator) -> Items:
     x0, x1, q0, q1 = problem
     cells = CELLS_PER_SIZE * size
     source, target = _cells(x0, q0, cells, rng), _cells(x1, q1, cells, rng)
-    p, q, flow = solve(source.mass, target.mass, squared_distances(source.mean, target.mean))
+    p, q, flow = solve(source.mass, target.mass, relative_costs(source.mean, target.mean))
     # A flow from cell p to cell q is a piece of p's mass and a piece of q's: cut both clouds
     # into their pieces, put the pieces in one order, and match piece with piece.
     i, _, mass0 = _north_west(q0[source.order], flow)

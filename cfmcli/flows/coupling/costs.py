@@ -75,3 +75,28 @@ def cost_matrix(x0: Array, x1: Array, metric: str) -> Array:
             "cost=euclidean, or look for missing and extreme values."
         )
     return np.maximum(costs, 0.0)
+
+
+def relative_costs(x0: Array, x1: Array, metric: str = SQUARED) -> Array:
+    """Costs of all pairs up to what depends on one end alone, which changes no optimal plan.
+
+    |x0_i - mean x0 - x1_j + mean x1|² for squared distances: exact transport takes fewer steps to
+    find the plan, and loses fewer digits. Other costs are those of `cost_matrix`.
+
+    Args:
+        x0: source points, shape (n0, D).
+        x1: target points, shape (n1, D).
+        metric: one of `METRICS`.
+
+    Returns:
+        Costs, shape (n0, n1), float64, >= 0.
+
+    Raises:
+        NumericsError: some are not finite, or the metric is not defined for these points.
+    """
+    with np.errstate(over="ignore"):
+        gap = x0.mean(0) - x1.mean(0)
+        far = not np.isfinite(gap @ gap)
+    if metric != SQUARED or far:
+        return cost_matrix(x0, x1, metric)
+    return squared_distances(x0 - gap, x1)

@@ -114,7 +114,7 @@ class Exact(Coupling):
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
         """A vertex of the polytope; a permutation where the sizes and all weights are equal."""
         q0, q1 = simplex.quantised(normalised(w0), normalised(w1))
-        i, j, mass = simplex.solve(q0, q1, costs.cost_matrix(x0, x1, self.cost))
+        i, j, mass = simplex.solve(q0, q1, costs.relative_costs(x0, x1, self.cost))
         return PairPlan(i, j, mass / q0.sum(), (len(x0), len(x1)))
 
     def whole(self, n0: int, n1: int) -> Coupling | None:

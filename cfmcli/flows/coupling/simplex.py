@@ -1,4 +1,4 @@
-"""Exact transport between weighted points, by network simplex in whole numbers."""
+"""Exact transport between weighted points in whole numbers: network simplex, or assignment."""
 
 from typing import Any, NamedTuple
 
@@ -12,6 +12,16 @@ QUANTA = 2**48
 """The total mass is cut into about this many quanta; sums of quanta are exact in float64."""
 
 _MAX_PIVOTS = 100_000_000
+
+_FAILED = (
+    "Exact transport between {} and {} points failed: {} "
+    "Check the points for extreme values, or standardise them."
+)
+
+ASSIGNED = 256
+"""Points a side up to which an assignment is found by paths, not by pivots. It takes a third of the
+time to all of it at 128, a quarter (round clouds in many dimensions) to 1.4 times (clusters of the
+plane) at 256, and up to six times at 2,500."""
 
 
 def quantised(w0: Array, w1: Array) -> tuple[Array, Array]:
@@ -61,7 +71,10 @@ class Vertex(NamedTuple):
 def solve(q0: Array, q1: Array, cost: Array) -> tuple[IntArray, IntArray, Array]:
     """The plan of least cost: min over plans π ≥ 0 with marginals q0, q1 of Σ π_ij cost_ij.
 
-    Reference: Bonneel, van de Panne, Paris and Heidrich (2011), doi 10.1145/2070781.2024192
+    Few points of one mass are assigned by shortest augmenting paths.
+
+    Reference: Bonneel, van de Panne, Paris and Heidrich (2011), doi 10.1145/2070781.2024192;
+    Crouse (2016), doi 10.1109/TAES.2016.140952 (assignment)
 
     Args:
         q0: masses of the rows, shape (n0,), whole numbers >= 0.
@@ -74,6 +87,8 @@ def solve(q0: Array, q1: Array, cost: Array) -> tuple[IntArray, IntArray, Array]
     Raises:
         NumericsError: the solver failed, as it does on costs that are not finite.
     """
+    if len(q0) == len(q1) <= ASSIGNED and q0.min() == q0.max() == q1.min() == q1.max():
+        return _assigned(q0, cost)
     plan, _ = _solved(q0, q1, cost)
     return _pairs(plan, q0.max())
 
@@ -93,15 +108,26 @@ def solve_with_prices(q0: Array, q1: Array, cost: Array) -> Vertex:
     return Vertex(*_pairs(plan, q0.max()), log["u"], log["v"])
 
 
+def _assigned(mass: Array, cost: Array) -> tuple[IntArray, IntArray, Array]:
+    """The permutation of least cost, its pairs of the given masses.
+
+    Columns are lowered to where they cost nothing, from where the paths are shorter.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    try:
+        i, j = linear_sum_assignment(cost - cost.min(0))
+    except ValueError as cause:
+        raise NumericsError(_FAILED.format(len(cost), len(cost), cause)) from None
+    return i, j, mass.copy()
+
+
 def _solved(q0: Array, q1: Array, cost: Array) -> tuple[Array, dict[str, Any]]:
     """POT's plan, in units of the largest mass, and its log."""
     unit = q0.max()
     plan, log = pot().emd(q0 / unit, q1 / unit, cost, numItermax=_MAX_PIVOTS, log=True)
     if log["warning"] is not None:
-        raise NumericsError(
-            f"Exact transport between {len(q0)} and {len(q1)} points failed: {log['warning']} "
-            "Check the points for extreme values, or standardise them."
-        )
+        raise NumericsError(_FAILED.format(len(q0), len(q1), log["warning"]))
     return plan, log
 
 

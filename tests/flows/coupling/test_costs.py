@@ -8,7 +8,7 @@ import pytest
 
 from cfmcli import catalog
 from cfmcli.errors import ConfigError, NumericsError
-from cfmcli.flows.coupling.costs import METRICS, cost_matrix
+from cfmcli.flows.coupling.costs import METRICS, SQUARED, cost_matrix, relative_costs
 from cfmcli.flows.coupling.couplings import Coupling, Exact, Sinkhorn
 from cfmcli.flows.coupling.matching import Heuristic, Stable
 from cfmcli.flows.coupling.plans import squared_distances
@@ -80,3 +80,18 @@ def test_costs_that_are_not_defined_are_refused() -> None:
         cost_matrix(x0 * 0, x1, "cosine")
     with pytest.raises(NumericsError, match=r"cost 'mahalanobis'.*cost=euclidean"):
         cost_matrix(x0[:1], x1[:1], "mahalanobis")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_relative_costs_differ_by_what_depends_on_one_end(metric: str) -> None:
+    """Their double differences are those of the costs; squared distances do not see a shift."""
+    rng = np.random.default_rng(0)
+    x0, x1 = rng.normal(size=(7, 3)) + 9, rng.normal(size=(5, 3))
+    costs, relative = cost_matrix(x0, x1, metric), relative_costs(x0, x1, metric)
+    if metric != SQUARED:
+        assert np.array_equal(relative, costs)
+        return
+    gap = relative - costs
+    np.testing.assert_allclose(gap - gap[:1] - gap[:, :1] + gap[0, 0], 0, atol=1e-10)
+    np.testing.assert_allclose(relative_costs(x0 - 50, x1, metric), relative, rtol=1e-10)
+    assert relative.mean() < costs.mean() / 10

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cfmcli.flows.coupling.simplex import quantised, solve, solve_with_prices
+from cfmcli.errors import NumericsError
+from cfmcli.flows.coupling.simplex import ASSIGNED, quantised, solve, solve_with_prices
 from tests.flows.clouds import weighted
 
 
@@ -23,3 +24,33 @@ def test_prices_are_feasible_and_tight(seed: int, empty: int) -> None:
     assert dual == pytest.approx(vertex.mass @ cost[vertex.i, vertex.j], rel=1e-10)
     for one, other in zip(vertex[:3], solve(q0, q1, cost), strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("n", [1, 2, 60, ASSIGNED, ASSIGNED + 1])
+def test_points_of_one_mass_are_assigned_at_the_cost_that_prices_prove(n: int) -> None:
+    """A permutation, whichever way it is found, of the cost of the dual."""
+    x0, x1, *_ = weighted(n, n, 3, seed=n)
+    cost = ((x0[:, None] - x1 - 4) ** 2).sum(2)
+    q0, q1 = quantised(np.ones(n), np.ones(n))
+    i, j, mass = solve(q0, q1, cost)
+    assert np.array_equal(i, np.arange(n))
+    assert np.array_equal(np.sort(j), np.arange(n))
+    assert np.array_equal(mass, q0)
+    vertex = solve_with_prices(q0, q1, cost)
+    assert mass @ cost[i, j] == pytest.approx(vertex.f @ q0 + vertex.g @ q1, rel=1e-10)
+
+
+def test_points_of_other_masses_are_not_assigned() -> None:
+    """As many points on both sides, but the heavy one feeds two."""
+    cost = np.array([[0.0, 1.0], [5.0, 5.0]])
+    i, j, mass = solve(np.array([3.0, 1.0]), np.array([2.0, 2.0]), cost)
+    assert list(zip(i, j, mass, strict=True)) == [(0, 0, 2.0), (0, 1, 1.0), (1, 1, 1.0)]
+
+
+@pytest.mark.filterwarnings("ignore:Problem infeasible")
+@pytest.mark.parametrize("n", [3, ASSIGNED + 1])
+def test_costs_that_are_not_finite_are_refused(n: int) -> None:
+    cost = np.ones((n, n))
+    cost[0] = np.nan
+    with pytest.raises(NumericsError, match=f"between {n} and {n} points failed"):
+        solve(np.ones(n), np.ones(n), cost)
