@@ -94,9 +94,10 @@ def relative_costs(x0: Array, x1: Array, metric: str = SQUARED) -> Array:
     Raises:
         NumericsError: some are not finite, or the metric is not defined for these points.
     """
+    if metric != SQUARED:
+        return cost_matrix(x0, x1, metric)
+    x0, x1 = np.asarray(x0, np.float64), np.asarray(x1, np.float64)
     with np.errstate(over="ignore"):
         gap = x0.mean(0) - x1.mean(0)
-        far = not np.isfinite(gap @ gap)
-    if metric != SQUARED or far:
-        return cost_matrix(x0, x1, metric)
-    return squared_distances(x0 - gap, x1)
+        near = np.isfinite(gap @ gap)
+    return squared_distances(x0 - gap if near else x0, x1)

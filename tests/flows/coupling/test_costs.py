@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,3 +96,11 @@ def test_relative_costs_differ_by_what_depends_on_one_end(metric: str) -> None:
     np.testing.assert_allclose(gap - gap[:1] - gap[:, :1] + gap[0, 0], 0, atol=1e-10)
     np.testing.assert_allclose(relative_costs(x0 - 50, x1, metric), relative, rtol=1e-10)
     assert relative.mean() < costs.mean() / 10
+
+
+def test_relative_costs_of_single_precision_are_of_double() -> None:
+    """No digit of a cloud that lies far off is lost on the way."""
+    rng = np.random.default_rng(1)
+    ends: list[Any] = [(rng.normal(size=(6, 3)) + k).astype(np.float32) for k in (1000, 0)]
+    exact = relative_costs(*(x.astype(np.float64) for x in ends))
+    np.testing.assert_allclose(relative_costs(*ends), exact, rtol=1e-12)
