@@ -54,8 +54,9 @@ class Job:
     @property
     def converged(self) -> int | None:
         """The step at which validation had converged, None where it had not or nobody looked."""
-        turn = self.turn
-        return turn if turn and self.trainer and not self.trainer.schedule.last(turn) else None
+        if not (self.trainer and self.trainer.turn and self.trainer.best.found):
+            return None
+        return None if self.trainer.schedule.last(self.turn) else self.turn
 
     def ended(self) -> tuple[str, ...]:
         """A line for steps that were found on the way."""
@@ -64,6 +65,8 @@ class Job:
         steps, best = f"steps: {self.trainer.step}", self.trainer.best.step
         if self.converged:
             return (f"{steps}; the validation loss had converged, least at {best}",)
+        if not self.trainer.best.found:
+            return (f"{steps}; the validation loss was never finite",)
         return (f"{steps}, the most of auto; the validation loss had not converged",)
 
     def model(self) -> Model:

@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+import math
 import os
 import signal
 import tomllib
@@ -25,6 +26,7 @@ from cfmcli.errors import (
     OutputExistsError,
 )
 from cfmcli.flows.training.best import Best
+from cfmcli.flows.training.trainer import Trainer
 from cfmcli.layers import from_layers, from_toml
 from cfmcli.model import Model
 from cfmcli.recipe import MOST_STEPS, Recipe
@@ -451,6 +453,16 @@ def test_steps_that_ran_out_are_told(
     assert 100 < found["steps"] <= 150
     assert found["converged_at"] is None
     assert any(note.endswith("the validation loss had not converged") for note in told.notes)
+
+
+def test_a_validation_loss_that_was_never_finite_is_not_said_to_have_converged(
+    tmp_path: Path, toys: tuple[Path, ...], fit_run: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "_loss", lambda self: math.inf)
+    told = fit_run(tmp_path / "r", *toys, steps="auto", patience=1)
+    found = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert found["converged_at"] is found["best_step"] is None
+    assert f"steps: {found['steps']}; the validation loss was never finite" in told.notes
 
 
 def clouds(folder: Path, *sizes: int) -> list[Path]:
