@@ -143,6 +143,16 @@ def test_a_horizon_closes_where_it_is_if_no_validation_was_finite() -> None:
     assert torch.equal(run.descent.weights, run.average)
 
 
+def test_what_a_loss_falls_from_is_measured_once_before_the_first_step() -> None:
+    """A fit that goes on keeps what it opened with."""
+    untrained, run, resumed = (judged(2000, points=10, open=True) for _ in range(3))
+    opening = untrained._loss()
+    next(run.run())
+    resumed.restore({name: value.clone() for name, value in run.state().items()})
+    next(resumed.run())
+    assert run.best.opening == resumed.best.opening == opening
+
+
 @pytest.mark.parametrize("falling", [False, True])
 def test_an_open_horizon_resumes_in_the_same_bytes(falling: bool) -> None:
     """Stopped at the peak or in the fall, it turns where it would have, and ends as it would."""

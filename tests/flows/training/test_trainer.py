@@ -160,6 +160,12 @@ def test_validation_stops_early_and_keeps_the_best_weights() -> None:
     assert float(loss) == pytest.approx(min(losses), rel=1e-6)
 
 
+def test_patience_waits_for_no_validation_where_there_is_none() -> None:
+    run = judged(4 * BLOCK, patience=2)
+    run.aside = None
+    assert list(run.run())[-1].step == run.end == 4 * BLOCK
+
+
 def test_without_patience_it_goes_on_to_the_end() -> None:
     records = list(judged(8 * BLOCK).run())
     assert [r.step for r in records] == [BLOCK * k for k in range(1, 9)]
