@@ -137,3 +137,4 @@ def test_candidates_get_better() -> None:
     sizes, gains = zip(*((c.size, c.gain) for c in CANDIDATES), strict=True)
     assert list(sizes) == sorted(sizes)
     assert list(gains) == sorted(gains, reverse=True)
+    assert len(set(CANDIDATES)) == len(CANDIDATES)

@@ -41,10 +41,12 @@ def test_points_of_one_mass_are_assigned_at_the_cost_that_prices_prove(n: int) -
 
 
 def test_points_of_other_masses_are_not_assigned() -> None:
-    """As many points on both sides, but the heavy one feeds two."""
-    cost = np.array([[0.0, 1.0], [5.0, 5.0]])
-    i, j, mass = solve(np.array([3.0, 1.0]), np.array([2.0, 2.0]), cost)
+    """As many points on both sides, but the heavy one, on either, feeds two."""
+    cost, heavy, even = np.array([[0.0, 1.0], [5.0, 5.0]]), np.array([3.0, 1.0]), np.full(2, 2.0)
+    i, j, mass = solve(heavy, even, cost)
     assert list(zip(i, j, mass, strict=True)) == [(0, 0, 2.0), (0, 1, 1.0), (1, 1, 1.0)]
+    j, i, mass = solve(even, heavy, cost.T)
+    assert sorted(zip(i, j, mass, strict=True)) == [(0, 0, 2.0), (0, 1, 1.0), (1, 1, 1.0)]
 
 
 @pytest.mark.filterwarnings("ignore:Problem infeasible")
