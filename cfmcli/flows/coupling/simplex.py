@@ -14,7 +14,7 @@ QUANTA = 2**48
 _MAX_PIVOTS = 100_000_000
 
 _FAILED = (
-    "Exact transport between {} and {} points failed: {} "
+    "Exact transport between {} and {} points failed ({}). "
     "Check the points for extreme values, or standardise them."
 )
 
