@@ -97,7 +97,7 @@ def relative_costs(x0: Array, x1: Array, metric: str = SQUARED) -> Array:
     if metric != SQUARED:
         return cost_matrix(x0, x1, metric)
     x0, x1 = np.asarray(x0, np.float64), np.asarray(x1, np.float64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         gap = x0.mean(0) - x1.mean(0)
         near = np.isfinite(gap @ gap)
     return squared_distances(x0 - gap if near else x0, x1)

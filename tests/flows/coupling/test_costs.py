@@ -104,3 +104,12 @@ def test_relative_costs_of_single_precision_are_of_double() -> None:
     ends: list[Any] = [(rng.normal(size=(6, 3)) + k).astype(np.float32) for k in (1000, 0)]
     exact = relative_costs(*(x.astype(np.float64) for x in ends))
     np.testing.assert_allclose(relative_costs(*ends), exact, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("extreme", [1e200, 1e308])
+def test_relative_costs_that_overflow_are_refused_in_words(extreme: float) -> None:
+    """Whether it is their difference or already their mean that is too large."""
+    x = extreme * np.random.default_rng(2).random((4, 2))
+    with pytest.raises(NumericsError, match="not all finite"):
+        relative_costs(x, x[::-1])
