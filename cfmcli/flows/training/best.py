@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 SLACK = 0.01
-"""A share by which a validation loss may be above the least, where it tells when to end."""
+"""The share of a validation loss that says nothing, where it tells when to end."""
 
 
 class Best:
