@@ -15,7 +15,7 @@ MAX_EXACT_PAIRS = 4_000 * 4_000
 """Largest n0 n1 at which one exact plan takes seconds and less than 1 GiB."""
 
 CHEAP_EXACT_PAIRS = 2_500 * 2_500
-"""Largest n0 n1 at which an exact plan takes no longer than block refinement and its check."""
+"""Largest n0 n1 that is solved exactly by default: 2 to 3 s, for 0.2 to 0.6 s of nearly so."""
 
 _TOLERANCE, _ITERATIONS = 1e-4, 10_000
 
