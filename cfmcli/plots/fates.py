@@ -18,6 +18,7 @@ from cfmcli.plots.canvas import (
     looks,
     some,
 )
+from cfmcli.plots.classes import ranked
 from cfmcli.plots.scene import Scene
 
 if TYPE_CHECKING:
@@ -75,10 +76,7 @@ def _coloured(figure: "Figure", axes: "Axes", place: Array, parts: "list[pd.Seri
         bar.set_label(str(values.name))
         return
     words = values.astype(str).to_numpy()
-    names = sorted(set(words))
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        names = [name for name in map(str, values.dtype.categories) if name in names]
-    for name, look in looks(names).items():
+    for name, look in looks(ranked(values)).items():
         # Matplotlib leaves names that begin with _ out of legends.
         label = f" {name}" if name.startswith("_") else name
         dots(axes, place[words == name], 5, color=look.colour, marker=look.marker, label=label)

@@ -13,6 +13,7 @@ from cfmcli.flows.dynamics.choice import deterministic
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.plots.canvas import Clock
+from cfmcli.plots.classes import ranked
 from cfmcli.plots.plane import Plane
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Scene:
         times = np.array([model.timeline.clock(float(s)) for s in inner])
         guide = model.guide(start.obs)
         paths = model.flow.paths(start.points, times.tolist(), deterministic("dopri5"), guide)
-        return Journey(times, paths.points, self._arrivals(paths.points[-1]))
+        order = [""] if self.classes is None else ranked(self.classes)
+        return Journey(times, paths.points, self._arrivals(paths.points[-1]), order)
 
     def velocities(self, cloud: Cloud) -> Array:
         """Velocity of each point of a stored snapshot at its own time, shape (n, D)."""
@@ -94,13 +96,15 @@ class Journey:
         times: clock times, shape (T,).
         points: positions at each, shape (T, n, D).
         classes: where each arrives, n words; empty words where none are asked for.
+        order: the words that there may be, in the order in which they are named.
     """
 
     times: Array
     points: Array
     classes: list[str]
+    order: list[str]
 
     def groups(self) -> dict[str, IntArray]:
         """Rows of the trajectories that arrive in each class."""
         found = np.array(self.classes)
-        return {name: np.flatnonzero(found == name) for name in sorted(set(self.classes))}
+        return {name: np.flatnonzero(found == name) for name in self.order if name in found}

@@ -74,7 +74,7 @@ def _classes(model: Model, key: str) -> "pd.Series[Any]":
             f"--label-key {key}: the cells of the last snapshot have no such annotation, they "
             f"have: {kept}."
         )
-    return obs[key].astype(str)
+    return obs[key]
 
 
 def _colour(model: Model, view: View) -> "pd.Series[Any]":

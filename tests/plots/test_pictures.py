@@ -20,6 +20,7 @@ from cfmcli.plots.velocity import averaged
 from cfmcli.stored import load
 from tests.plots.conftest import Stage
 
+LATE = ["late", "mid", "early"]
 LOSSES = (
     "step,loss,grad_norm,seconds,velocity,validation\n25,2.0,1,0.1,2.0,{}\n50,1.0,1,0.2,1.0,{}\n"
 )
@@ -319,6 +320,28 @@ def test_classes_are_in_their_own_order(words: Any, order: list[str], days: Scen
     column = pd.Series(words, index=days.model.clouds[0].obs.index[:3], name="kind")
     picture = plots.draw(replace(days, colour=column), "fates")
     assert named(picture) == order
+
+
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        (pd.Categorical(LATE, LATE), LATE),
+        (["10", "9", "-1"], ["-1", "9", "10"]),
+        ([10, 9, -1], ["-1", "9", "10"]),
+        (["b", None, "10"], ["10", "b", "None"]),
+    ],
+)
+def test_trajectories_are_named_in_the_order_of_their_classes(
+    words: Any, order: list[str], days: Scene
+) -> None:
+    """That of categories, of numbers or of letters; cells without a class come last."""
+    last = days.model.kept[-1]
+    kinds = pd.Series(words, dtype=getattr(words, "dtype", None))
+    column = kinds.iloc[np.arange(len(last)) % 3].set_axis(last.obs.index)
+    scene = replace(days, classes=column)
+    assert [name for name in named(plots.draw(scene, "clouds")) if name.startswith("to ")] == [
+        f"to {name}" for name in order
+    ]
 
 
 def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend(days: Scene) -> None:

@@ -1,0 +1,31 @@
+"""Classes: the words of a column, in the order in which pictures name them."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def ranked(values: "pd.Series[Any]") -> list[str]:
+    """The classes that occur: in the order of their categories, else of numbers, else of letters.
+
+    Args:
+        values: a class each; those that are missing come last.
+    """
+    import pandas as pd
+
+    known = values.dropna()
+    found = sorted(set(known.astype(str)))
+    if isinstance(known.dtype, pd.CategoricalDtype):
+        found = [name for name in map(str, known.dtype.categories) if name in found]
+    elif all(map(_number, found)):
+        found.sort(key=float)
+    return found + sorted(set(values[values.isna()].astype(str)))
+
+
+def _number(name: str) -> bool:
+    """Whether a class is called by a number."""
+    try:
+        return float(name) is not None
+    except ValueError:
+        return False
