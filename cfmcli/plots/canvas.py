@@ -3,10 +3,11 @@
 import io
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -212,8 +213,19 @@ class Look:
     dash: str
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
-    """How each class looks."""
+def looks(
+    names: Sequence[str], colours: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Look]:
+    """How each class looks.
+
+    Args:
+        names: the classes, in their order.
+        colours: colours of their own, which hold where all have one.
+    """
+    from matplotlib.colors import is_color_like
+
+    if all(is_color_like(colours.get(name)) for name in names):
+        return {name: Look(colours[name], MARKERS[0], DASHES[0]) for name in names}
     rounds = len(MARKERS)
     return {
         name: Look(

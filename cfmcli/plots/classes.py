@@ -1,6 +1,9 @@
-"""Classes: the words of a column, in the order in which pictures name them."""
+"""Classes: the words of a column, as pictures name and colour them."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from cfmcli.io.colours import COLOURS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +24,12 @@ def ranked(values: "pd.Series[Any]") -> list[str]:
     elif all(map(_number, found)):
         found.sort(key=float)
     return found + sorted(set(values[values.isna()].astype(str)))
+
+
+def palette(values: "pd.Series[Any] | None") -> Mapping[str, str]:
+    """The colours that the classes of a column brought with them from its file, by name."""
+    found: dict[str, str] = {}
+    return found if values is None else values.attrs.get(COLOURS, {}).get(str(values.name), found)
 
 
 def _number(name: str) -> bool:

@@ -17,6 +17,7 @@ from cfmcli.plots.canvas import (
     looks,
     some,
 )
+from cfmcli.plots.classes import palette
 from cfmcli.plots.scene import Scene
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def _trajectories(axes: "Axes", scene: Scene) -> str:
         paths = smoothed(paths)
         said += f" Lines are running means of {WINDOW} of {len(paths)} frames."
     groups = journey.groups()
-    shown = looks(list(groups)) if scene.classes is not None else {"": Look(DARK, "", "-")}
+    own = looks(list(groups), palette(scene.classes))
+    shown = own if scene.classes is not None else {"": Look(DARK, "", "-")}
     for name, rows in groups.items():
         lines = paths[:, rows]
         colour, dash = shown[name].colour, shown[name].dash

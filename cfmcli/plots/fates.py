@@ -18,7 +18,7 @@ from cfmcli.plots.canvas import (
     looks,
     some,
 )
-from cfmcli.plots.classes import ranked
+from cfmcli.plots.classes import palette, ranked
 from cfmcli.plots.scene import Scene
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _coloured(figure: "Figure", axes: "Axes", place: Array, parts: "list[pd.Seri
         bar.set_label(str(values.name))
         return
     words = values.astype(str).to_numpy()
-    for name, look in looks(ranked(values)).items():
+    for name, look in looks(ranked(values), palette(values)).items():
         # Matplotlib leaves names that begin with _ out of legends.
         label = f" {name}" if name.startswith("_") else name
         dots(axes, place[words == name], 5, color=look.colour, marker=look.marker, label=label)

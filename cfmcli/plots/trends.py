@@ -9,6 +9,7 @@ from cfmcli.data.chain import Chain
 from cfmcli.data.maps import ProjectionMap
 from cfmcli.model import Model
 from cfmcli.plots.canvas import LETTERS, PAGE, Picture, canvas, legend, looks, wrapped
+from cfmcli.plots.classes import palette
 from cfmcli.plots.scene import Journey, Scene
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def most_changed(model: Model, journey: Journey) -> tuple[str, ...]:
 def _panel(axes: "Axes", scene: Scene, values: Array) -> None:
     """Mean and band of each group of trajectories, values of shape (T, n)."""
     groups = scene.journey.groups()
-    shown = looks(list(groups))
+    shown = looks(list(groups), palette(scene.classes))
     for name, rows in groups.items():
         own = values[:, rows]
         low, high = np.quantile(own, BAND, axis=1)

@@ -7,9 +7,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
-from cfmcli import metrics
+from cfmcli import metrics, plots
 from cfmcli.errors import CfmError, ConfigError, DataError, OutputExistsError
+from cfmcli.io.colours import COLOURS
 from cfmcli.requests import PlotRequest, Runtime, View
 from cfmcli.stored import load
 from cfmcli.workflows import sight
@@ -118,6 +120,45 @@ def test_colours_come_from_a_file_or_from_the_run(
     assert own.to_dict() == ad.read_h5ad(cells).obs["branch"].to_dict()
     done = do(cells_run, output=str(tmp_path / "p"), view=View(colour="branch"), what=("fates",))
     assert list(done.outputs) == ["fates"]
+
+
+def test_classes_have_the_colours_of_their_file(cells: Path, tmp_path: Path, fit_run: Fit) -> None:
+    """Those that scanpy keeps beside the categories, of the run's own file or of another."""
+    data = ad.read_h5ad(cells)
+    data.obs["branch"] = data.obs["branch"].astype("category")
+    names = list(data.obs["branch"].cat.categories)
+    own = dict(zip(names, ("#123456", "#fedcba", "#0a0b0c", "#aabbcc"), strict=False))
+    data.uns["branch_colors"] = np.array(list(own.values()), dtype=object)
+    data.write_h5ad(tmp_path / "own.h5ad")
+    run = tmp_path / "r"
+    fit_run(run, tmp_path / "own.h5ad", time_key="day", transform="log1p,pca:n=3", steps=1)
+    for view in (View(colour="branch"), View(str(tmp_path / "own.h5ad"), colour="branch")):
+        seen = sight.scene(str(run), view, Runtime(device="cpu", threads=1))
+        assert shades(plots.draw(seen, "fates")) == {to_rgb(own[name]) for name in names}
+    seen = sight.scene(str(run), View(label_key="branch"), Runtime(device="cpu", threads=1))
+    for name in ("clouds", "trends"):
+        arrivals = {to_rgb(own[name]) for name in seen.journey.classes}
+        assert arrivals <= shades(plots.draw(seen, name))
+
+
+def test_words_that_are_no_colours_are_not_taken_for_them(cells_run: Path) -> None:
+    """Classes look as they do without."""
+    seen = sight.scene(str(cells_run), View(colour="branch"), Runtime(device="cpu", threads=1))
+    plain = shades(plots.draw(seen, "fates"))
+    assert seen.colour is not None
+    seen.colour.attrs = {COLOURS: {"branch": dict.fromkeys(set(seen.colour), "no colour")}}
+    assert shades(plots.draw(seen, "fates")) == plain
+
+
+def shades(picture: plots.Picture) -> set[tuple[float, ...]]:
+    """The colours of points and lines of the first panel."""
+    axes = picture.figure.axes[0]
+    dots = [
+        tuple(np.asarray(c.get_facecolor())[0, :3])
+        for c in axes.collections
+        if c.get_array() is None
+    ]
+    return {*dots, *(to_rgb(line.get_color()) for line in axes.lines)}
 
 
 def test_the_view_changes_the_pictures(cells_run: Path, cells: Path, tmp_path: Path) -> None:
