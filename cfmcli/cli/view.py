@@ -51,7 +51,7 @@ Colour = Annotated[
     str,
     option(
         "--colour",
-        meaning="Column that colours cells in the picture of fates, by cell id.",
+        meaning="Column or feature that colours cells in the picture of fates, by cell id.",
         panel=PICTURES,
         metavar="COLUMN",
         unset="none",

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfmcli import catalog, io
+from cfmcli.data.blocks import by_blocks
 from cfmcli.data.table import Table
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
 from cfmcli.plots import Embedding, Scene, own_plane
 from cfmcli.requests import Runtime, View
-from cfmcli.workflows import points, results, score, verbs
+from cfmcli.workflows import points, results, runtime, score, verbs
 from cfmcli.workflows.run import LOSSES, Run
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _classes(model: Model, key: str) -> "pd.Series[Any]":
 
 
 def _colour(model: Model, view: View) -> "pd.Series[Any]":
-    """A column by cell id, of the file or of the run's own annotations.
+    """A column by cell id, of the file or of what the run keeps.
 
     Raises:
         DataError: if it is not there, or speaks of no cell of the run.
@@ -89,12 +90,8 @@ def _colour(model: Model, view: View) -> "pd.Series[Any]":
         found = _column(io.read_table(view.data), view.colour)
     else:
         tables = [cloud.obs for cloud in model.clouds if view.colour in cloud.obs.columns]
-        if not tables:
-            raise DataError(
-                f"--colour {view.colour}: the run's cells have no such annotation; name the file "
-                "that holds it with --data FILE."
-            )
-        found = pd.concat([obs[view.colour] for obs in tables])
+        parts = [obs[view.colour] for obs in tables] or _feature(model, view.colour)
+        found = pd.concat(parts)
     known = found[~found.index.duplicated()].dropna()
     ids = np.concatenate([np.asarray(cloud.obs.index) for cloud in model.clouds])
     if not known.index.isin(ids).any():
@@ -103,6 +100,35 @@ def _colour(model: Model, view: View) -> "pd.Series[Any]":
             f"a cell of the run, such as '{ids[0]}'."
         )
     return known.rename(view.colour)
+
+
+def _feature(model: Model, name: str) -> "list[pd.Series[Any]]":
+    """A feature, or a gene behind the features, of each snapshot, as its coordinates give it back.
+
+    Raises:
+        DataError: if the run has no such feature.
+    """
+    import pandas as pd
+
+    chain = model.chain
+    if name not in (*chain.features, *chain.genes):
+        guess = catalog.nearest(name, chain.genes[:5000])
+        raise DataError(
+            f"--colour {name}: the run's cells have no such annotation or feature; name the file "
+            f"that holds it with --data FILE.{guess}"
+        )
+    own = name in chain.features
+    names, back = (chain.features, chain.inverse) if own else (chain.genes, chain.to_genes)
+    column = [names.index(name)]
+    if not chain.invertible or not own:
+        runtime.warn(
+            f"--colour {name}: cells have what the {model.dim} coordinates of the run give back of "
+            "it; for what was measured, name the file with --data FILE."
+        )
+    return [
+        pd.Series(by_blocks(lambda x: back(x)[:, column], np.asarray(c.points))[:, 0], c.obs.index)
+        for c in model.clouds
+    ]
 
 
 def _column(table: Table, name: str) -> "pd.Series[Any]":

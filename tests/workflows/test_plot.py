@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from cfmcli import metrics, plots
-from cfmcli.errors import CfmError, ConfigError, DataError, OutputExistsError
+from cfmcli.errors import CfmError, CfmWarning, ConfigError, DataError, OutputExistsError
 from cfmcli.io.colours import COLOURS
 from cfmcli.requests import PlotRequest, Runtime, View
 from cfmcli.stored import load
@@ -120,6 +120,25 @@ def test_colours_come_from_a_file_or_from_the_run(
     assert own.to_dict() == ad.read_h5ad(cells).obs["branch"].to_dict()
     done = do(cells_run, output=str(tmp_path / "p"), view=View(colour="branch"), what=("fates",))
     assert list(done.outputs) == ["fates"]
+
+
+def test_a_feature_colours_cells_without_a_file(
+    cells_run: Path, days_run: Path, cells: Path, samples: Path
+) -> None:
+    """As it was where nothing is dropped; else as the coordinates give it back, which is said."""
+    where = Runtime(device="cpu", threads=1)
+    own = sight.scene(str(days_run), View(colour="Stem2"), where).colour
+    assert own is not None
+    read = [
+        pd.read_csv(samples / f"day{d}.csv", index_col=0)["Stem2"] for d in ("0", "1", "2.5", "5")
+    ]
+    pd.testing.assert_series_equal(own, pd.concat(read), check_names=False, atol=1e-5)
+    with pytest.warns(CfmWarning, match="3 coordinates .* --data FILE"):
+        gene = sight.scene(str(cells_run), View(colour="Stem1"), where).colour
+    told = sight.scene(str(cells_run), View(str(cells), colour="Stem1"), where).colour
+    assert gene is not None
+    assert told is not None
+    assert np.corrcoef(gene, told[gene.index])[0, 1] > 0.5
 
 
 def test_classes_have_the_colours_of_their_file(cells: Path, tmp_path: Path, fit_run: Fit) -> None:
