@@ -6,6 +6,7 @@ The fast parser is Arrow's; when it objects, Python's csv module walks the same 
 import csv
 import gzip
 import io
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 BOM = b"\xef\xbb\xbf"
 FOREIGN = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "gzip"}
+HINT = re.compile(rb'"?sep=([,;|\t])"?(?=\r?\n\s*\S)', re.IGNORECASE)
 BLOCK = 1 << 26
 ROWS = 100
 """Lines from which a delimiter is told."""
@@ -62,8 +64,8 @@ def parse(path: str) -> Text:
         DataError: the file is empty, damaged, not UTF-8, ragged, or names a column twice.
     """
     origin = "stdin" if path == "-" else path
-    data = _bytes(path, origin)
-    delimiter = _delimiter(path, data)
+    data, hinted = _without_hint(_bytes(path, origin))
+    delimiter = hinted or _delimiter(path, data)
     if delimiter == " ":
         data, delimiter = _tabbed(data), "\t"
     names, start = _header(data, delimiter, origin)
@@ -116,6 +118,12 @@ def _unzipped(data: bytes, origin: str) -> bytes:
         raise DataError(
             f"{origin}: the gzip file is truncated or damaged ({error}). Fetch or make it again."
         ) from error
+
+
+def _without_hint(data: bytes) -> tuple[bytes, str]:
+    """A text whose first line is blank where it was a spreadsheet's hint, and what it hints at."""
+    hint = HINT.match(data)
+    return (data[hint.end() :], hint[1].decode()) if hint else (data, "")
 
 
 def _delimiter(path: str, data: bytes) -> str:

@@ -215,6 +215,9 @@ DIALECTS = {
     "comma.txt": "id,x,y\na,1,2\nb,3,4\n",
     "space.txt": "  id   x y\na 1   2  \n  b 3 4\n",
     "A.CSV": "id,x,y\na,1,2\nb,3,4\n",
+    "hint.csv": "sep=,\nid,x,y\na,1,2\nb,3,4\n",
+    "hint-semicolon.csv": '\ufeff"sep=;"\r\nid;x;y\r\na;1;2\r\nb;3;4\r\n',
+    "hint-tab.tsv": "SEP=\t\nid\tx\ty\na\t1\t2\nb\t3\t4\n",
 }
 
 
@@ -225,6 +228,14 @@ def test_dialects(name: str, tmp_path: Path) -> None:
     assert table.features == ("x", "y")
     assert table.obs.index.tolist() == ["a", "b"]
     np.testing.assert_array_equal(table.values, [[1, 2], [3, 4]])
+
+
+def test_a_hint_at_the_delimiter_is_a_line_of_its_own(tmp_path: Path) -> None:
+    """It counts where a line is named, and is nothing where nothing follows."""
+    with pytest.raises(DataError, match=r"line 4.*'p'"):
+        _read(tmp_path, "sep=;\nid;x\na;1\nb;p\nc;2\n")
+    with pytest.raises(DataError, match="sep="):
+        _read(tmp_path, "sep=;\n\n")
 
 
 def test_header_over_several_lines(tmp_path: Path) -> None:
