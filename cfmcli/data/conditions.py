@@ -203,6 +203,11 @@ def word(value: object) -> str:
     return written(float(str(value))) if isinstance(value, float | np.floating) else str(value)
 
 
+def absent(column: "pd.Series[Any]") -> npt.NDArray[np.bool_]:
+    """Which points have nothing in a column, or an empty word."""
+    return np.asarray(column.isna() | (column == "").fillna(False), dtype=np.bool_)
+
+
 def load_conditions(facts: Mapping[str, Any]) -> Conditions:
     """Conditions from what `facts` gave."""
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
@@ -252,7 +257,7 @@ def fit_conditions(
 def _words(obs: "pd.DataFrame", key: str, origin: str) -> list[str]:
     """The labels of points as text: 2 for 2.0."""
     column = obs[key]
-    missing = np.flatnonzero(column.isna().to_numpy())
+    missing = np.flatnonzero(absent(column))
     if len(missing):
         raise DataError(
             f"{origin}: point {obs.index[missing[0]]} has no label in '{key}' ({len(missing)} such "

@@ -18,7 +18,7 @@ from cfmcli.io.columns import assemble, order
 from cfmcli.io.formats import Append, suffix
 from cfmcli.io.output import atomic
 from cfmcli.io.selection import Selection, candidates, identifier, plain_only
-from cfmcli.io.text import Text, parse
+from cfmcli.io.text import GAPS, Text, parse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +59,8 @@ def typed(text: Text, selection: Selection) -> "dict[str, pa.ChunkedArray]":
     key = identifier(names, selection, text.origin)
     free = set(candidates(names, selection, text.origin))
     return {
-        name: column if name == key else _typed(name, text, feature=name in free)
-        for name, column in text.columns.items()
+        name: _ids(name, text) if name == key else _typed(name, text, feature=name in free)
+        for name in text.columns
     }
 
 
@@ -104,6 +104,12 @@ def sink(path: str) -> Iterator[BinaryIO | io.BufferedWriter]:
             io.BufferedWriter(packed) as out,
         ):
             yield out
+
+
+def _ids(name: str, text: Text) -> "pa.ChunkedArray":
+    """A column of ids, of which none is missing because it is called NA."""
+    column = text.columns[name]
+    return text.whole(name) if column.null_count else column
 
 
 def _typed(name: str, text: Text, *, feature: bool) -> "pa.ChunkedArray":
@@ -268,6 +274,6 @@ def _text(column: "pd.Series[Any]", delimiter: str) -> list[str]:
 
 
 def _quoted(text: str, delimiter: str) -> str:
-    """A field that reads back as it is: in quotes where it is empty or would be torn apart."""
-    plain = text and not any(mark in text for mark in (delimiter, '"', "\n", "\r"))
+    """A field that reads back as it is: in quotes where it stands for nothing or would be torn."""
+    plain = text not in GAPS and not any(mark in text for mark in (delimiter, '"', "\n", "\r"))
     return text if plain else '"' + text.replace('"', '""') + '"'

@@ -28,6 +28,8 @@ BOM = b"\xef\xbb\xbf"
 FOREIGN = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "gzip"}
 HINT = re.compile(rb'"?sep=([,;|\t])"?(?=\r?\n\s*\S)', re.IGNORECASE)
 BLOCK = 1 << 26
+GAPS = ("", "NA", "N/A", "<NA>", "NaN", "nan", "null", "NULL")
+"""What stands, unquoted, for nothing: as R and pandas write and read it."""
 ROWS = 100
 """Lines from which a delimiter is told."""
 
@@ -37,7 +39,7 @@ class Text:
     """A delimited file, parsed but not yet interpreted.
 
     Args:
-        columns: name -> strings, null where a cell is empty and unquoted.
+        columns: name -> strings, null where a cell is one of GAPS and unquoted.
         data: the whole file as UTF-8.
         delimiter: what separates the fields.
         origin: the file, for messages.
@@ -47,6 +49,15 @@ class Text:
     data: bytes
     delimiter: str
     origin: str
+
+    def whole(self, name: str) -> "pa.ChunkedArray":
+        """A column in which every cell is its text, whatever it stands for."""
+        import pyarrow as pa
+
+        place = list(self.columns).index(name)
+        records = _records(self.data, self.delimiter, strict=False)
+        _, *cells = (fields[place] for _, _, fields in records if fields)
+        return pa.chunked_array([cells], pa.string())
 
     def where(self, row: int) -> str:
         """The line of the file on which a data row, counted from 0, starts."""
@@ -240,7 +251,7 @@ def _parsed(
             arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             arrow.ConvertOptions(
                 column_types=dict.fromkeys(keys, pa.string()),
-                null_values=[""],
+                null_values=GAPS,
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
             ),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cfmcli import io
 from cfmcli.data.arrays import Array
 from cfmcli.data.blocks import stacked
-from cfmcli.data.conditions import word
+from cfmcli.data.conditions import absent, word
 from cfmcli.data.maps import dense
 from cfmcli.data.snapshots import Cloud, Snapshots
 from cfmcli.data.table import Table
@@ -245,11 +245,12 @@ def _filled(table: Table, key: str, what: str) -> None:
     Raises:
         DataError: with file, line and id of the first.
     """
-    missing = np.flatnonzero(table.obs[key].isna().to_numpy())
+    missing = np.flatnonzero(absent(table.obs[key]))
     if len(missing):
+        some = ".notna()" if table.obs[key].isna().any() else " != ''"
         raise DataError(
             f"{io.place(table, missing[0])} has no {what} in '{key}' ({len(missing)} such "
-            "points): fill it in or drop those rows."
+            f'points): fill it in, or leave those out with --where "{spelled(key)}{some}".'
         )
 
 

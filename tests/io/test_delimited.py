@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cfmcli.data.table import Table
 from cfmcli.errors import CfmWarning, DataError
-from cfmcli.io import Selection, read_table
+from cfmcli.io import Selection, read_table, write_table
 
 
 def _read(tmp_path: Path, text: str | bytes, name: str = "a.csv", **options: object) -> Table:
@@ -282,3 +283,17 @@ def test_repeated_ids_that_nobody_named_get_numbers_and_are_told(tmp_path: Path)
     assert len(set(ids)) == 5
     assert (ids[0], ids[1], ids[3]) == ("a", "b", "a-1")
     assert table.values[:, 0].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_an_unquoted_gap_is_missing_in_every_column_but_ids(tmp_path: Path) -> None:
+    """As pandas and R write it; quoted it is a word, and what is written reads back the same."""
+    text = 'id,kind,age,x\nNA,NA,NA,1\nb,"NA",2,2\nnull,nan,3,3\nd,None,4,4\n'
+    table = _read(tmp_path, text, drop="age")
+    assert table.obs.index.tolist() == ["NA", "b", "null", "d"]
+    assert table.obs["kind"].isna().tolist() == [True, False, True, False]
+    assert table.obs["kind"].dropna().tolist() == ["NA", "None"]
+    write_table(str(tmp_path / "b.csv"), table)
+    again = read_table(str(tmp_path / "b.csv"), Selection(drop="age"))
+    pd.testing.assert_frame_equal(again.obs, table.obs)
+    with pytest.raises(DataError, match="line 3 has no id"):
+        _read(tmp_path, "id,x\nNA,1\n,2\n")

@@ -222,6 +222,16 @@ def test_missing_times_and_keys_are_named() -> None:
     """With the point, or the nearest column."""
     with pytest.raises(DataError, match=r"point t\.csv-1 has no time"):
         intake.snapshots(Recipe(time_key="day"), [course([0, None, 1, 1])])
+    for gap, remedy in ((None, ".notna()"), (np.nan, ".notna()"), ("", " != ''")):
+        points = course([0, 0, 1, 1])
+        points.obs["cell type"] = pd.Series([gap, "a", gap, "b"], points.obs.index, dtype=object)
+        with pytest.raises(DataError, match=r"t\.csv-0 has no label .*2 such points") as refused:
+            intake.snapshots(Recipe(time_key="day", label_key="cell type"), [points])
+        where = f"`cell type`{remedy}"
+        assert f'--where "{where}"' in str(refused.value)
+        recipe = Recipe(time_key="day", label_key="cell type", where=where)
+        with pytest.raises(DataError, match="1 point, expected at least 2"):
+            intake.snapshots(recipe, [points])
     with pytest.raises(DataError, match="Did you mean 'day'"):
         intake.snapshots(Recipe(time_key="days"), [course([0, 0, 1, 1])])
     with pytest.raises(DataError, match="label"):
