@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from cfmcli.data.arrays import Array
+from cfmcli.data.conditions import word
 from cfmcli.data.snapshots import Snapshots
 from cfmcli.data.times import TimeMap
 from cfmcli.errors import ConfigError
@@ -53,12 +54,19 @@ def inherited(recipe: Recipe) -> Recipe:
             continue
         own, theirs = getattr(recipe, item.name), getattr(parent, item.name)
         if own not in (item.default, theirs):
+            name = option(item.name)
+            how = f"with {name} {_typed(theirs)}" if theirs else f"without {name}"
             raise ConfigError(
-                f"{option(item.name)} {own}: the run {recipe.from_run} was fitted with "
-                f"{theirs!r} and decides it; leave it out."
+                f"{name} {_typed(own)}: the run {recipe.from_run} was fitted {how} and decides "
+                "it; leave it out."
             )
         taken[item.name] = theirs
     return dataclasses.replace(recipe, **taken)
+
+
+def _typed(value: object) -> str:
+    """A setting as users type it."""
+    return ",".join(map(word, value)) if isinstance(value, tuple) else str(value)
 
 
 def prepared(recipe: Recipe) -> Prepared:

@@ -283,9 +283,18 @@ def test_a_run_is_straightened(
     assert "nothing to do" in resumed.notes[0]
 
 
-@pytest.mark.parametrize("what", [{"transform": "none"}, {"source": "gaussian"}])
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ({"transform": "none"}, "--transform none: .* with --transform standardize and decides"),
+        ({"source": "gaussian"}, "--source gaussian: .* with --source data and decides"),
+        ({"label_key": "kind"}, "--label-key kind: .* fitted without --label-key and decides"),
+        ({"times": (0.0, 2.5)}, "--times 0,2.5: .* fitted without --times and decides"),
+    ],
+)
 def test_a_straightened_run_decides_about_its_data(
     what: dict[str, Any],
+    told: str,
     parents: dict[str, Path],
     files: tuple[Path, ...],
     fit_run: Callable[..., Any],
@@ -293,7 +302,7 @@ def test_a_straightened_run_decides_about_its_data(
 ) -> None:
     """Settings of the data that differ are refused, and so are other files; the same are not."""
     how = {**TINY, "method": "rf", "from_run": str(parents["data"])}
-    with pytest.raises(ConfigError, match="decides it; leave it out"):
+    with pytest.raises(ConfigError, match=f"{told} it; leave it out"):
         fit_run(tmp_path / "run", **how, **what)
     with pytest.raises(ConfigError, match="leave DATA out"):
         fit_run(tmp_path / "run", files[0], **how)
