@@ -145,7 +145,8 @@ class Teller:
             rows = np.flatnonzero(starts == start)
             cloud, spread = self.model.cloud(start, held_out=True), self.spread(start)
             if cloud is None or spread == 1:
-                guide = self.model.guide(table.obs.iloc[rows], self.request.condition, table.origin)
+                with points.conditions_of(self.model, own := table.rows(rows)):
+                    guide = self.model.guide(own.obs, self.request.condition, own.origin)
                 p[rows], nfe = self._fates(x[rows], start, guide)
             else:
                 near = np.asarray(cloud.points, dtype=np.float64)

@@ -49,7 +49,8 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
     observed = _observed(model, table.head, request)
     times, own = sorted(set(observed.tolist())), request.time == points.OWN
     given = request.condition.unguided()
-    told = model.conditions.told(table.head.obs, given, table.head.origin)
+    with points.conditions_of(model, table.head):
+        told = model.conditions.told(table.head.obs, given, table.head.origin)
     size = grain(estimator, model.dim)
     part = shards.part(request.shard, len(table), max(size, GRAIN))
     figures: dict[str, Any] = {"points": len(part), "time": times if own else times[0]}

@@ -1,6 +1,7 @@
 """Points: which points a verb works on, of a file or of the run, and which of them are chosen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from cfmcli.requests import Condition, InterpolateRequest
 from cfmcli.workflows import intake, prepare, results, runtime, verbs
 from cfmcli.workflows.counted import not_logged, not_logged_where_read
 from cfmcli.workflows.picks import picked
+from cfmcli.workflows.queries import satisfying
 
 NAMELESS = (".npy", ".npz")
 STARTS, OWN = 1000, "own"
@@ -196,6 +198,28 @@ def _observed(model: Model, table: Table, time: float) -> Rows:
     return np.arange(len(table))
 
 
+@contextmanager
+def conditions_of(model: Model, table: Table) -> Iterator[None]:
+    """Say of points whose conditions cannot be used where the run was fitted without such points.
+
+    Raises:
+        DataError: as what is done in it does.
+    """
+    try:
+        yield
+    except DataError as error:
+        query, left = model.recipe.where, len(table)
+        with suppress(ConfigError):
+            left = len(satisfying(table.obs, query)) if query else left
+        if left == len(table):
+            raise
+        raise DataError(
+            f'{error} The run was fitted with --where "{query}", which leaves {left} of these '
+            f"{len(table)} points: leave the others out of {table.origin} too, or choose points "
+            "with cfm interpolate --where."
+        ) from None
+
+
 def starts(
     model: Model,
     request: InterpolateRequest,
@@ -222,7 +246,7 @@ def starts(
     say_if_noise(model, request.data, request.start)
     whole = open_points(model, request.data) if request.data else None
     if whole:
-        cloud = _given(model, whole, request, start)
+        cloud = _given(model, whole, start)
         if len(cloud) < len(whole) and not (request.start or request.cells):
             say(
                 f"{len(cloud)} of {len(whole)} points of {request.data} are of time {start:g}, and "
@@ -231,7 +255,8 @@ def starts(
     else:
         stored = model.cloud(start, held_out=True) or _normal_cloud(model, start, streams, given)
         cloud = BackedCloud.of(model.source.conditioned(stored, streams, given))
-    return [picked(cloud, request, lambda: _times(model, whole.head if whole else None))]
+    found = picked(cloud, request, lambda: _times(model, whole.head if whole else None))
+    return [_completed(model, whole.head, found, given) if whole else found]
 
 
 def _times(model: Model, table: Table | None) -> Mapping[str, float]:
@@ -243,14 +268,21 @@ def _times(model: Model, table: Table | None) -> Mapping[str, float]:
     return dict(zip(map(str, table.obs.index), times.tolist(), strict=True))
 
 
-def _given(model: Model, whole: Backed, request: InterpolateRequest, start: float) -> BackedCloud:
+def _given(model: Model, whole: Backed, start: float) -> BackedCloud:
     """The points of a file that were observed at a time."""
     rows = _observed(model, whole.head, start)
     table = whole if len(rows) == len(whole) else whole.chosen(rows)
-    obs = model.conditions.completed(table.head.obs, request.condition, table.head.origin)
     mass = verbs.point_weights(model, table.head)
-    head = Cloud(table.head.values, mass / mass.sum(), obs, f"{start:g}", start)
+    head = Cloud(table.head.values, mass / mass.sum(), table.head.obs, f"{start:g}", start)
     return BackedCloud(head, lambda rows: model.encode(table.read(rows)))
+
+
+def _completed(model: Model, table: Table, cloud: BackedCloud, given: Condition) -> BackedCloud:
+    """Points of a table with their conditions among their annotations."""
+    own = replace(table, values=cloud.head.points, obs=cloud.head.obs)
+    with conditions_of(model, own):
+        obs = model.conditions.completed(own.obs, given, own.origin)
+    return replace(cloud, head=replace(cloud.head, obs=obs))
 
 
 def _normal_cloud(model: Model, start: float, streams: Streams, given: Condition) -> Cloud:

@@ -58,7 +58,8 @@ def transport(request: TransportRequest, where: Runtime, listen: Listener) -> Ou
     start = points.OWN if own else verbs.clock_time(model, request.start)
     starts = points.each_time(model, table.head, start)
     times = sorted(set(starts.tolist()))
-    guide = model.guide(table.head.obs, request.condition, table.head.origin)
+    with points.conditions_of(model, table.head):
+        guide = model.guide(table.head.obs, request.condition, table.head.origin)
     first = table.rows(slice(0, 1))
     perturb.changed(model, first, request.changes)
     part = shards.part(request.shard, len(table), shards.grain(model, len(table)))

@@ -345,6 +345,33 @@ def test_the_file_of_a_label_that_was_not_learnt_is_named(
         do(replace(ask, **files))
 
 
+def test_points_that_a_fit_left_out_are_told_as_such(tmp_path: Path, fit_run: Fit) -> None:
+    """Of a label that --where kept from the run; interpolate leaves them out by its own."""
+    rng = np.random.default_rng(0)
+    days = [blob(rng, 10, day, 0, kind).assign(day=day) for day in (0, 1) for kind in "abz"]
+    cells = pd.concat(days).assign(cell=[f"c{k}" for k in range(60)])
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    files = (str(tmp_path / "r"), str(tmp_path / "cells.csv"), str(tmp_path / "out.csv"))
+    run, data, output = files
+    how = {**LEARN, "steps": 1, "label_key": "kind", "time_key": "day"}
+    fit_run(run, data, where="kind != 'z'", **how)
+    for ask in (
+        TransportRequest(run, data, output),
+        LikelihoodRequest(run, data, output, time="own"),
+        InterpolateRequest(run, output, data, frames=2, start="0"),
+    ):
+        with pytest.raises(DataError, match=r"label 'z' .*--where \"kind != 'z'\", which leaves"):
+            do(ask)
+    do(InterpolateRequest(run, output, data, frames=2, start="0", where="kind != 'z'"))
+    found = pd.read_csv(output)
+    assert set(found["kind"]) == {"a", "b"}
+    assert len(found) == 2 * 20
+    odd = cells[cells["kind"] != "z"].replace({"kind": {"b": "q"}})
+    odd.to_csv(tmp_path / "odd.csv", index=False)
+    with pytest.raises(DataError, match=r"'q' of 'kind'\. Known: a, b\.$"):
+        do(TransportRequest(run, str(tmp_path / "odd.csv"), f"{output}.csv"))
+
+
 def test_a_source_without_labels_is_fine(bench: Path, tmp_path: Path, fit_run: Fit) -> None:
     """Any of its points may become any class; to be carried they need one."""
     bare = pd.read_csv(bench / "early.csv")[["cell", *XY]]
