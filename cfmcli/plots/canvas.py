@@ -1,6 +1,7 @@
 """The canvas that pictures share: their size in print, colours and fonts, and their files."""
 
 import io
+import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfmcli.data.arrays import Array, IntArray
+from cfmcli.errors import CfmWarning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,8 +40,13 @@ LETTERS = 16
 UNEVEN = 3.0
 """Ratio of the longest gap to the shortest from which colours follow the order of times."""
 SHOWN = 1500
+FALLBACKS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR"),
+    *("Source Han Sans SC", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "Yu Gothic"),
+    *("Malgun Gothic", "Arial Unicode MS", "Droid Sans Fallback", "WenQuanYi Zen Hei", "IPAGothic"),
+)
+"""Fonts with Chinese, Japanese and Korean letters, as systems have them."""
 _STYLE: Any = {
-    "font.family": "DejaVu Sans",
     "font.size": 7,
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
@@ -81,20 +88,37 @@ class Picture:
             kind: suffix of the file, one of FORMATS.
         """
         out = io.BytesIO()
-        with style(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with style(), warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
             self.figure.savefig(out, format=kind[1:], dpi=300, metadata=_UNDATED[kind])
+        _say_what_is_boxes([str(item.message) for item in heard])
         return out.getvalue()
+
+
+def _say_what_is_boxes(heard: Sequence[str]) -> None:
+    """Warn of letters that no font has, of which Matplotlib warns one by one."""
+    found = [re.match(r"Glyph (\d+) ", message) for message in heard]
+    letters = sorted({chr(int(glyph[1])) for glyph in found if glyph})
+    if letters:
+        warnings.warn(
+            f"Pictures have boxes for the letters {''.join(letters)}, which no font has that is "
+            "known here: install one that does, such as Noto Sans CJK.",
+            CfmWarning,
+            stacklevel=3,
+        )
 
 
 @contextmanager
 def style() -> Iterator[None]:
     """Fonts that are read in print, whatever the user's own settings are."""
     import matplotlib as mpl
+    from matplotlib.font_manager import fontManager
 
+    known = {font.name for font in fontManager.ttflist}
+    families = ["DejaVu Sans", *(name for name in FALLBACKS if name in known)]
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        mpl.rcParams.update(_STYLE | {"font.family": families})
         yield
 
 

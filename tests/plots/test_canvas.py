@@ -4,6 +4,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from cfmcli import plots
+from cfmcli.errors import CfmWarning
 from cfmcli.plots.canvas import (
     CLASSES,
     COLUMN,
@@ -115,6 +117,26 @@ def test_names_are_drawn_as_they_are() -> None:
         figure, (axes,) = canvas(COLUMN, 2)
         axes.set_title("$x^{$ and $1$")
     assert b"$x^{$ and $1$" in Picture("name", "title", "caption", figure).encoded(".svg")
+
+
+def titled(title: str) -> bytes:
+    """A picture with a title, as a file."""
+    with style():
+        figure, (axes,) = canvas(COLUMN, 2)
+        axes.set_title(title)
+    return Picture("name", "title", "caption", figure).encoded(".svg")
+
+
+def test_letters_that_no_font_has_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once, in one warning; a font of the system that has them is used where there is one."""
+    monkeypatch.setattr(plots.canvas, "FALLBACKS", ("No Such Font",))
+    with pytest.warns(CfmWarning, match=r"letters ᶁ細胞, .* Noto Sans CJK") as heard:
+        boxes = titled("細胞 ᶁ cell 細")
+    assert len(heard) == 1
+    monkeypatch.setattr(plots.canvas, "FALLBACKS", ("No Such Font", "STIXGeneral"))
+    with pytest.warns(CfmWarning, match="letters 細胞, "):
+        assert titled("細胞 ᶁ cell 細") != boxes
+    assert b"STIXGeneral" in titled("ᶁ")
 
 
 @pytest.mark.parametrize(("n", "most"), [(10, 4), (4, 10), (1, 1)])
