@@ -8,7 +8,7 @@ from typing import Any
 from cfmcli import io
 from cfmcli.errors import ConfigError, DataError
 from cfmcli.requests import Listener, MergeRequest, Outcome, Runtime
-from cfmcli.workflows.shards import SIDECAR, Signed, signed
+from cfmcli.workflows.sidecar import SIDECAR, Signed, signed
 
 MEANS = (
     *("mean_cost", "path_energy"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import cfmcli
 from cfmcli import checkpoint, io
-from cfmcli.errors import ConfigError, DataError
+from cfmcli.errors import ConfigError
 from cfmcli.flows.dynamics.flow import CHUNK, Flow
 from cfmcli.flows.streams import Streams
 from cfmcli.model import Model
@@ -25,13 +25,12 @@ from cfmcli.requests.verbs import (
     SampleRequest,
     TransportRequest,
 )
+from cfmcli.workflows.sidecar import SIDECAR
 
 Request = SampleRequest | TransportRequest | LikelihoodRequest | InterpolateRequest
 
-SIDECAR = ".shard.json"
 NUMBERS = 2**22
 """Numbers of a block that is read, carried and written at once: 32 MB."""
-_SAID = ("frames", "asked", "source", "added", "figures", "mass")
 # What two shards of one run may differ in, or what stands for itself as a digest.
 _OWN = ("output", "shard", "dry_run", "run", "data", "against", "cells")
 
@@ -180,53 +179,6 @@ def sign(
 def _keys(added: io.Annotation) -> dict[str, list[str]]:
     """The keys of additions."""
     return {slot: list(mapping) for slot, mapping in vars(added).items()}
-
-
-@dataclass(frozen=True)
-class Signed:
-    """A shard's file and what was written beside it.
-
-    Args:
-        path: the file.
-        shard: which part it is.
-        frames: first row, row after the last, and rows in all of each stretch of the file.
-        asked: what must be the same for all shards.
-        source: the AnnData that it adds to, or empty.
-        added: slot -> keys of what it adds.
-        figures: what it came to.
-        mass: the weight of its figures.
-    """
-
-    path: str
-    shard: Shard
-    frames: Sequence[tuple[int, int, int]]
-    asked: Mapping[str, Any]
-    source: str
-    added: Mapping[str, Sequence[str]]
-    figures: Mapping[str, Any]
-    mass: float
-
-
-def signed(path: str) -> Signed:
-    """A shard that was written before.
-
-    Raises:
-        DataError: if there is none, or it is damaged.
-    """
-    if not Path(path).exists():
-        raise DataError(f"{path}: there is no such file. Run that shard again.")
-    try:
-        said = json.loads(Path(path + SIDECAR).read_text())
-        return Signed(path, Shard(*said["shard"]), *(said[name] for name in _SAID))
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: {Path(path).name}{SIDECAR} is not beside it: it is no shard, or was moved "
-            "without it. Merge files that --shard wrote."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-        raise DataError(
-            f"{path}{SIDECAR}: it is damaged ({error}). Run that shard again."
-        ) from None
 
 
 def streams(where: Runtime, own: Part, size: int) -> Streams:
