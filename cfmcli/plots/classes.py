@@ -18,12 +18,12 @@ def ranked(values: "pd.Series[Any]") -> list[str]:
     import pandas as pd
 
     known = values.dropna()
-    found = sorted(set(known.astype(str)))
+    found = sorted(set(map(str, known)))
     if isinstance(known.dtype, pd.CategoricalDtype):
         found = [name for name in map(str, known.dtype.categories) if name in found]
     elif all(map(_number, found)):
         found.sort(key=float)
-    return found + sorted(set(values[values.isna()].astype(str)))
+    return found + sorted(set(map(str, values[values.isna()])))
 
 
 def palette(values: "pd.Series[Any] | None") -> Mapping[str, str]:
