@@ -1,4 +1,4 @@
-"""The Python API: the command line's verbs on arrays, DataFrames and AnnData."""
+"""The Python API: the commands as methods on arrays, DataFrames and AnnData."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,14 +40,14 @@ Points = Any
 
 @dataclass(frozen=True)
 class Model:
-    """A trained flow, for notebooks and scripts.
+    """A trained flow, for use in notebooks and scripts.
 
     Points are NumPy arrays of shape (n, d), DataFrames or AnnData in data units; results come back
     as the same kind. Times are clock times, or labels of the snapshots.
 
     Args:
-        core: the model on arrays.
-        steps: optimiser steps of its fit, None where only its recipe tells.
+        core: the underlying model on arrays.
+        steps: optimiser steps of the fit, None if unknown.
     """
 
     core: model.Model
@@ -55,7 +55,7 @@ class Model:
 
     @staticmethod
     def load(run: str | Path) -> "Model":
-        """The model of a run folder.
+        """Load the model of a run folder.
 
         Raises:
             CheckpointError: if it is missing, unfinished, damaged or of another format.
@@ -63,10 +63,10 @@ class Model:
         return Model(stored.load(run), Run(Path(run)).metrics().get("steps"))
 
     def save(self, run: str | Path, *, force: bool = False) -> None:
-        """Write the model as a run folder that every command reads.
+        """Write the model as a run folder that every command can read.
 
         Raises:
-            OutputExistsError: if a run is there and `force` is not set.
+            OutputExistsError: if a run exists there and `force` is not set.
         """
         folder = Run(Path(run))
         folder.claim((), force=force, resume=False)
@@ -101,12 +101,12 @@ class Model:
         """Draw n source points and carry them to a time (default: the last), shape (n, d).
 
         Args:
-            n: how many points.
+            n: number of points.
             time: clock time.
             solver: integrator or its spec.
             sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
             seed: seed of the draw, and of the noise.
-            condition: label, covariates and guidance, where the flow is conditional.
+            condition: label, covariates and guidance, if the flow is conditional.
         """
         when, given = self._clock(time, -1), condition_of(condition)
         return self.core.sample(n, when, given=given, solver=solver, sde=str(sde), seed=seed)
@@ -125,17 +125,17 @@ class Model:
         """Carry points from one time (default: the first) to another (default: the last).
 
         Args:
-            data: points, with their conditions where the flow is conditional.
-            start: clock time of the points, or "own": each from the time that its column says.
-            end: where they go.
+            data: points, with their conditions if the flow is conditional.
+            start: clock time of the points, or "own" to read each point's time from its column.
+            end: clock time of the destination.
             solver: integrator or its spec.
             sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
             seed: seed of the noise.
-            condition: label, covariates and guidance, instead of the points' own.
+            condition: label, covariates and guidance, replacing the points' own.
 
         Returns:
             An array for an array; a DataFrame with its features moved; a copy of an AnnData with
-            `obsm["X_cfm"]`, velocities and, where the transform has an inverse, layers added.
+            `obsm["X_cfm"]`, velocities and, if the transform has an inverse, layers added.
         """
         table, given = self._table(data), condition_of(condition)
         begin = start if start == points.OWN else self._clock(start, 0)
@@ -166,16 +166,16 @@ class Model:
         seed: int = 0,
         **condition: Unpack[Guided],
     ) -> Points:
-        """Positions of points at some times, in any order.
+        """Compute positions of points at several times, in any order.
 
         Args:
-            data: points, with their conditions where the flow is conditional.
+            data: points, with their conditions if the flow is conditional.
             times: clock times.
             start: clock time of the points (default: the first).
             solver: integrator or its spec.
             sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
             seed: seed of the noise.
-            condition: label, covariates and guidance, instead of the points' own.
+            condition: label, covariates and guidance, replacing the points' own.
 
         Returns:
             For an array, positions of shape (T, n, d). Else a tidy DataFrame with `trajectory`,
@@ -198,15 +198,15 @@ class Model:
         seed: int = 0,
         **how: Unpack[Scored],
     ) -> LogProb:
-        """Log densities of points at a time (default: the last), in nats.
+        """Compute log densities of points at a time (default: the last), in nats.
 
         Args:
-            data: points, with their conditions where the flow is conditional.
-            time: clock time of the points, or "own": each as of the time that its column says.
+            data: points, with their conditions if the flow is conditional.
+            time: clock time of the points, or "own" to read each point's time from its column.
             solver: integrator of the flow or its spec.
-            seed: seed of probes, of noise and of fitting the base.
-            how: base, divergence, estimator, sde and known, as `cfm likelihood` has them; label
-                and covariates, instead of the points' own.
+            seed: seed of probes, noise and the fit of the base density.
+            how: base, divergence, estimator, sde and known, as in `cfm likelihood`; label and
+                covariates, replacing the points' own.
         """
         table = self._table(data)
         given = condition_of({k: v for k, v in how.items() if k in CHOSEN}).unguided()
@@ -219,15 +219,15 @@ class Model:
         return each.of(table.values, slice(0, len(table)), streams)
 
     def _clock(self, time: float | str | None, usual: int) -> float:
-        """A clock time: a number, a snapshot's label, or that of a knot where nothing is said."""
+        """Resolve a clock time: a number, a snapshot's label, or None for the usual snapshot."""
         return self.timeline.times[usual] if time is None else verbs.clock_of(self.core, time)
 
     def _table(self, data: Points) -> Table:
-        """Points with the model's features, on the scale that it was fitted to."""
+        """Read points with the model's features, on the scale that it was fitted to."""
         return not_logged(self.core.chain, self._named(data))
 
     def _named(self, data: Points) -> Table:
-        """Points with the model's features, found by name where they have names."""
+        """Read points with the model's features, matched by name if they have names."""
         how = self.core.recipe
         if not io.is_named(data):
             table = io.from_object(data)
@@ -238,7 +238,7 @@ class Model:
         return intake.adopt(io.from_object(data, wanted), self.features, "the model")
 
     def _tidy(self, table: Table, times: Sequence[float], frames: Array) -> "pd.DataFrame":
-        """Positions at times as rows."""
+        """Arrange positions at several times as rows of a DataFrame."""
         import pandas as pd
 
         taken = [name for name in ("trajectory", "time") if name in self.features]
@@ -258,14 +258,15 @@ class Model:
 
 
 def fit(*data: Points, device: str = "auto", threads: int = 0, **settings: Any) -> Model:
-    """Fit a flow between clouds in memory.
+    """Fit a flow between point clouds in memory.
 
     Args:
         data: a source and a target, clouds in time order, or one object with a `time_key`; NumPy
             arrays of shape (n, d), DataFrames or AnnData.
         device: auto, cpu, cuda, cuda:I or mps.
-        threads: CPU threads; 0 takes what the machine allows.
-        settings: settings of the recipe, by name: method="otcfm", steps=3000, time_key="day", ...
+        threads: number of CPU threads; 0 for one, or for up to 4 of those that the machine allows
+            if a layer of the network holds a million values or more (its width times a batch).
+        settings: recipe settings by name: method="otcfm", steps=3000, time_key="day", ...
 
     Returns:
         The trained model.
@@ -287,7 +288,7 @@ def fit(*data: Points, device: str = "auto", threads: int = 0, **settings: Any) 
 
 
 def _from(item: Points, how: recipe.Recipe) -> Table:
-    """One object as a table, read as the recipe says."""
+    """Convert an object to a table, with columns selected by the recipe."""
     try:
         return io.from_object(item, prepare.selection(how))
     except TypeError as error:

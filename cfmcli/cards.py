@@ -1,4 +1,4 @@
-"""Cards: what `cfm list` shows of a name, read from the class's own fields and docstring."""
+"""Cards: the content of `cfm list`, read from the fields and docstrings of classes."""
 
 import inspect
 import re
@@ -19,7 +19,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Card:
-    """What `cfm list` shows of a catalogue entry."""
+    """The content of `cfm list` for a catalogue entry."""
 
     name: str
     summary: str
@@ -29,7 +29,7 @@ class Card:
 
 
 def describe(family: str, name: str) -> Card:
-    """What `cfm list` shows of a name, read from the class's own fields and docstring."""
+    """Build the card of a name from the fields and docstring of its class."""
     if family == "methods":
         found = catalog.preset(name)
         triple = f"{found.coupling} + {found.interpolant} + {found.objective}"
@@ -48,13 +48,13 @@ def describe(family: str, name: str) -> Card:
 
 
 def _section(doc: str, title: str) -> str:
-    """A one-paragraph section "Title: text" of a docstring, on one line."""
+    """Extract a one-paragraph section "Title: text" from a docstring, as one line."""
     match = re.search(rf"^{title}:\s*(.+?)(?=\n\s*\n|\n\w+:|\Z)", doc, re.MULTILINE | re.DOTALL)
     return " ".join(match.group(1).split()) if match else ""
 
 
 def _arguments(doc: str) -> dict[str, str]:
-    """Option name -> meaning, from the docstring's Args section."""
+    """Extract option name -> meaning from the Args section of a docstring."""
     match = re.search(r"^Args:\n(.+?)(?=\n\s*\n|\n\w+:|\Z)", doc, re.MULTILINE | re.DOTALL)
     found: dict[str, str] = {}
     last = ""

@@ -1,6 +1,6 @@
-"""Every name a user may type, and how a spec such as `sinkhorn:reg=0.05` becomes an object.
+"""Catalogue: every name a user may type, and how specs such as `sinkhorn:reg=0.05` are built.
 
-The catalogue knows names and where they live, and loads a class only when it is built or described.
+It knows names and import paths, and loads a class only when it is built or described.
 """
 
 import dataclasses
@@ -17,12 +17,12 @@ from cfmcli.specs import Spec, parse_spec
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a catalogue name lives.
+    """Location of a catalogue name.
 
     Args:
         target: "module:attribute".
-        fixed: options that the name itself decides and the user does not see.
-        summary: replaces the docstring's first line where several names share a class.
+        fixed: options that the name itself fixes and the user does not see.
+        summary: replaces the first line of the docstring if several names share a class.
     """
 
     target: str
@@ -30,12 +30,12 @@ class Entry:
     summary: str = ""
 
     def load(self) -> Any:
-        """The class or function behind the name."""
+        """Import the class or function behind the name."""
         module, _, attribute = self.target.partition(":")
         return getattr(importlib.import_module(module), attribute)
 
     def kinds(self) -> dict[str, type]:
-        """The user's options and their types."""
+        """User-settable options and their types."""
         target = self.load()
         if not dataclasses.is_dataclass(target):
             return {}
@@ -45,12 +45,12 @@ class Entry:
 
 
 def _in(module: str, **names: str) -> dict[str, Entry]:
-    """Entries of one module: name (underscores read as hyphens) -> class."""
+    """Build entries of one module: name (underscores become hyphens) -> class."""
     return {k.replace("_", "-"): Entry(f"cfmcli.{module}:{v}") for k, v in names.items()}
 
 
 def _torchdiffeq(target: str, **names: str) -> dict[str, Entry]:
-    """Solvers that share a class and differ by torchdiffeq's method name."""
+    """Build entries of solvers that share a class and differ by torchdiffeq's method name."""
     where = f"cfmcli.flows.dynamics.solvers:{target}"
     return {name: Entry(where, {"method": name}, text) for name, text in names.items()}
 
@@ -184,19 +184,19 @@ FAMILIES: tuple[str, ...] = ("methods", *CATALOG)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known word, empty if none is near."""
+    """Suggest the nearest known word in a sentence; empty if none is close."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known word, if any, and lists them all."""
+    """Suggest the nearest known word in a sentence, if any, and list all known words."""
     names = list(known)
     return f"{nearest(word, names)} Known: {', '.join(names) or 'none'}."
 
 
 def names(family: str) -> tuple[str, ...]:
-    """The names of a family.
+    """List the names of a family.
 
     Raises:
         ConfigError: if there is no such family.
@@ -209,7 +209,7 @@ def names(family: str) -> tuple[str, ...]:
 
 
 def preset(name: str) -> Preset:
-    """The triple behind a method's name.
+    """Look up the preset of a method.
 
     Raises:
         ConfigError: if there is no such method.
@@ -220,7 +220,7 @@ def preset(name: str) -> Preset:
 
 
 def entry(family: str, name: str) -> Entry:
-    """The entry of a name in a family of classes.
+    """Look up the entry of a name in a family other than methods.
 
     Raises:
         ConfigError: if there is no such name.
@@ -233,7 +233,7 @@ def entry(family: str, name: str) -> Entry:
 
 
 def name_of(family: str, thing: object) -> str:
-    """The name in a family under which an object's class is listed."""
+    """Find the name in a family under which an object's class is listed."""
     own = f"{type(thing).__module__}:{type(thing).__name__}"
     return next(name for name, item in CATALOG[family].items() if item.target == own)
 
@@ -243,7 +243,7 @@ def build(family: str, spec: str | Spec) -> Any:
 
     Args:
         family: a family of the catalogue.
-        spec: its text, or the parsed spec.
+        spec: the spec as text or parsed.
 
     Raises:
         ConfigError: for an unknown name or option, or a value of the wrong kind or range.
@@ -260,7 +260,7 @@ def build(family: str, spec: str | Spec) -> Any:
 
 
 def _coerce(text: str, kind: type, where: str) -> Any:
-    """Read an option's text as its declared type."""
+    """Convert an option's text to its declared type."""
     truth = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     try:
         return truth[text.lower()] if kind is bool else kind(text)

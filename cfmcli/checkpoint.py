@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and one JSON text in a safetensors file; nothing in it can execute."""
+"""Checkpoints: tensors and JSON metadata in a safetensors file; nothing in it can execute."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,16 +28,16 @@ __all__ = [
 ]
 
 NULLABLE = ("boolean", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
-"""Types of pandas for whole numbers and truth values with gaps."""
+"""Nullable integer and boolean types of pandas."""
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def pack(arrays: Arrays, facts: Mapping[str, Any]) -> bytes:
-    """A checkpoint's bytes; the same content gives the same bytes.
+    """Serialise a checkpoint; the same content gives the same bytes.
 
     Args:
-        arrays: numbers by name.
-        facts: everything else, as JSON allows.
+        arrays: arrays by name.
+        facts: everything else, as JSON-compatible values.
     """
     from safetensors.numpy import save
 
@@ -47,7 +47,7 @@ def pack(arrays: Arrays, facts: Mapping[str, Any]) -> bytes:
 
 
 def unpack(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """The arrays and facts of a checkpoint; the points of clouds stay on disk until they are used.
+    """Read arrays and metadata of a checkpoint; points of clouds are memory-mapped.
 
     Raises:
         CheckpointError: if it is missing, damaged, or of another format.
@@ -66,21 +66,21 @@ def unpack(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
 
 
 def _stays(name: str) -> bool:
-    """Whether a tensor is one of points, which may be many."""
+    """Whether a tensor holds points of a cloud, which may be large and stays on disk."""
     return name.startswith("cloud.") and name.endswith(".points")
 
 
 def _mapped(path: Path, name: str, shape: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Points of a checkpoint on disk, in float32."""
+    """Memory-map points of a checkpoint, in float32."""
     place, kind = offset(path, name), np.dtype("<f4")
     return np.asarray(np.memmap(path, kind, "c", place, tuple(shape)))
 
 
 def pack_clouds(clouds: Sequence[Cloud]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Clouds as arrays and facts, the points in float32.
+    """Convert clouds to arrays and metadata, with points in float32.
 
     Returns:
-        Arrays by name, and what `unpack_clouds` needs besides.
+        Arrays by name, and the metadata that `unpack_clouds` needs.
     """
     arrays: dict[str, Any] = {}
     stored = []
@@ -96,7 +96,7 @@ def pack_clouds(clouds: Sequence[Cloud]) -> tuple[dict[str, Any], list[dict[str,
 
 
 def unpack_clouds(arrays: Arrays, stored: Sequence[Mapping[str, Any]]) -> tuple[Cloud, ...]:
-    """The clouds that `pack_clouds` packed, their points in float32."""
+    """Restore the clouds packed by `pack_clouds`, with points in float32."""
     return tuple(
         Cloud(
             arrays[f"cloud.{k}.points"],
@@ -112,14 +112,17 @@ def unpack_clouds(arrays: Arrays, stored: Sequence[Mapping[str, Any]]) -> tuple[
 
 
 def pack_frame(frame: "pd.DataFrame", prefix: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Annotations as arrays and facts: numbers as they are, words as codes with their categories.
+    """Convert annotations to arrays and metadata.
+
+    Numbers and booleans of NumPy, and nullable floats, are kept as numbers; all other columns, such
+    as words and nullable integers, become codes of categories.
 
     Args:
         frame: annotations, indexed by id.
-        prefix: put before the array names.
+        prefix: prefix of the array names.
 
     Returns:
-        Arrays by name, and what `unpack_frame` needs besides.
+        Arrays by name, and the metadata that `unpack_frame` needs.
     """
     import pandas as pd
 
@@ -151,7 +154,7 @@ def pack_frame(frame: "pd.DataFrame", prefix: str) -> tuple[dict[str, Any], dict
 
 
 def unpack_frame(arrays: Arrays, facts: Mapping[str, Any], prefix: str) -> "pd.DataFrame":
-    """The annotations that `pack_frame` packed."""
+    """Restore the annotations packed by `pack_frame`."""
     import pandas as pd
 
     ids = arrays[f"{prefix}.ids"].tobytes().decode().split("\n")
@@ -173,5 +176,5 @@ def unpack_frame(arrays: Arrays, facts: Mapping[str, Any], prefix: str) -> "pd.D
 
 
 def _plain(word: object) -> object:
-    """A category as JSON keeps it: numbers and truth values as they are, all else as text."""
+    """Convert a category to JSON: numbers and booleans unchanged, everything else as text."""
     return word if isinstance(word, str | bool | int | float) else str(word)

@@ -1,34 +1,34 @@
-"""Every expected failure of cfm: one tree, each class with its exit code."""
+"""Errors: all expected failures of cfm, one class hierarchy with exit codes."""
 
 from typing import ClassVar
 
 
 class CfmError(Exception):
-    """An expected failure, told to the user in one message: what, got, expected, what to do."""
+    """An expected failure, with one message to the user: what, got, expected, what to do."""
 
     exit_code: ClassVar[int] = 1
 
 
 class ConfigError(CfmError):
-    """An option, a spec or a combination of them that cannot work."""
+    """An option, a spec or a combination of them that is invalid."""
 
     exit_code = 2
 
 
 class DataError(CfmError):
-    """Input data that is missing, malformed or not what the options say."""
+    """Input data that are missing, malformed or inconsistent with the options."""
 
     exit_code = 3
 
 
 class NumericsError(CfmError):
-    """A computation that left the realm of finite numbers."""
+    """A computation with non-finite or otherwise unusable results."""
 
     exit_code = 4
 
 
 class OutputExistsError(CfmError):
-    """An output that is already there, with no leave to overwrite it."""
+    """An output that already exists, without permission to overwrite it."""
 
     exit_code = 5
 
@@ -40,20 +40,20 @@ class CheckpointError(CfmError):
 
 
 class ResourceError(CfmError):
-    """A device, memory or disk that is absent, full or forbidden."""
+    """A device, memory or disk that is absent, full or inaccessible."""
 
     exit_code = 7
 
 
 class RankError(ResourceError):
-    """Another process of a fit on several that is gone, or was never found."""
+    """Another process of a distributed fit that is lost or was never reached."""
 
 
 class Interrupted(CfmError):
-    """A stop by signal, after what could be saved was saved.
+    """A stop by signal, after saving what could be saved.
 
     Args:
-        message: what was saved, and how to go on.
+        message: what was saved, and how to continue.
         signal: number of the signal: 2 for Ctrl-C, 15 for SIGTERM.
     """
 

@@ -1,4 +1,4 @@
-"""Headers: what a checkpoint says of itself, read without loading its tensors or torch."""
+"""Headers: metadata of checkpoints, read without loading tensors or torch."""
 
 import json
 import struct
@@ -13,7 +13,7 @@ TRAINING = "training.safetensors"
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The facts of a checkpoint, from its header alone.
+    """Read the metadata of a checkpoint from its header alone.
 
     Raises:
         CheckpointError: if it is missing, damaged, or of another format.
@@ -35,13 +35,13 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def offset(path: Path, name: str) -> int:
-    """Where the numbers of a tensor begin in a checkpoint, in bytes."""
+    """Byte offset of a tensor's data in a checkpoint."""
     header, start = _header(path)
     return start + int(header[name]["data_offsets"][0])
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header of a checkpoint, and where it ends."""
+    """Read the header of a checkpoint, and the offset at which it ends."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > path.stat().st_size:
@@ -50,7 +50,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _absent(path: Path) -> CheckpointError:
-    """Why there is no checkpoint, and what to do."""
+    """Build the error for a missing checkpoint, with what to do."""
     run = path.parent
     if not run.exists():
         return CheckpointError(f"There is no run {run}: fit one with cfm fit ... -o {run}.")
@@ -62,7 +62,7 @@ def _absent(path: Path) -> CheckpointError:
 
 
 def damaged(path: Path, reason: str) -> CheckpointError:
-    """A file that cannot be read."""
+    """Build the error for a file that cannot be read."""
     return CheckpointError(
         f"{path} is damaged or no checkpoint of cfm ({reason}): fit again, or restore a copy."
     )

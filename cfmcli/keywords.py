@@ -1,4 +1,4 @@
-"""Keywords: what the verbs of the Python API take by name."""
+"""Keywords: typed keyword arguments of the Python API."""
 
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -10,10 +10,10 @@ CHOSEN = ("label", "covariates", "guidance")
 
 
 class Chosen(TypedDict, total=False):
-    """Keywords that choose the condition of points of a conditional flow.
+    """Keywords that select the condition of points of a conditional flow.
 
-    Without them each point comes under its own: the columns of a DataFrame or of an AnnData's obs,
-    or what was drawn with it.
+    Without them each point has its own: the columns of a DataFrame or of an AnnData's obs, or what
+    was drawn with it.
 
     Args:
         label: a class, for all points.
@@ -25,25 +25,25 @@ class Chosen(TypedDict, total=False):
 
 
 class Guided(Chosen, total=False):
-    """The same, with the weight of the condition.
+    """The keywords of `Chosen`, plus the guidance scale.
 
     Args:
-        guidance: w of classifier-free guidance: 0 leaves the condition out, 1 is the conditional
-            flow itself, more exaggerates it.
+        guidance: w of classifier-free guidance: 0 ignores the condition, 1 is the conditional flow
+            itself, larger values exaggerate it.
     """
 
     guidance: float
 
 
 class Scored(Chosen, total=False):
-    """The same, with how densities are obtained.
+    """The keywords of `Chosen`, plus settings of the density estimate.
 
     Args:
-        base: spec of the density that is known.
+        base: spec of the known density.
         divergence: spec of the divergence.
         estimator: spec of the estimator.
         sde: diffusion of stochastic dynamics, a number or a spec.
-        known: where the density is known: "source" or "target".
+        known: which density is known: "source" or "target".
     """
 
     base: str
@@ -54,6 +54,6 @@ class Scored(Chosen, total=False):
 
 
 def condition_of(keywords: Mapping[str, Any]) -> Condition:
-    """Keywords as a condition; a label may be a number."""
+    """Convert keywords to a condition; a label may be a number."""
     label = keywords.get("label")
     return Condition(**{**keywords, "label": "" if label is None else word(label)})

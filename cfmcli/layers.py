@@ -1,4 +1,4 @@
-"""Layers: settings of a recipe from files and options, the later over the earlier."""
+"""Layers: recipe settings merged from files and options, with later ones taking precedence."""
 
 import math
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from cfmcli.errors import ConfigError
 from cfmcli.recipe import FIELDS, SECTIONS, Recipe, option
 
 BRINGS = {"method": ("coupling", "interpolant", "objective"), "preprocess": ("transform",)}
-"""Settings that are names for others, and what they bring."""
+"""Settings that imply other settings, and which."""
 LABELS, OFTEN_ONE = ("holdout", "time_order"), ("holdout", "covariates")
-"""Lists of times as users call them, and lists that may be given as their only word."""
+"""Settings that are lists of time labels, and lists that may be given as a single word."""
 EXACT = 1e16
-"""Whole numbers below it are told digit for digit."""
+"""Whole numbers below this are written digit for digit."""
 _KINDS = get_type_hints(Recipe)
 _WORDS: dict[Any, str] = {
     str: "a text",
@@ -26,16 +26,16 @@ _WORDS: dict[Any, str] = {
 
 
 def from_layers(*layers: Mapping[str, Any]) -> Recipe:
-    """A recipe from layers of settings, the later over the earlier.
+    """Merge layers of settings into a recipe; later layers take precedence.
 
-    A method brings its own parts, and a preparation its chain: they replace what an earlier layer
-    has set.
+    A method implies its own parts, and a preparation its chain: they replace what earlier layers
+    have set.
 
     Args:
-        layers: setting name -> value; values of the wrong kind are refused.
+        layers: setting name -> value; values of the wrong type are refused.
 
     Raises:
-        ConfigError: for an unknown setting or a value of the wrong kind.
+        ConfigError: for an unknown setting or a value of the wrong type.
     """
     values: dict[str, Any] = {}
     for layer in layers:
@@ -50,10 +50,10 @@ def from_layers(*layers: Mapping[str, Any]) -> Recipe:
 
 
 def from_toml(text: str, origin: str = "recipe") -> dict[str, Any]:
-    """The settings of a TOML recipe, flat or by section, as a layer for `from_layers`.
+    """Parse a TOML recipe, flat or by section, into a layer for `from_layers`.
 
     Raises:
-        ConfigError: if it is not TOML, or has a table that is no section of a recipe.
+        ConfigError: if it is not TOML, or has a table that is not a recipe section.
     """
     import tomllib
 
@@ -75,7 +75,7 @@ def from_toml(text: str, origin: str = "recipe") -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """The value as the field's type: where it has one plain meaning, that; nothing else bends."""
+    """Convert a value to the field's type if that is unambiguous, else raise."""
     kind, given = _KINDS[name], _plain(value)
     if kind is float and type(given) is int:
         return float(given)
@@ -93,7 +93,7 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def written(number: float) -> str:
-    """A number as users write it: 2 for 2.0, and without what rounding left in the last digits."""
+    """Format a number as users write it: 2 for 2.0, without trailing rounding error."""
     if abs(number) < EXACT and number == int(number):
         return str(int(number))
     short, whole = f"{number:.12g}", str(number).removesuffix(".0")
@@ -101,9 +101,9 @@ def written(number: float) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Scalars and arrays of NumPy as Python's own, and so the items of a list.
+    """Convert NumPy scalars and arrays to Python values, recursively in lists.
 
-    Of the decimals that float32 cannot tell apart the shortest is taken.
+    For float32, the shortest decimal that identifies the value is used.
     """
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
@@ -119,5 +119,5 @@ def _plain(value: Any) -> Any:
 
 
 def _all(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether it is a list of items of these kinds only."""
+    """Whether a value is a list of items of the given types only."""
     return isinstance(value, list) and all(type(v) in kinds for v in value)

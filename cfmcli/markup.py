@@ -1,4 +1,4 @@
-"""Markup: elements of HTML, in which any text that is not markup already is escaped."""
+"""Markup: HTML elements that escape any text which is not markup already."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -8,18 +8,18 @@ VOID = ("meta", "img")
 
 
 class Html(str):
-    """Text that is markup already; any other text is escaped where it is put into markup."""
+    """Text that is markup already; plain strings are escaped when inserted."""
 
     __slots__ = ()
 
 
 def tag(element: str, *inside: str, **attributes: str) -> Html:
-    """An element; what is not markup already is escaped.
+    """Build an element; content that is not markup is escaped.
 
     Args:
         element: its name.
         inside: its content.
-        attributes: by name, `class_` for class.
+        attributes: attributes by name, with `class_` for class.
     """
     end = "" if element in VOID else f"</{element}>"
     said = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
@@ -27,12 +27,12 @@ def tag(element: str, *inside: str, **attributes: str) -> Html:
 
 
 def join(parts: Iterator[str] | Sequence[str]) -> Html:
-    """Parts one after the other, escaped where they are no markup."""
+    """Concatenate parts, escaping those that are not markup."""
     return Html("".join(part if isinstance(part, Html) else escape(part) for part in parts))
 
 
 def word(value: Any) -> str:
-    """A value on one line."""
+    """Format a value on one line."""
     if isinstance(value, list | tuple):
         return ", ".join(map(word, value))
     if value is None or value == "":
@@ -41,7 +41,7 @@ def word(value: Any) -> str:
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Html:
-    """A table whose first column names its rows."""
+    """Build a table whose first column holds row headers."""
     top = tag("tr", *(tag("th", name, scope="col") for name in head))
     lines = (
         tag("tr", tag("th", word(row[0]), scope="row"), *(_cell(value) for value in row[1:]))
@@ -51,11 +51,11 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Htm
 
 
 def _cell(value: Any) -> Html:
-    """A cell; numbers stand to the right."""
+    """Build a cell; numbers are right-aligned."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return tag("td", word(value), **({"class_": "number"} if number else {}))
 
 
 def folded(title: str, inside: Html) -> Html:
-    """Something that opens when it is asked for."""
+    """Build a collapsible section."""
     return tag("details", tag("summary", title), inside)

@@ -1,4 +1,4 @@
-"""The model: a recipe, a clock, a transform and trained weights, with the verbs that use them."""
+"""Model: a recipe, a clock, a transform and trained weights, with methods to apply them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,15 +45,15 @@ class Model:
     `features`; `cfmcli.fit` and the command line wrap tables and AnnData around it.
 
     Args:
-        recipe: how it was fitted, every spec resolved.
-        timeline: clock of the snapshots it learnt from.
+        recipe: settings of the fit, with all specs resolved.
+        timeline: clock of the snapshots it was trained on.
         chain: transform to flow coordinates.
-        field: trained heads.
-        clouds: the snapshots, encoded, the held-out ones too.
-        gaussian_source: the source is N(0, I) in flow coordinates.
-        reading: what the heads mean.
-        conditions: what the flow is conditional on, if anything.
-        bf16: points are carried by a network in bfloat16.
+        field: trained network.
+        clouds: all snapshots, encoded, including held-out ones.
+        gaussian_source: whether the source is N(0, I) in flow coordinates.
+        reading: how to interpret the heads.
+        conditions: conditions of the flow, if any.
+        bf16: whether points are carried by a network in bfloat16.
     """
 
     recipe: Recipe
@@ -78,7 +78,7 @@ class Model:
 
     @cached_property
     def flow(self) -> Flow | Displacement:
-        """The flow in flow coordinates; of a method without heads, its pairs."""
+        """The flow in flow coordinates; for a method without heads, its displaced pairs."""
         told = known_growth(self.kept, self.recipe, self.timeline, self.conditions)
         if self.reading.objective.heads:
             return Flow(self.field, self.timeline, self.reading, self._pilots, self.bf16, told)
@@ -87,17 +87,17 @@ class Model:
 
     @property
     def learnt(self) -> Flow:
-        """The flow, refused where nothing was learnt."""
+        """The trained flow; raises if nothing was learnt."""
         return learnt(self.flow)
 
     @property
     def source(self) -> Source:
-        """What t = 0 is."""
+        """The source at t = 0."""
         first, second = self.kept[:2] if len(self.kept) > 1 else (None, self.kept[0])
         return Source(first, second, self.conditions, self.timeline.times[0], self.dim)
 
     def source_at(self, time: float, given: Condition = OWN, sde: str = "") -> Source:
-        """The source as it is drawn from for points at a clock time: by what they have become."""
+        """The source reweighted by growth up to a clock time, for sampling points at that time."""
         source, span = self.source, (self.timeline.times[0], time)
         if source.cloud is None or not self.flow.varies:
             return source
@@ -110,7 +110,7 @@ class Model:
         return replace(source, cloud=replace(cloud, weights=mass / mass.sum()))
 
     def _pilots(self, forward: bool) -> list[Pilot]:
-        """A few stored or drawn points at the start of every gap."""
+        """A few stored or drawn points at the start of every gap, to choose step sizes."""
         found = []
         for gap in pairwise(self.timeline.times):
             times = gap if forward else gap[::-1]
@@ -121,15 +121,16 @@ class Model:
     def guide(
         self, obs: "pd.DataFrame", given: Condition = OWN, origin: str = "the points"
     ) -> Guide | None:
-        """The conditions that points are carried under; None where the flow has none.
+        """Encode the conditions of points; None if the flow has none.
 
         Args:
             obs: annotations.
-            given: what is chosen of the conditions, and the guidance.
-            origin: where the points are from, for messages.
+            given: condition chosen by the user, and the guidance scale.
+            origin: origin of the points, for messages.
 
         Raises:
-            ConfigError: if something is given that the model does not know.
+            ConfigError: if a given condition is unknown to the model, or if guidance is given and
+                the fit never left the condition out.
             DataError: if a condition is missing or unknown.
         """
         told = self.conditions.told(obs, given, origin)
@@ -143,7 +144,7 @@ class Model:
         return Guide(torch.from_numpy(self.conditions.encode(told, origin)).float(), given.guidance)
 
     def encode(self, points: "Matrix") -> Array:
-        """Data units -> flow coordinates.
+        """Transform points from data units to flow coordinates.
 
         Raises:
             DataError: if the number of features differs from the model's.
@@ -151,13 +152,13 @@ class Model:
         return self.chain.forward(points)
 
     def cloud(self, time: float, *, held_out: bool = False) -> Cloud | None:
-        """The stored snapshot at a clock time, if there is one."""
+        """The stored snapshot at a clock time, if any."""
         known = self.clouds if held_out else self.kept
         return next((cloud for cloud in known if cloud.time == time), None)
 
     @property
     def kept(self) -> tuple[Cloud, ...]:
-        """The stored snapshots that the model learnt from."""
+        """The stored snapshots that the model was trained on."""
         return tuple(c for c in self.clouds if not c.held_out)
 
     def sample(
@@ -212,13 +213,13 @@ class Model:
         sde: str = "",
         seed: int = 0,
     ) -> Array:
-        """Positions of points at clock times, shape (T, n, d).
+        """Compute positions of points at clock times, shape (T, n, d).
 
         Args:
             points: positions at the start time, shape (n, d), data units.
-            times: clock times asked for, in any order.
+            times: requested clock times, in any order.
             start: clock time of the points (default: the first).
-            guide: the condition of each point, where the flow is conditional.
+            guide: condition of each point, if the flow is conditional.
             solver: integrator or its spec.
             sde: diffusion of stochastic paths, a number or a spec; empty for the flow itself.
             seed: seed of the noise.
@@ -238,11 +239,11 @@ class Model:
         solver: Solver | str = "dopri5",
         streams: Streams | None = None,
     ) -> LogProb:
-        """Log densities of points at a clock time (default: the last), in nats.
+        """Compute log densities of points at a clock time (default: the last), in nats.
 
         log p(x | c) = log p_0(x_0 | c) - integral of div b + log |det of the transform|, from the
-        source; from the target with the opposite sign; of stochastic dynamics as their estimator
-        says.
+        source; with the opposite sign from the target; with stochastic dynamics as defined by their
+        estimator.
 
         Reference: Chen et al. (2018), arXiv 1806.07366, eq. 8; Albergo et al. (2023),
             arXiv 2303.08797, sec. 2.6
@@ -250,13 +251,13 @@ class Model:
         Args:
             points: positions, shape (n, d), data units.
             time: clock time.
-            obs: conditions of the points, where the flow is conditional.
-            scoring: where a density is known, and how it is carried from there.
+            obs: conditions of the points, if the flow is conditional.
+            scoring: which density is known, and how it is carried from there.
             solver: integrator of the flow or its spec.
-            streams: where probes, noise and the fit of the base come from; seed 0 without.
+            streams: random streams for probes, noise and the fit of the base; seed 0 if None.
 
         Raises:
-            ConfigError: for a spec that does not fit, or a time outside the snapshots.
+            ConfigError: for an unsuitable spec, or a time outside the snapshots.
             DataError: if a condition is missing or unknown.
         """
         import pandas as pd
@@ -270,17 +271,17 @@ class Model:
     def scorer(
         self, time: float, told: "pd.DataFrame", scoring: Scoring, solver: Solver, streams: Streams
     ) -> Scorer:
-        """What gives log densities of points at a clock time.
+        """Build the scorer of points at a clock time.
 
         Args:
             time: clock time.
-            told: the conditions of all points that it is asked about.
-            scoring: where a density is known, and how it is carried from there.
+            told: conditions of all points to be scored.
+            scoring: which density is known, and how it is carried from there.
             solver: integrator of the flow.
-            streams: where the fit of the base comes from.
+            streams: random streams for the fit of the base, probes and populations.
 
         Raises:
-            ConfigError: for a spec that does not fit, or a time outside the snapshots.
+            ConfigError: for an unsuitable spec, or a time outside the snapshots.
             DataError: if a condition is missing or unknown.
         """
         flow, known, end = self.learnt, self.source, self.timeline.times[0]
@@ -293,5 +294,5 @@ class Model:
         return Scorer(flow, self.chain, span, how, groups, guide, drawn)
 
     def on(self, device: torch.device) -> "Model":
-        """The same model with its field on a device."""
+        """Move the field to a device, in place, and return the model with it."""
         return replace(self, field=self.field.to(device))

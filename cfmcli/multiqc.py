@@ -1,4 +1,4 @@
-"""MultiQC: what it reads of a run, as custom content.
+"""MultiQC: results of a run as custom content for MultiQC.
 
 Reference: docs.seqera.io/multiqc/custom_content
 """
@@ -22,16 +22,16 @@ def contents(sample: str, metrics: Mapping[str, Any], losses: str) -> dict[str, 
     """File name -> custom content.
 
     Args:
-        sample: what MultiQC calls the run.
+        sample: name of the run in MultiQC.
         metrics: the content of metrics.json.
-        losses: the content of losses.csv, empty where there is no history.
+        losses: content of losses.csv, empty if there is none.
     """
     found = {f"{sample}_stats_mqc.json": _stats(sample, metrics)}
     return found | ({f"{sample}_loss_mqc.json": _loss(sample, losses)} if losses else {})
 
 
 def _stats(sample: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns of the general statistics."""
+    """Columns of the general statistics table."""
     held = metrics["holdout"]
     figures = {
         "cells": sum(metrics["points"].values()),
@@ -50,7 +50,7 @@ def _stats(sample: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _loss(sample: str, losses: str) -> dict[str, Any]:
-    """The graph of the training loss."""
+    """Line graph of the training loss."""
     rows = csv.DictReader(io.StringIO(losses))
     return {
         "id": "cfm_loss",

@@ -1,20 +1,20 @@
-"""Presets: the published methods, each a name for a triple."""
+"""Presets: the published methods, each a named triple of parts."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A method: a name for a triple (coupling, interpolant, objective).
+    """A method: a named triple of coupling, interpolant and objective.
 
     Args:
-        coupling: spec of the joint law of (x0, x1).
+        coupling: spec of the joint distribution of (x0, x1).
         interpolant: spec of the path between them.
         objective: spec of what is regressed.
         summary: one line for `cfm list`.
         reference: author, year, arXiv id.
         use: when to choose it.
-        both_sides: whether an unseen time is predicted from the snapshots on both sides of it.
+        both_sides: whether an unobserved time is predicted from the snapshots on both sides of it.
     """
 
     coupling: str

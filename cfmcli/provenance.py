@@ -1,4 +1,4 @@
-"""Provenance: who, what, when, from which inputs and with what, written beside every result."""
+"""Provenance: the record of command, inputs, versions and seed written beside every result."""
 
 import platform
 import sys
@@ -34,7 +34,7 @@ CITATIONS: dict[str, str] = {
 
 
 def versions() -> dict[str, str]:
-    """The versions of cfm, Python and the packages it computes with."""
+    """Versions of cfm, Python and the numerical packages."""
     found = {"cfm": cfmcli.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -47,13 +47,13 @@ def versions() -> dict[str, str]:
 def record(
     command: str, seed: int, inputs: Mapping[str, str], citations: Sequence[str]
 ) -> dict[str, Any]:
-    """A provenance record, as JSON allows.
+    """Build a provenance record, as JSON-compatible values.
 
     Args:
-        command: the command line, or how the verb was called.
+        command: the command line, empty for calls from Python.
         seed: seed of the run.
         inputs: input path -> SHA-256.
-        citations: what a user of the result should cite, beside the tools.
+        citations: citations of the methods used, in addition to the tools.
     """
     return {
         "command": command or "cfmcli (Python)",

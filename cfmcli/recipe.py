@@ -1,4 +1,4 @@
-"""The recipe: every string and number that describes a fit, and its TOML form."""
+"""Recipe: every setting that describes a fit, and its TOML form."""
 
 import dataclasses
 import math
@@ -14,11 +14,12 @@ SECTIONS = ("data", "method", "training")
 STANDARD = "standardize"
 AUTO = "auto"
 MOST_STEPS, KEPT = 3_000, 0.1
-"""What `--steps auto` means: the most steps, and the points kept where nothing says how many."""
+"""Meaning of `--steps auto`: maximum number of steps, and the fraction of points held out for
+validation if --validation is 0."""
 
 
 def _setting(section: str, meaning: str, default: Any, low: float | None = None) -> Any:
-    """A recipe field: its section of the TOML file, what it means, and its lower bound."""
+    """Define a recipe field with its TOML section, meaning and lower bound."""
     return dataclasses.field(
         default=default, metadata={"section": section, "meaning": meaning, "low": low}
     )
@@ -29,7 +30,7 @@ class Recipe:
     """A printable, re-runnable description of a fit.
 
     Args:
-        every field: its meaning stands in its own metadata, which the command line shows as help.
+        every field: its meaning is in its metadata, which the command line shows as help.
 
     Raises:
         ConfigError: if a value is out of its range, or two settings contradict each other.
@@ -153,19 +154,19 @@ class Recipe:
 
     @property
     def most_steps(self) -> int:
-        """The optimiser steps, or the most that `auto` may take."""
+        """Number of optimiser steps, or the maximum for `auto`."""
         return MOST_STEPS if isinstance(self.steps, str) else self.steps
 
     @property
     def kept(self) -> float:
-        """The fraction of points kept for a validation loss."""
+        """Fraction of points held out for a validation loss."""
         return self.validation or (KEPT if self.steps == AUTO else 0.0)
 
     def triple(self) -> tuple[str, str, str]:
-        """The specs of coupling, interpolant and objective, the preset's where none is given.
+        """Specs of coupling, interpolant and objective, from the preset unless given.
 
         With sbcfm the coupling's regularisation follows the bridge: reg = 2 F(1), twice the
-        integral of sigma^2(t), which is 2 sigma^2 where sigma is constant.
+        integral of sigma^2(t), which is 2 sigma^2 if sigma is constant.
 
         Reference: Tong et al. (2024), arXiv 2302.00482, Prop. 3.5
         """
@@ -181,14 +182,14 @@ class Recipe:
         return coupling, interpolant, self.objective or preset.objective
 
     def chain(self) -> str:
-        """The chain of transforms: the preparation's, then those asked for."""
+        """The chain of transforms: that of the preparation, then the requested; or the default."""
         if not self.preprocess:
             return self.transform or STANDARD
         prepared = catalog.build("preparations", self.preprocess).chain
         return f"{prepared},{self.transform}" if self.transform else str(prepared)
 
     def resolved(self) -> "Recipe":
-        """The recipe with every name for several specs replaced by the specs themselves."""
+        """The recipe with the specs of its preset, preparation and defaults filled in."""
         coupling, interpolant, objective = self.triple()
         return dataclasses.replace(
             self,
@@ -200,7 +201,7 @@ class Recipe:
         )
 
     def to_mapping(self) -> dict[str, dict[str, Any]]:
-        """The recipe by section, as its TOML file holds it."""
+        """The recipe by section, as in its TOML file."""
         sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
@@ -209,7 +210,7 @@ class Recipe:
         return sections
 
     def to_toml(self) -> str:
-        """The recipe as TOML, readable again by `layers.from_toml`."""
+        """The recipe as TOML, which `layers.from_toml` reads."""
         import tomli_w
 
         return tomli_w.dumps(self.to_mapping())
@@ -221,7 +222,7 @@ def option(name: str) -> str:
 
 
 def meaning(name: str) -> str:
-    """What a recipe field means, as help shows it."""
+    """Meaning of a recipe field, as shown in help."""
     return str(FIELDS[name].metadata["meaning"])
 
 
@@ -234,19 +235,19 @@ FIELDS = {item.name: item for item in dataclasses.fields(Recipe)}
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a word that is not one of the known."""
+    """Raise unless a word is one of the known ones."""
     if value not in known:
         raise ConfigError(f"{option(name)} '{value}'.{catalog.did_you_mean(value, known)}")
 
 
 def _below_one(name: str, value: float) -> None:
-    """Refuse a fraction of one or more."""
+    """Raise unless a fraction is below one."""
     if not value < 1:
         raise ConfigError(f"{option(name)} {value}: expected a number from 0 to below 1.")
 
 
 def _number(name: str, text: str) -> float:
-    """Read a number out of a spec's option."""
+    """Parse a number in a spec's option."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page about a run, which loads and executes nothing."""
+"""Report: a self-contained HTML page about a run; the page loads and executes nothing."""
 
 import base64
 import shlex
@@ -40,21 +40,21 @@ figure { margin: 1.5rem 0 } img { max-width: 100%; height: auto; background: #ff
   figure, tr { break-inside: avoid } img { max-width: 14cm } }
 """
 PIXELS = 130
-"""Pixels of the page for an inch of a picture."""
+"""Pixels on the page per inch of a picture."""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
 class Story:
-    """What there is to tell of a run.
+    """The content of a report.
 
     Args:
         run: path of its folder.
-        about: what `cfm info` says of it.
+        about: result of `cfm info` for the run.
         method: card of its preset.
         parts: the three parts of the method, each (family, spec, card).
-        scores: distances beside their floors, a row each, as `cfm evaluate` gives them.
-        pictures: each with its PNG.
+        scores: distances with their floors, one row each, as from `cfm evaluate`.
+        pictures: pictures with their PNG data.
     """
 
     run: str
@@ -66,7 +66,7 @@ class Story:
 
 
 def page(story: Story) -> str:
-    """The page of a run."""
+    """Render the report of a run."""
     sections = {
         "Warnings": _warnings(story),
         "What was asked": _asked(story),
@@ -96,12 +96,12 @@ def page(story: Story) -> str:
 
 
 def _anchor(title: str) -> str:
-    """The name that links use."""
+    """Link target of a section title."""
     return title.lower().replace(" ", "-")
 
 
 def _summary(story: Story) -> str:
-    """The run in a sentence."""
+    """Summarise the run in a sentence."""
     about, metrics = story.about, story.about["metrics"]
     origin, steps = about["provenance"], metrics["steps"]
     done = "" if steps is None else f" in {steps} steps"
@@ -113,7 +113,7 @@ def _summary(story: Story) -> str:
 
 
 def _warnings(story: Story) -> Html:
-    """What the fit warned of."""
+    """List the warnings of the fit."""
     said = story.about["metrics"].get("warnings", [])
     if not said:
         return tag("p", "The fit gave no warning.")
@@ -121,7 +121,7 @@ def _warnings(story: Story) -> Html:
 
 
 def _asked(story: Story) -> Html:
-    """The command, and the recipe with every default."""
+    """Show the command, and the recipe with all defaults."""
     rows = [
         (name.replace("_", "-"), value)
         for section in story.about["recipe"].values()
@@ -133,7 +133,7 @@ def _asked(story: Story) -> Html:
 
 
 def _data(story: Story) -> Html:
-    """Times, counts, features."""
+    """Describe snapshots, features and transform."""
     about = story.about
     rows = [
         (shot["label"], shot["time"], shot["points"], "held out" if shot["held_out"] else "fitted")
@@ -152,7 +152,7 @@ def _data(story: Story) -> Html:
 
 
 def _method(story: Story) -> Html:
-    """The triple in plain words, and what to cite."""
+    """Describe the triple in plain words, and what to cite."""
     said = (
         f"{story.method.summary} A method has three parts: how points of one snapshot are paired "
         "with points of the next (coupling), the path on which each pair is joined (interpolant), "
@@ -176,12 +176,12 @@ def _method(story: Story) -> Html:
 
 
 def _in_words(summary: str) -> str:
-    """A summary without its equation."""
+    """Drop the equation from a summary."""
     return summary.partition(":")[0] if "=" in summary else summary
 
 
 def _scores(story: Story) -> Html:
-    """Held-out scores beside what needs no model; distances beside their floors; all figures."""
+    """Tabulate held-out scores with baselines, distances with floors, and all figures."""
     parts: list[Html] = []
     held = story.about["metrics"]["holdout"]
     sides = ("model", "static_ot", "previous", "next")
@@ -205,7 +205,7 @@ def _scores(story: Story) -> Html:
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Nested figures as rows."""
+    """Flatten nested figures into rows."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _flat(item, f"{name} {key}".strip())
@@ -217,7 +217,7 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _figure(picture: Picture, data: bytes) -> Html:
-    """A picture with its caption, inlined."""
+    """Inline a picture with its caption."""
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     wide = f"{picture.figure.get_figwidth() * PIXELS:.0f}"
     image = tag("img", alt=f"{picture.title}. {picture.caption}", width=wide, src=source)
@@ -226,7 +226,7 @@ def _figure(picture: Picture, data: bytes) -> Html:
 
 
 def _onward(story: Story) -> Html:
-    """Commands that use the run."""
+    """List commands that use the run."""
     run = shlex.quote(story.run)
     lines = (
         f"cfm transport {run} DATA -o moved.csv",
@@ -239,7 +239,7 @@ def _onward(story: Story) -> Html:
 
 
 def _provenance(story: Story) -> Html:
-    """Seed, inputs, versions."""
+    """List seed, platform, inputs and versions."""
     origin = story.about["provenance"]
     facts = [("seed", str(origin["seed"])), ("date", origin["date"])]
     facts += [(name, value) for name, value in origin["platform"].items()]

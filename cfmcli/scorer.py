@@ -1,4 +1,4 @@
-"""The scorer: log densities of points at one time, whichever of them come at once."""
+"""Scorer: log densities of points at one time, for any subset of the points."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DRAWS = 4096
-"""Points that stand for a population of known density."""
+"""Number of samples that represent a population of known density."""
 MOST = 64
-"""Conditions for each of which a population is carried."""
+"""Maximum number of conditions with a population of their own."""
 
 
 @dataclass(frozen=True, eq=False)
 class LogProb(NDArrayOperatorsMixin):
-    """Log densities of points, an array in arithmetic, in frames and under an index.
+    """Log densities of points; behaves as an array in arithmetic, DataFrames and indexing.
 
     Args:
         found: log p in nats, in the stated coordinates, with errors and bounds.
-        stochastic: whether they were estimated.
-        base: name of the density that was known.
-        coordinates: what the density is a density of.
-        paths: paths of each point.
+        stochastic: whether they are stochastic estimates.
+        base: name of the known density.
+        coordinates: coordinates that the density refers to.
+        paths: number of paths per point.
     """
 
     found: LogDensity
@@ -60,11 +60,11 @@ class LogProb(NDArrayOperatorsMixin):
         return self.values[index]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        """The values, wherever NumPy asks for an array."""
+        """Convert to an array of the values."""
         return np.array(self.values, dtype=dtype) if copy else np.asarray(self.values, dtype=dtype)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **how: Any) -> Any:
-        """What a function of NumPy, or an operator, makes of the values."""
+        """Apply a NumPy function or operator to the values."""
         plain = (item.values if isinstance(item, LogProb) else item for item in inputs)
         if any(isinstance(item, LogProb) for item in how.get("out", ())):
             del how["out"]  # `lp += 1` makes an array: what was told of lp is not true of lp + 1
@@ -77,22 +77,22 @@ class LogProb(NDArrayOperatorsMixin):
 
     @property
     def error(self) -> Array:
-        """Standard error of each, shape (n,); zero where exact."""
+        """Standard error of each value, shape (n,); zero if exact."""
         return self.found.error
 
     @property
     def nfe(self) -> int:
-        """Evaluations of the field, at most for a chunk."""
+        """Largest number of field evaluations of any chunk."""
         return self.found.nfe
 
     def rows(self, index: slice | IntArray) -> "LogProb":
-        """Those of some of the points."""
+        """Log densities of some of the points."""
         values, error, bound, effective = (column[index] for column in self.found.columns)
         return replace(self, found=LogDensity(values, error, bound, effective, self.nfe))
 
     @classmethod
     def joined(cls, parts: Sequence["LogProb"]) -> "LogProb":
-        """Those of one part of the points after those of another."""
+        """Concatenate log densities of consecutive parts of the points."""
         columns = zip(*(part.found.columns for part in parts), strict=True)
         values, error, bound, effective = map(np.concatenate, columns)
         most = max(part.nfe for part in parts)
@@ -101,17 +101,17 @@ class LogProb(NDArrayOperatorsMixin):
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """What gives log densities of points at one time, its known density fitted.
+    """Computes log densities of points at one time, given a fitted known density.
 
     Args:
-        flow: velocity and score.
+        flow: the trained flow.
         chain: transform to flow coordinates.
-        span: clock times, where densities are asked for and where one is known.
-        how: the estimator, the diffusion of its paths, and what to compute with.
-        groups: rows of the points, all of them in all, and the density known for them.
-        guide: the condition of each point, where the flow has conditions.
-        populations: where mass is not constant, rows of the points and draws of the population at
-            the second time that they are of, under its conditions.
+        span: clock times of the points and of the known density.
+        how: the estimator, the diffusion of its paths, and the numerical settings.
+        groups: row indices of each group, covering all points, and the group's known density.
+        guide: condition of each point, if the flow has conditions.
+        populations: if mass varies, row indices of the points, and samples of their population at
+            the second time under their conditions.
     """
 
     flow: Flow
@@ -124,22 +124,22 @@ class Scorer:
 
     @cached_property
     def masses(self) -> list[float]:
-        """What the unit mass of each population at the second time is at the first."""
+        """Mass of each population at the first time of the span, if it is 1 at the second."""
         times, solver = self.span[::-1], self.how[2].solver
         return [becoming(self.flow, drawn, times, solver) for _, drawn in self.populations]
 
     @property
     def stochastic(self) -> bool:
-        """Whether log densities are estimated."""
+        """Whether log densities are stochastic estimates."""
         estimator, _, means = self.how
         return estimator.paths > 1 or means.divergence.stochastic(len(self.chain.outputs))
 
     def at(self, time: float, places: IntArray) -> "Scorer":
-        """The scorer of some of the points at another time.
+        """Build the scorer of some of the points at another time.
 
         Args:
             time: clock time.
-            places: which points, ascending: the first of them is row 0 there.
+            places: indices of the points, ascending; the first becomes row 0.
         """
         groups, populations = _among(places, self.groups), _among(places, self.populations)
         guide = self.guide and self.guide.of(torch.from_numpy(places))
@@ -147,15 +147,15 @@ class Scorer:
         return replace(own, span=(time, self.span[1]))
 
     def of(self, points: "Matrix", rows: slice, streams: Streams) -> LogProb:
-        """Log densities of some of the points, in nats.
+        """Compute log densities of some of the points, in nats.
 
         Args:
             points: their positions, shape (n, d), data units.
-            rows: which they are.
-            streams: where their probes and noise come from.
+            rows: which rows of all points they are.
+            streams: random streams for probes and noise.
 
         Raises:
-            ConfigError: if a score is needed and there is none.
+            ConfigError: if a score is needed but not available.
             NumericsError: if the integration fails.
         """
         x, guide = self.chain.forward(points), self.guide and self.guide.of(rows)
@@ -180,14 +180,14 @@ class Scorer:
 def populations(
     groups: Groups, guide: Guide | None, streams: Streams
 ) -> list[tuple[IntArray, Guided]]:
-    """Draws of the known density, for the points of each condition under that condition.
+    """Sample the known density, separately for each condition of the points.
 
-    Of too many conditions to draw for each, the draws are under all of them alike.
+    With too many conditions, the samples are drawn under all of them together.
 
     Args:
-        groups: rows of points, all of them in all, and the density known for them.
-        guide: the condition of each point, where the flow has conditions.
-        streams: where the draws come from.
+        groups: row indices of each group, covering all points, and the group's known density.
+        guide: condition of each point, if the flow has conditions.
+        streams: random streams for the samples.
     """
     found: list[tuple[IntArray, Guided]] = []
     for rows, density in groups:
@@ -213,13 +213,13 @@ def populations(
 
 
 def _among(places: IntArray, groups: Sequence[tuple[IntArray, T]]) -> list[tuple[IntArray, T]]:
-    """Groups of all points as groups of some of them; those of which there is none left out."""
+    """Re-index groups of all points to a subset of them; empty groups are dropped."""
     own = [(np.flatnonzero(np.isin(places, rows)), what) for rows, what in groups]
     return [(rows, what) for rows, what in own if len(rows)]
 
 
 def _within(places: IntArray, rows: slice) -> IntArray:
-    """Which of some ascending places lie among rows, counted from the first of these."""
+    """Positions of ascending indices within a range of rows, relative to its start."""
     first, last = np.searchsorted(places, (rows.start, rows.stop))
     own: IntArray = places[first:last] - rows.start
     return own

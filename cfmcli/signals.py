@@ -1,4 +1,4 @@
-"""Signals that ask a process to end, and who hears them."""
+"""Signals: handling of signals that ask a process to end."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def heard_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let a handler hear Ctrl-C and SIGTERM, in the main thread; elsewhere its owner does.
+    """Handle Ctrl-C and SIGTERM, in the main thread; no effect in other threads.
 
     A signal that the caller ignores, as for a job in the background, stays ignored.
 
     Args:
-        handler: takes the number of the signal, and the frame that it interrupts.
+        handler: takes the signal number and the interrupted frame.
     """
     try:
         before = {

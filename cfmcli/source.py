@@ -1,4 +1,4 @@
-"""The source: where the points at t = 0 come from, under what conditions, and with what density."""
+"""Source: the points at t = 0, their conditions and their density."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SOME = 256
-"""Points that stand for a cloud."""
+"""Number of points that represent a cloud."""
 POINT = 1e-10
-"""Clouds that are no wider than so many times their numbers are one point."""
+"""Width, relative to the largest coordinate, up to which a cloud counts as a single point."""
 ALONE = 1.5
-"""Clouds of fewer effective points are hardly more than one."""
+"""Effective number of points below which a cloud is dominated by one."""
 
 
 def known_growth(
     kept: Sequence[Cloud], recipe: Recipe, timeline: Timeline, conditions: Conditions
 ) -> Known | None:
-    """What is known of the growth of points, where a column tells it and no head learns it.
+    """Collect known growth of points, if a column gives it and no head learns it.
 
     Args:
-        kept: the snapshots that the flow learnt from.
-        recipe: which column it is, and what was learnt.
+        kept: the snapshots that the flow was trained on.
+        recipe: settings of the fit, including the column and the objective.
         timeline: the clock of the snapshots.
-        conditions: what the flow is conditional on.
+        conditions: conditions of the flow.
     """
     objective: Objective = catalog.build("objectives", recipe.triple()[2])
     if not recipe.growth_key or objective.has_growth:
@@ -63,15 +63,14 @@ def known_growth(
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What t = 0 is: N(0, I), or a cloud.
+    """The source at t = 0: N(0, I), or a cloud.
 
-    Points that have no condition of their own come under conditions drawn apart from them, as they
-    do in training.
+    Points without a condition of their own get an independently drawn one, as in training.
 
     Args:
         cloud: the first snapshot, None for N(0, I).
-        target: the snapshot that it is carried to first.
-        conditions: what the flow is conditional on.
+        target: the first snapshot that it is carried to.
+        conditions: conditions of the flow.
         time: clock time of the source.
         dim: dimension D of flow coordinates.
     """
@@ -83,21 +82,21 @@ class Source:
     dim: int
 
     def draw(self, n: int, streams: Streams, given: Condition = OWN) -> Cloud:
-        """The same as `drawn`, all of it in memory."""
+        """Like `drawn`, with all points in memory."""
         return self.drawn(n, streams, given).whole()
 
     def drawn(self, n: int, streams: Streams, given: Condition = OWN) -> BackedCloud:
-        """n points, normal or resampled from the cloud, annotated with their conditions.
+        """Draw n points, normal or resampled from the cloud, annotated with their conditions.
 
-        A class that is given is what all of them are, and are drawn from, where the cloud has it.
+        If a class is given, all points have it, and come from it if the cloud has that class.
 
         Args:
-            n: how many points.
+            n: number of points.
             streams: the run's randomness.
-            given: what is chosen of their condition.
+            given: condition chosen by the user.
 
         Raises:
-            ConfigError: if something is given that the model does not know.
+            ConfigError: if a given condition is unknown to the model.
         """
         import pandas as pd
 
@@ -118,7 +117,7 @@ class Source:
         return BackedCloud(replace(head, obs=self.conditions.told(head.obs, given)), read)
 
     def some(self, cloud: Cloud | None, streams: Streams) -> Cloud:
-        """A few points that stand for a stored cloud, or without one for N(0, I).
+        """Select a few points that represent a stored cloud, or N(0, I) if None.
 
         Args:
             cloud: the cloud.
@@ -131,12 +130,12 @@ class Source:
         return replace(few, points=np.asarray(few.points, dtype=np.float64))
 
     def conditioned(self, cloud: Cloud, streams: Streams, given: Condition = OWN) -> Cloud:
-        """A stored or drawn cloud whose points all have conditions: their own, or drawn ones.
+        """Complete a cloud with conditions, the points' own if known, else drawn ones.
 
         Args:
-            cloud: points, perhaps without conditions.
+            cloud: points, possibly without conditions.
             streams: the run's randomness.
-            given: what is chosen of their condition; a class decides which conditions are drawn.
+            given: condition chosen by the user; a class restricts which conditions are drawn.
         """
         keys = list(self.conditions.keys)
         if not keys or self.conditions.known(cloud.obs):
@@ -148,7 +147,7 @@ class Source:
         return replace(cloud, obs=kept.assign(**{key: drawn[key] for key in keys}))
 
     def of_class(self, cloud: Cloud, label: str) -> Cloud:
-        """The points of a class; all where none is meant, or where the cloud has none of it."""
+        """Points of a class; all of the cloud if none is given or it is not known to have any."""
         if not (label and self.conditions.known(cloud.obs)):
             return cloud
         place = self.conditions.classes.index(label)
@@ -158,23 +157,23 @@ class Source:
     def densities(
         self, spec: str, obs: "pd.DataFrame", streams: Streams, names: Sequence[str] = ()
     ) -> list[tuple[IntArray, Density]]:
-        """The density of the source under the condition of each point.
+        """Fit the density of the source under the condition of each point.
 
-        N(0, I) where the source is normal; else fitted to its cloud, for each class apart where it
+        N(0, I) if the source is normal; else fitted to its cloud, separately for each class if it
         has classes.
 
         Args:
-            spec: how a density is fitted.
+            spec: spec of the base density.
             obs: conditions of n points.
             streams: the run's randomness.
-            names: of the D coordinates, for messages.
+            names: names of the D coordinates, for messages.
 
         Returns:
-            Rows of points, all n in all, and the density that holds for them.
+            Row indices of groups of points, covering all n, and the density for each group.
 
         Raises:
-            ConfigError: if a fit is asked for where the source is exactly N(0, I).
-            DataError: if the points are too few or too thin for a density.
+            ConfigError: if a fit is requested although the source is exactly N(0, I).
+            DataError: if there are too few points or they span too few dimensions.
         """
         every = np.arange(len(obs))
         base: Base = catalog.build("bases", spec)
@@ -194,7 +193,7 @@ class Source:
         ]
 
     def classes(self, obs: "pd.DataFrame") -> list[tuple[IntArray, str]]:
-        """Rows of the points of each class that there is, and its name; all in one without any.
+        """Row indices and name of each class present; all rows in one group without classes.
 
         Args:
             obs: conditions of n points.
@@ -209,7 +208,7 @@ class Source:
         ]
 
     def _say_what_is_ignored(self) -> None:
-        """Warn where the source may depend on covariates, which its density leaves out."""
+        """Warn if the source may depend on covariates, which its density ignores."""
         if self.cloud and self.conditions.covariates and self.conditions.known(self.cloud.obs):
             warn(
                 "The density of the source is fitted irrespective of "
@@ -221,11 +220,11 @@ class Source:
 
 
 class Normals:
-    """Rows of standard normal numbers, cheapest where they are asked for in their order.
+    """Standard normal rows by index; cheapest when requested in order.
 
     Args:
         streams: the run's randomness.
-        dim: numbers of a row.
+        dim: number of columns.
     """
 
     def __init__(self, streams: Streams, dim: int) -> None:
@@ -233,7 +232,7 @@ class Normals:
         self._rng, self._next = streams.numpy("source"), 0
 
     def rows(self, index: slice) -> Array:
-        """The numbers of some rows, shape (rows, dim), whatever was asked for before."""
+        """Rows of normal numbers, shape (rows, dim), the same whatever was requested before."""
         if index.start < self._next:
             self._rng, self._next = self._streams.numpy("source"), 0
         for skipped in blocks(index.start - self._next, READ):
@@ -243,7 +242,7 @@ class Normals:
 
 
 def _fitted(base: Base, cloud: Cloud, streams: Streams, names: Sequence[str]) -> Density:
-    """A density of a cloud."""
+    """Fit the density of a cloud; refuse a single point, and warn if it is nearly degenerate."""
     points = np.asarray(cloud.points, dtype=np.float64)
     if np.ptp(points, axis=0).max() <= POINT * np.abs(points).max():
         raise DataError(

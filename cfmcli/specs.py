@@ -1,4 +1,4 @@
-"""Specs: a name with options as users type it, `sinkhorn:reg=0.05`, alone or in a chain."""
+"""Specs: parsing of a name with options, `sinkhorn:reg=0.05`, alone or in a chain."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ class Spec:
     """A parsed `name:key=value,key=value`.
 
     Args:
-        name: a name of some family.
+        name: a name in some family.
         options: its options as text, in the order given.
     """
 
@@ -24,7 +24,7 @@ class Spec:
 
 
 def parse_spec(text: str) -> Spec:
-    """Read `name:key=value,key=value`.
+    """Parse `name:key=value,key=value`.
 
     Raises:
         ConfigError: if it is empty, a chain of several specs, or not of that form.
@@ -36,12 +36,12 @@ def parse_spec(text: str) -> Spec:
 
 
 def parse_chain(text: str) -> tuple[Spec, ...]:
-    """Read specs chained with commas: "log1p,pca:n=50,standardize".
+    """Parse specs chained with commas: "log1p,pca:n=50,standardize".
 
-    A piece with "=" and no ":" belongs to the spec before it.
+    A piece with "=" but without ":" belongs to the spec before it.
 
     Raises:
-        ConfigError: if a piece is not of the form.
+        ConfigError: if a piece is malformed.
     """
     specs: list[Spec] = []
     for piece in (part.strip() for part in text.split(",")):
@@ -60,7 +60,7 @@ def parse_chain(text: str) -> tuple[Spec, ...]:
 
 
 def _option(text: str, whole: str) -> tuple[str, str]:
-    """Read one key=value."""
+    """Parse one key=value."""
     key, equals, value = (part.strip() for part in text.partition("="))
     if not (key and equals and value):
         raise ConfigError(f"Cannot read the option '{text}' in '{whole}': expected key=value.")

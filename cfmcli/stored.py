@@ -1,4 +1,4 @@
-"""Stored: a model as the bytes of a checkpoint, and back."""
+"""Stored: serialisation of models as checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cfmcli.model import Model
 
 
 def pack(model: Model) -> bytes:
-    """The checkpoint's bytes."""
+    """Serialise a model as a checkpoint."""
     arrays: dict[str, Any] = {
         f"field.{name}": value.detach().cpu().numpy()
         for name, value in model.field.state_dict().items()
@@ -45,7 +45,7 @@ def pack(model: Model) -> bytes:
 
 
 def load(run: str | Path) -> Model:
-    """The model of a run folder.
+    """Load the model of a run folder.
 
     Raises:
         CheckpointError: if it is missing, unfinished, damaged or of another format.
@@ -62,7 +62,7 @@ def load(run: str | Path) -> Model:
 
 
 def _assemble(arrays: dict[str, Any], facts: dict[str, Any]) -> Model:
-    """A model from a checkpoint's content."""
+    """Rebuild a model from the content of a checkpoint."""
     layers = [section.items() for section in facts["recipe"].values()]
     recipe = from_layers({name: value for items in layers for name, value in items})
     fitted, genes = _under(arrays, "transform."), facts.get("genes", ())
@@ -86,5 +86,5 @@ def _assemble(arrays: dict[str, Any], facts: dict[str, Any]) -> Model:
 
 
 def _under(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The arrays below a prefix, without it."""
+    """Arrays with a name prefix, which is removed."""
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""The command line: options become a recipe or a request, a workflow acts, the answer is shown."""
+"""The command line: converts options to recipes or requests, runs workflows and shows results."""
 
 import os
 import sys
@@ -9,12 +9,12 @@ from cfmcli.cli.signals import STOP, hearing
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run `cfm` and leave with its exit code.
+    """Run `cfm` and exit with its exit code.
 
     Args:
-        arguments: what follows `cfm` on the command line; None takes it from the shell.
+        arguments: arguments after `cfm`; None to take them from the command line.
     """
-    # Threads that spin while they wait slow small networks twentyfold on a shared machine.
+    # Busy-waiting threads slow small networks twentyfold on a shared machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code: int | str | None = None
     with hearing():

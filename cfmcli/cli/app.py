@@ -1,4 +1,4 @@
-"""The application: every verb by its name, loaded when it is called for."""
+"""App: the application, whose commands are loaded when needed."""
 
 import importlib
 import sys
@@ -33,10 +33,10 @@ _ENVIRONMENT = (
 
 
 class _Verbs(TyperGroup):
-    """The verbs, each a name and a summary until it is called for."""
+    """Command group whose commands are only names and summaries until they are invoked."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The verb that the arguments begin with, whole."""
+        """Resolve the command at the start of the arguments and load it."""
         name, known, rest = super().resolve_command(ctx, args)
         return name, known and verb(str(name)), rest
 
@@ -52,7 +52,7 @@ app = typer.Typer(
 
 
 def _version(wanted: bool) -> None:
-    """Print the bare version number and leave."""
+    """Print the bare version number and exit."""
     if wanted:
         typer.echo(cfmcli.__version__)
         raise typer.Exit
@@ -79,7 +79,7 @@ def _overview(
 
 
 def verb(name: str) -> Any:
-    """The command of a verb."""
+    """Load the command with the given name."""
     module = importlib.import_module(f"cfmcli.cli.{name}")
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
     alone.command(name, epilog=_ENVIRONMENT)(module.COMMAND)
@@ -87,7 +87,7 @@ def verb(name: str) -> Any:
 
 
 def run(arguments: Sequence[str] | None) -> Any:
-    """Parse a command line and carry it out.
+    """Parse a command line and run it.
 
     Returns:
         The exit code.
@@ -102,5 +102,5 @@ def run(arguments: Sequence[str] | None) -> Any:
         return usage(error, next((word for word in given if word in VERBS), ""))
     except typer.Abort:
         return 130
-    except SystemExit as error:  # rich leaves so when the reader of the help has gone
+    except SystemExit as error:  # rich exits so if the reader of the help is gone
         return hush(sys.stdout) if isinstance(error.__context__, BrokenPipeError) else error.code

@@ -1,4 +1,4 @@
-"""The error boundary: every way a command can end, as an exit code and one message."""
+"""Boundary: converts every way a command can end to an exit code and one message."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from cfmcli.cli.console import Console
 from cfmcli.cli.signals import STOP
 from cfmcli.errors import CfmError, Interrupted, ResourceError
 
-# Typer names only the subclasses of its usage error, and where that class lives has moved.
+# Typer exports only the subclasses of its usage error, and that class has moved between versions.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -25,12 +25,12 @@ _MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "canno
 
 
 def guarded(work: Callable[[], None], console: Console, *, debug: bool) -> int:
-    """Do the work and tell how it failed, if it did.
+    """Run the work and report how it failed, if it did.
 
     Args:
-        work: what to do.
-        console: where to say what went wrong.
-        debug: whether to show the traceback too.
+        work: the work to run.
+        console: where to report failures.
+        debug: whether to show the traceback, too.
 
     Returns:
         The exit code.
@@ -38,7 +38,7 @@ def guarded(work: Callable[[], None], console: Console, *, debug: bool) -> int:
     try:
         work()
         sys.stdout.flush()
-        if STOP.number:  # and yet the work went on
+        if STOP.number:  # the signal did not stop the work
             raise STOP.exception
     except BaseException as error:
         if debug:
@@ -52,7 +52,7 @@ def guarded(work: Callable[[], None], console: Console, *, debug: bool) -> int:
 
 @singledispatch
 def verdict(error: BaseException) -> tuple[int, str]:
-    """The exit code of an exception and what to tell; an exception nobody expected is a bug."""
+    """Exit code and message of an exception; an unexpected exception is reported as a bug."""
     what = f"{type(error).__name__}: {error}".rstrip(": ")
     return 1, f"this is a bug in cfm: {what}. Run it again with --debug and report the traceback."
 
@@ -83,7 +83,7 @@ def _(error: MemoryError) -> tuple[int, str]:
 
 @verdict.register
 def _(error: RuntimeError) -> tuple[int, str]:
-    # Torch tells of a full memory, on any device, by RuntimeError and its subclasses.
+    # Torch reports full memory, on any device, as RuntimeError or a subclass.
     full = any(words in str(error).lower() for words in _MEMORY)
     default: Callable[[BaseException], tuple[int, str]] = verdict.dispatch(BaseException)
     return verdict(MemoryError(_first_line(error))) if full else default(error)
@@ -115,11 +115,11 @@ def _(error: SystemExit) -> tuple[int, str]:
 
 
 def usage(error: Any, verb: str) -> int:
-    """Tell of a usage error, and where to read on.
+    """Report a usage error, with a pointer to the help.
 
     Args:
-        error: the error, which may not know the command.
-        verb: the verb that was called for, empty for none.
+        error: the error, which may not include the command.
+        verb: name of the invoked command, empty for none.
 
     Returns:
         The exit code.
@@ -132,10 +132,10 @@ def usage(error: Any, verb: str) -> int:
 
 
 def hush(stream: TextIO) -> int:
-    """Send what is still to be written nowhere: nobody reads it any more.
+    """Redirect remaining output to nowhere, since its reader is gone.
 
     Returns:
-        The exit code: to be cut short by a reader who has enough is no failure.
+        Exit code 0: a reader that stops early is not a failure.
     """
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -143,5 +143,5 @@ def hush(stream: TextIO) -> int:
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line of an exception's text, without its full stop."""
+    """First line of an exception's text, without its full stop."""
     return str(error).partition("\n")[0].rstrip(". ")

@@ -1,4 +1,4 @@
-"""From an action to a command: common options around it, the error boundary, the answer."""
+"""Command: builds Typer commands from actions, with common options and the error boundary."""
 
 import inspect
 import shlex
@@ -20,19 +20,19 @@ from cfmcli.errors import ConfigError
 from cfmcli.requests import Listener, Outcome, Runtime
 
 _WRITES = {"fit": "a folder", "plot": "a folder or a picture", "report": "a file"}
-"""What commands write that cannot go to stdout."""
+"""Commands whose output cannot go to stdout, with what they write."""
 _COMMON = inspect.signature(Common).parameters
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a command gives its action.
+    """Context that a command passes to its action.
 
     Args:
-        common: the options of every command.
-        listen: where the action reports progress.
+        common: options common to all commands.
+        listen: receives the action's progress.
         arguments: the command line after `cfm`.
-        warnings: what was warned of so far.
+        warnings: warnings issued so far.
     """
 
     common: Common
@@ -41,11 +41,11 @@ class Session:
     warnings: Sequence[str] = ()
 
     def runtime(self, *, force: bool = False, seed: int | None = None) -> Runtime:
-        """Where and how the action runs.
+        """Build the runtime settings of the action.
 
         Args:
             force: whether outputs may be overwritten.
-            seed: the recipe's seed, where there is one.
+            seed: seed of the recipe, if any.
         """
         chosen = self.common.seed if seed is None else seed
         return Runtime(
@@ -58,7 +58,7 @@ class Session:
         )
 
     def answer(self, text: str) -> None:
-        """Print what a person asked to read on stdout, unless a machine listens."""
+        """Print an answer on stdout, unless --json is given."""
         if not self.common.json:
             sys.stdout.write(text + "\n")
 
@@ -71,14 +71,14 @@ def command(
     answers: bool = False,
     told: Callable[[Mapping[str, Any]], str] = as_text,
 ) -> Callable[..., None]:
-    """The Typer command of an action: its own options, then the common ones.
+    """Build the Typer command of an action: its own options, then the common ones.
 
     Args:
-        name: what the user calls it.
+        name: name of the command.
         action: takes a session and its own options by name.
         more: options that the action takes as keywords beside those it declares.
-        answers: whether it prints its figures on stdout itself.
-        told: its figures as a person reads them on stderr.
+        answers: whether the action prints its results on stdout itself.
+        told: formats its results for display on stderr.
     """
 
     def run(**values: Any) -> None:
@@ -99,7 +99,7 @@ def command(
 
 @dataclass(frozen=True)
 class _Work:
-    """An action, carried out and told of."""
+    """Runs an action and reports its outcome."""
 
     name: str
     action: Callable[..., Outcome]
@@ -108,7 +108,7 @@ class _Work:
     told: Callable[[Mapping[str, Any]], str] | None
 
     def __call__(self, values: dict[str, Any]) -> None:
-        """Carry it out with the values of its own options."""
+        """Run the action with the values of its own options."""
         arguments = tuple(sys.argv[1:])
         start = time.perf_counter()
         self.console.open(f"{shlex.join(['cfm', *arguments])}  (cfm {cfmcli.__version__})")
@@ -126,7 +126,7 @@ class _Work:
         self._tell(outcome, time.perf_counter() - start)
 
     def _tell(self, outcome: Outcome, seconds: float) -> None:
-        """Tell a person on stderr, and a machine on stdout."""
+        """Report the outcome as text on stderr, or as JSON on stdout."""
         if not outcome.told:
             return
         for note in outcome.notes:
@@ -140,7 +140,7 @@ class _Work:
         self.console.detail(f"{seconds:.1f} s")
 
     def _report(self, outcome: Outcome, seconds: float) -> str:
-        """The JSON object: what every command says, then its own figures."""
+        """Format the JSON object: common entries, then the action's results."""
         about = {
             "command": self.name,
             "version": cfmcli.__version__,

@@ -1,4 +1,4 @@
-"""The options of every command."""
+"""Common: options of all commands."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,7 +11,7 @@ COMMON = "Common options"
 
 @dataclass(frozen=True)
 class Common:
-    """The options of every command."""
+    """Options of all commands."""
 
     seed: Annotated[
         int | None,

@@ -1,4 +1,4 @@
-"""Everything cfm says: talk on stderr, answers on stdout, and both in the log file."""
+"""Console: all messages of cfm, on stderr and in the log file."""
 
 import datetime
 import sys
@@ -12,12 +12,12 @@ from cfmcli.errors import CfmWarning, ResourceError
 
 
 class Console:
-    """The voice of a command.
+    """Output channel of a command.
 
     Args:
-        quiet: whether notes are kept from the terminal.
-        verbose: whether details and the warnings of other libraries are told too.
-        log_file: file to which everything said is appended, empty for none.
+        quiet: whether to suppress notes on the terminal.
+        verbose: whether to show details and warnings of other libraries.
+        log_file: file that all messages are appended to, empty for none.
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False, log_file: str = "") -> None:
@@ -28,7 +28,7 @@ class Console:
         self._noted: set[str] = set()
 
     def open(self, headline: str) -> None:
-        """Begin the log file with a headline.
+        """Start the log file with a headline.
 
         Raises:
             ResourceError: if it cannot be written.
@@ -42,41 +42,41 @@ class Console:
             ) from error
 
     def note(self, text: str) -> None:
-        """Tell something that is good to know."""
+        """Show a note."""
         self.log(text)
         if not self._quiet:
             _tell(text)
 
     def once(self, text: str) -> None:
-        """Tell something that is good to know, unless it was told before."""
+        """Show a note, unless it was shown before."""
         if text not in self._noted:
             self._noted.add(text)
             self.note(text)
 
     def detail(self, text: str) -> None:
-        """Tell something that only --verbose asks for."""
+        """Show a message only with --verbose."""
         if self._verbose:
             self.note(text)
 
     def warn(self, text: str) -> None:
-        """Tell, once, something the user should know."""
+        """Show a warning, once."""
         if text not in self.warnings:
             self.warnings.append(text)
             self.fail(f"warning: {text}")
 
     def fail(self, text: str) -> None:
-        """Tell something that no option silences."""
+        """Show a message that no option suppresses."""
         self.log(text)
         _tell(text)
 
     def log(self, text: str) -> None:
-        """Write to the log file alone; a log that fails on the way stops no work."""
+        """Write to the log file only; failures to write are ignored."""
         with suppress(OSError):
             self._append(text)
 
     @contextmanager
     def hearing_warnings(self) -> Iterator[None]:
-        """Pass on cfm's warnings, and those of other libraries where details are wanted."""
+        """Show cfm's warnings, and those of other libraries with --verbose."""
 
         def show(
             message: Warning | str,
@@ -98,7 +98,7 @@ class Console:
             yield
 
     def _append(self, text: str) -> None:
-        """Add a line to the log file, if there is one."""
+        """Append a line to the log file, if any."""
         if self._log_file:
             stamp = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
             with Path(self._log_file).open("a", encoding="utf-8") as log:
@@ -106,6 +106,6 @@ class Console:
 
 
 def _tell(text: str) -> None:
-    """Write to stderr; work goes on when nobody listens."""
+    """Write to stderr; a closed stream is ignored."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)

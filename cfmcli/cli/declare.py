@@ -1,4 +1,4 @@
-"""How an option is declared: its names, meaning, default and environment variable."""
+"""Declare: helpers to declare options with help, defaults and environment variables."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +11,13 @@ from cfmcli.specs import parse_chain
 
 
 def option(*flags: str, meaning: str, panel: str, unset: str = "", **more: Any) -> Any:
-    """An option that can also be set in the environment.
+    """Declare an option that can also be set in the environment.
 
     Args:
-        flags: its names, the long one first, which names its variable: --lr is CFM_LR.
-        meaning: what it means, with its unit.
-        panel: title of the group it stands in.
-        unset: what holds when it is not given, where the default itself does not tell.
+        flags: names, the long one first, which determines the variable: --lr is CFM_LR.
+        meaning: help text, with the unit.
+        panel: title of its group in help.
+        unset: effective default, if the default value does not show it.
         more: further arguments of `typer.Option`.
     """
     name = flags[0].lstrip("-").replace("-", "_").upper()
@@ -29,12 +29,12 @@ def option(*flags: str, meaning: str, panel: str, unset: str = "", **more: Any) 
 
 
 def flag(*names: str, meaning: str, panel: str) -> Any:
-    """An option without a value."""
+    """Declare an option without a value."""
     return option(*names, meaning=meaning, panel=panel, metavar="")
 
 
 def spec(*flags: str, family: str, meaning: str, panel: str, **more: Any) -> Any:
-    """An option that takes a spec of a catalogue family: completed, and checked at once."""
+    """Declare an option that takes a catalogue spec, with completion and immediate checks."""
     return option(
         *flags,
         meaning=f"{meaning}; see cfm list {family}.",
@@ -47,12 +47,12 @@ def spec(*flags: str, family: str, meaning: str, panel: str, **more: Any) -> Any
 
 
 def _plain(text: str) -> str:
-    """Text that rich does not take for markup."""
+    """Escape text that rich would interpret as markup."""
     return text.replace("[", r"\[")
 
 
 def _completion(family: str) -> Callable[[str], list[str]]:
-    """What the shell offers for a spec."""
+    """Build the shell completion of a spec."""
 
     def complete(incomplete: str) -> list[str]:
         return [name for name in catalog.names(family) if name.startswith(incomplete)]
@@ -61,7 +61,7 @@ def _completion(family: str) -> Callable[[str], list[str]]:
 
 
 def _check(family: str) -> Callable[[str | None], str | None]:
-    """Refuse unknown names before anything heavy is loaded."""
+    """Build a check that refuses unknown names before anything heavy is loaded."""
 
     def check(value: str | None) -> str | None:
         try:

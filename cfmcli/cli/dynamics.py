@@ -1,4 +1,4 @@
-"""The options of dynamics: how points are carried, and how densities are obtained."""
+"""Options of dynamics: how points are carried, and how densities are estimated."""
 
 from typing import Annotated
 

@@ -120,7 +120,7 @@ def evaluate(
 
 
 def _is_run(judged: Sequence[str]) -> bool:
-    """Whether what is judged is a run folder, and not data."""
+    """Whether the argument is a run folder rather than data."""
     from cfmcli.io import FORMATS, suffix
 
     only = judged[0]
@@ -129,7 +129,7 @@ def _is_run(judged: Sequence[str]) -> bool:
 
 
 def _refuse(names: Sequence[str], kind: str, other: str) -> None:
-    """Refuse options of the other kind of argument, unless the environment sets them for all.
+    """Refuse options for the other kind of argument, unless set in the environment.
 
     Raises:
         ConfigError: if there are any.
@@ -142,7 +142,7 @@ def _refuse(names: Sequence[str], kind: str, other: str) -> None:
 
 
 def told(figures: Mapping[str, Any]) -> str:
-    """The scores as tables below the other figures."""
+    """Format scores as tables below the other results."""
     rest = {name: value for name, value in figures.items() if name not in TABLES}
     shown = TABLES[1:] if "table" in figures else TABLES[:1]
     return "\n".join(filter(None, (as_text(rest), *(as_table(figures.get(n, ())) for n in shown))))

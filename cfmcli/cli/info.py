@@ -28,7 +28,7 @@ def info(session: Session, path: About) -> Outcome:
 
 
 def _describe(path: str) -> Mapping[str, Any]:
-    """What a run folder or a data file holds; a .zarr folder is a data file."""
+    """Describe a run folder or a data file; a .zarr folder is a data file."""
     if Path(path).is_dir() and not path.rstrip("/").endswith(".zarr"):
         from cfmcli.workflows.info import describe_run
 

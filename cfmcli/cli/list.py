@@ -38,7 +38,7 @@ def list_names(session: Session, family: Family = "", name: Name = "") -> Outcom
 
 
 def _overview(session: Session) -> Outcome:
-    """The families and their names."""
+    """List all families and their names."""
     names = {family: list(catalog.names(family)) for family in catalog.FAMILIES}
     width = max(map(len, names))
     lines = [_wrapped(f"{family:<{width}}  ", ", ".join(known)) for family, known in names.items()]
@@ -47,7 +47,7 @@ def _overview(session: Session) -> Outcome:
 
 
 def _lines(card: Card) -> Iterator[str]:
-    """A card as lines of text."""
+    """Format a card as lines of text."""
     yield _wrapped(f"{card.name}  ", card.summary, hang=4)
     for item in card.options:
         yield _wrapped(f"    {item.name}={item.default}  ", f"({item.kind}) {item.meaning}", hang=8)
@@ -58,14 +58,14 @@ def _lines(card: Card) -> Iterator[str]:
 
 
 def _wrapped(head: str, text: str, hang: int | None = None) -> str:
-    """A head and its text, wrapped to the terminal and hanging below the head."""
+    """Wrap text to the terminal with a hanging indent below its head."""
     indent = " " * (len(head) if hang is None else hang)
     width = min(shutil.get_terminal_size().columns, 100)
     return textwrap.fill(text, width, initial_indent=head, subsequent_indent=indent)
 
 
 def _figures(card: Card) -> dict[str, Any]:
-    """A card as JSON shows it."""
+    """The card as JSON values."""
     return dataclasses.asdict(card)
 
 

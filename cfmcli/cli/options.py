@@ -1,4 +1,4 @@
-"""Options that several commands share, each once: its names, its meaning, and its place in help."""
+"""Options that several commands share, each declared once."""
 
 from typing import Annotated
 

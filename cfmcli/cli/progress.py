@@ -1,4 +1,4 @@
-"""Signs of life of a long job: a bar on a terminal, a few plain lines elsewhere."""
+"""Progress display of a long job: a bar on a terminal, occasional lines elsewhere."""
 
 import sys
 import time
@@ -18,11 +18,11 @@ LINES = 20
 
 @contextmanager
 def listening(console: Console, *, aloud: bool) -> Iterator[Listener]:
-    """A listener that shows progress and tells notes, and writes both to the log.
+    """Yield a listener that shows progress and notes, and logs both.
 
     Args:
-        console: where plain lines go.
-        aloud: whether the terminal shows progress; the log has it in any case.
+        console: receives plain lines.
+        aloud: whether to show progress on the terminal; it is always logged.
     """
     with _showing(console, aloud=aloud) as show:
 
@@ -37,7 +37,7 @@ def listening(console: Console, *, aloud: bool) -> Iterator[Listener]:
 
 @contextmanager
 def _showing(console: Console, *, aloud: bool) -> Iterator[Listener]:
-    """A listener that shows progress."""
+    """Yield a listener that shows progress."""
     if not aloud:
         yield Lines(console.log)
     elif sys.stderr.isatty():
@@ -57,10 +57,10 @@ def _showing(console: Console, *, aloud: bool) -> Iterator[Listener]:
 
 
 class Lines:
-    """Progress as at most about 20 plain lines a job.
+    """Shows progress as at most about 20 plain lines per job.
 
     Args:
-        say: where a line goes.
+        say: receives the lines.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -69,7 +69,7 @@ class Lines:
         self._mark = 0
 
     def __call__(self, progress: Progress) -> None:
-        """Say a line whenever another twentieth is done."""
+        """Print a line whenever another twentieth is done."""
         if self._clock.restarted(progress):
             self._mark = 0
         mark = LINES * progress.done // max(progress.total, 1)
@@ -79,10 +79,10 @@ class Lines:
 
 
 class Bar:
-    """Progress as a bar with the figures of the moment and the speed, from the first sign on.
+    """Shows progress as a bar with current figures and speed.
 
     Args:
-        display: rich's display of bars.
+        display: rich's progress display.
     """
 
     def __init__(self, display: "Display") -> None:
@@ -91,7 +91,7 @@ class Bar:
         self._task: TaskID | None = None
 
     def __call__(self, progress: Progress) -> None:
-        """Move the bar, or begin another when another job begins."""
+        """Advance the bar, or add another for a new job."""
         self._display.start()
         if self._clock.restarted(progress) or self._task is None:
             self._task = self._display.add_task("", total=progress.total)
@@ -100,14 +100,14 @@ class Bar:
 
 
 class _Clock:
-    """When the present job began, and how fast it goes."""
+    """Start and speed of the current job."""
 
     def __init__(self) -> None:
         self._first = self._last = Progress(0, 0)
         self._start = time.perf_counter()
 
     def restarted(self, progress: Progress) -> bool:
-        """Whether this is the first sign of another job than the one before."""
+        """Whether progress belongs to a new job."""
         last = self._last
         finished = last.done >= last.total
         new = finished or progress.done < last.done or progress.total != last.total
@@ -117,14 +117,14 @@ class _Clock:
         return new
 
     def figures(self) -> str:
-        """The figures of the moment and the units a second since the first sign of life."""
+        """Current figures and units per second since the start of the job."""
         done, seconds = self._last.done - self._first.done, time.perf_counter() - self._start
         speed = f"{done / seconds:.3g}/s" if done > 0 and seconds > 0 else ""
         return "  ".join(filter(None, (self._last.text, speed)))
 
 
 def _display() -> "Display":
-    """Rich's display of bars, on stderr."""
+    """Build rich's progress display on stderr."""
     from rich.console import Console as Terminal
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Display

@@ -1,7 +1,7 @@
-"""Typer, quick to answer: plain values are read here, and help loads what it shows.
+"""Quick: a faster Typer, which parses plain values itself and skips unused imports in help.
 
 Typer reads every value with Pydantic and loads Markdown for every page of help. Each takes longer
-than all of cfm's own start. What is no plain value, and every error, is still Typer's.
+than starting cfm itself. Values that are not plain, and all errors, are still left to Typer.
 """
 
 import sys
@@ -18,14 +18,14 @@ _UNUSED = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
 
 
 def quick(command: Any, annotations: Mapping[str, Any]) -> Any:
-    """A command of Typer's that answers quickly.
+    """Speed up a Typer command.
 
     Args:
         command: the command.
-        annotations: those of its function: a type, and how the option is declared.
+        annotations: annotations of its function: a type, and the option's declaration.
     """
     context = typer.Context(command, help_option_names=HELP)
-    for item in command.get_params(context):  # that of help among them
+    for item in command.get_params(context):  # including --help
         kind, declared = get_args(annotations.get(item.name)) or (None, None)
         item.process_value = _reader(item, kind, declared, item.process_value)
     command.format_help = _page(command.format_help)
@@ -35,7 +35,7 @@ def quick(command: Any, annotations: Mapping[str, Any]) -> Any:
 def _reader(
     item: Any, kind: Any, declared: Any, usual: Callable[[Any, Any], Any]
 ) -> Callable[[Any, Any], Any]:
-    """How a value is read: plain ones as they stand, others in Typer's way."""
+    """Build a value parser: plain values directly, others through Typer."""
 
     def read(context: Any, value: Any) -> Any:
         missing = value in (None, ())
@@ -48,7 +48,7 @@ def _reader(
 
 
 def _plain(value: Any, kind: Any, declared: Any) -> Any:
-    """A value of its kind and inside its bounds, None where that takes more to tell."""
+    """Convert a plain value and check its bounds; None if Typer has to handle it."""
     if isinstance(value, bool) or kind in _TEXTS:
         return value
     try:
@@ -61,7 +61,7 @@ def _plain(value: Any, kind: Any, declared: Any) -> Any:
 
 
 def _page(usual: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """Typer's page of help, where neither Markdown nor a traceback is ever shown."""
+    """Wrap Typer's help page to skip imports of Markdown and tracebacks, which it never shows."""
 
     def show(context: Any, formatter: Any) -> None:
         stand_ins = {name: ModuleType(name) for name in _UNUSED if name not in sys.modules}

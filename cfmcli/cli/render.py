@@ -1,4 +1,4 @@
-"""Figures for people and for machines: indented lines, and JSON."""
+"""Render: formats results as indented text or JSON."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,16 +7,16 @@ from typing import Any
 
 _WIDE = 1000
 _MANY, _SOME = 30, 10
-"""From how many items of a list only some are shown to people, and how many."""
+"""Length above which lists are abbreviated in text, and number of items shown then."""
 
 
 def as_text(figures: Mapping[str, Any]) -> str:
-    """Figures as indented lines, those without content left out."""
+    """Format figures as indented lines, omitting empty ones."""
     return "\n".join(_lines(figures, ""))
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as aligned columns; numbers to the right."""
+    """Format rows with equal keys as aligned columns, numbers right-aligned."""
     from rich.console import Console
     from rich.table import Table
 
@@ -33,14 +33,14 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def as_json(figures: Mapping[str, Any]) -> str:
-    """Figures as one JSON object: what is not finite becomes null."""
+    """Format figures as one JSON object; non-finite numbers become null."""
     import json
 
     return json.dumps(_plain(figures), ensure_ascii=False, allow_nan=False)
 
 
 def _lines(figures: Mapping[str, Any], indent: str) -> Iterator[str]:
-    """A line for each figure, nested ones below their name."""
+    """Yield a line for each figure, with nested ones below their name."""
     for key, value in figures.items():
         if isinstance(value, Mapping):
             inner = list(_lines(value, indent + "  "))
@@ -53,17 +53,17 @@ def _lines(figures: Mapping[str, Any], indent: str) -> Iterator[str]:
 
 
 def _is_table(value: Any) -> bool:
-    """Whether it is a list of mappings."""
+    """Whether a value is a list of mappings."""
     return isinstance(value, list | tuple) and any(isinstance(row, Mapping) for row in value)
 
 
 def _row(figures: Mapping[str, Any]) -> str:
-    """Figures on one line."""
+    """Format figures on one line."""
     return ", ".join(f"{key}: {_word(value)}" for key, value in figures.items() if _word(value))
 
 
 def _word(value: Any) -> str:
-    """A figure on one line, empty where it says nothing."""
+    """Format a value on one line; empty if it has no content."""
     if isinstance(value, list | tuple):
         rest = f", ... ({len(value):,} in all)" if len(value) > _MANY else ""
         return ", ".join(map(_word, value[:_SOME] if rest else value)) + rest
@@ -73,7 +73,7 @@ def _word(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON allows: what is not plain becomes its text."""
+    """Convert a value to JSON types; other objects become text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The options of `cfm fit` that make up a recipe: one for each of its fields."""
+"""Settings: options of `cfm fit` that correspond to recipe fields."""
 
 import dataclasses
 import inspect
@@ -44,7 +44,7 @@ _UNSET = {
 
 
 def recipe_options() -> list[inspect.Parameter]:
-    """The recipe's fields as parameters of a command, unset unless the user gives them."""
+    """Build a parameter for each recipe field but inputs and seed, unset unless given."""
     kinds = get_type_hints(recipe.Recipe)
     return [
         inspect.Parameter(
@@ -59,13 +59,13 @@ def recipe_options() -> list[inspect.Parameter]:
 
 
 def layer(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that were given, as a layer of a recipe.
+    """Collect the given settings as a layer of a recipe.
 
     Args:
-        given: option values by the name of their field, None where not given.
+        given: option values by field name, None if not given.
 
     Raises:
-        ConfigError: if a list cannot be read.
+        ConfigError: if a list cannot be parsed.
     """
     return {
         name: _READERS.get(name, _same)(name, value)
@@ -75,10 +75,10 @@ def layer(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stored(path: str) -> dict[str, Any]:
-    """The settings of a recipe file, as a layer of a recipe; none where no file is named.
+    """Read a recipe file as a layer of a recipe; empty without a file.
 
     Raises:
-        ConfigError: if it cannot be read, or is no recipe.
+        ConfigError: if it cannot be read, or is not a recipe.
     """
     if not path:
         return {}
@@ -89,20 +89,20 @@ def stored(path: str) -> dict[str, Any]:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The words of a list separated by commas."""
+    """Split a comma-separated list."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def condition(label: str, covariates: str, guidance: float = OWN.guidance) -> Condition:
-    """What was typed of a condition.
+    """Parse a condition from options.
 
     Args:
         label: a class, or empty.
         covariates: `dose=0.5,age=3`, or empty.
-        guidance: weight of classifier-free guidance.
+        guidance: scale of classifier-free guidance.
 
     Raises:
-        ConfigError: if the covariates cannot be read, or a number is out of its range.
+        ConfigError: if the covariates cannot be parsed, or a number is out of range.
     """
     pairs = [_assigned(item) for item in words(covariates)]
     if len(dict(pairs)) < len(pairs):
@@ -111,7 +111,7 @@ def condition(label: str, covariates: str, guidance: float = OWN.guidance) -> Co
 
 
 def _assigned(item: str) -> tuple[str, float]:
-    """Read `dose=0.5`."""
+    """Parse `dose=0.5`."""
     name, _, number = item.rpartition("=")
     with suppress(ValueError):
         if name.strip():
@@ -120,7 +120,7 @@ def _assigned(item: str) -> tuple[str, float]:
 
 
 def _annotation(name: str, section: str, kind: Any) -> Any:
-    """The annotation of a recipe field's option."""
+    """Build the annotation of a recipe field's option."""
     default = recipe.default(name)
     common: dict[str, Any] = {
         "meaning": _sentence(recipe.meaning(name), name in _FAMILIES),
@@ -139,13 +139,13 @@ def _annotation(name: str, section: str, kind: Any) -> Any:
 
 
 def _sentence(meaning: str, is_spec: bool) -> str:
-    """A field's meaning as help shows it; what follows a spec's is added where it is declared."""
+    """Format a field's meaning for help; that of a spec is completed where it is declared."""
     said = meaning[0].upper() + meaning[1:].partition(" (see ")[0]
     return said if is_spec else f"{said}."
 
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:
-    """Read a list of numbers."""
+    """Parse a list of numbers."""
     try:
         return tuple(float(word) for word in words(text))
     except ValueError:
@@ -155,24 +155,24 @@ def _numbers(name: str, text: str) -> tuple[float, ...]:
 
 
 def _count(name: str, text: str) -> int | str:
-    """Read a number; the recipe knows which words stand for one."""
+    """Parse a number; other words are left to the recipe."""
     with suppress(ValueError):
         return int(text)
     return text
 
 
 def _words(name: str, text: str) -> tuple[str, ...]:
-    """Read a list of words."""
+    """Parse a list of words."""
     return words(text)
 
 
 def _repeated(name: str, values: list[str]) -> tuple[str, ...]:
-    """Take the values of a repeatable option."""
+    """Convert the values of a repeatable option."""
     return tuple(values)
 
 
 def _same(name: str, value: Any) -> Any:
-    """Take a value as Typer read it."""
+    """Keep a value as parsed by Typer."""
     return value
 
 

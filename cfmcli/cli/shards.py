@@ -1,4 +1,4 @@
-"""The options of verbs that can work on a part of the points, or in several processes."""
+"""Options of commands that can process a shard of the points, or use several processes."""
 
 import os
 from collections.abc import Callable
@@ -37,12 +37,12 @@ Jobs = Annotated[
 def carried_out(
     verb: Callable[..., Outcome], request: Any, session: Session, jobs: int, *, force: bool
 ) -> Outcome:
-    """A verb, in one process or several."""
+    """Run a command, in one process or several."""
     from cfmcli.workflows.jobs import spread
 
     return spread(verb, request, session.runtime(force=force), session.listen, jobs)
 
 
 def meant(text: str) -> Any:
-    """The shard that was typed, or that the environment tells."""
+    """Parse the requested shard, or take it from the environment."""
     return shard_of(text, os.environ)

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM: exceptions that unwind the work, and a memory of them.
+"""Signals: Ctrl-C and SIGTERM raise exceptions to unwind the work, and are remembered.
 
-An import that is cut short, a destructor or a callback may swallow the exception, or turn it into
-one of its own. So the signal is remembered, and what asked for the end decides the exit code.
+An interrupted import, a destructor or a callback may swallow the exception, or replace it by its
+own. So the signal is remembered, and determines the exit code.
 """
 
 import signal
@@ -15,42 +15,42 @@ _TOLD = {signal.SIGINT: "stopped by Ctrl-C.", signal.SIGTERM: "stopped by SIGTER
 
 
 class Terminated(BaseException):
-    """SIGTERM, as an exception: temporary files are removed on the way out."""
+    """SIGTERM as an exception, so that temporary files are removed on the way out."""
 
 
 class Stop:
-    """The signal that asked this process to end; its number is 0 where there was none."""
+    """Records the signal that asked this process to end; its number is 0 if there was none."""
 
     number = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal, and unwind."""
+        """Record the signal, and raise its exception."""
         self.number = number
         raise self.exception
 
     @property
     def exception(self) -> BaseException:
-        """What unwinds the work."""
+        """The exception that unwinds the work."""
         return KeyboardInterrupt() if self.number == signal.SIGINT else Terminated()
 
     @property
     def code(self) -> int:
-        """The exit code, 0 without a signal."""
+        """Exit code, 0 without a signal."""
         return 128 + self.number if self.number else 0
 
     @property
     def told(self) -> str:
-        """What to tell."""
+        """Message for the user."""
         return _TOLD[signal.Signals(self.number)]
 
 
 STOP = Stop()
-"""Signals are the process's own, and so is the memory of them."""
+"""Signals belong to the process, hence a single instance."""
 
 
 @contextmanager
 def hearing() -> Iterator[None]:
-    """Hear both signals."""
+    """Handle both signals while the context is active."""
     STOP.number = 0
     with heard_by(STOP):
         yield

@@ -1,4 +1,4 @@
-"""How a run is shown: the options that pictures and reports share."""
+"""View: options that pictures and reports share."""
 
 from typing import Annotated
 

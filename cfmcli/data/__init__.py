@@ -1,1 +1,1 @@
-"""Snapshots, times, transforms and toys: what flows learn from."""
+"""Snapshots, times, transforms and toy data: the inputs of flows."""

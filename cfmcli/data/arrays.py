@@ -1,4 +1,4 @@
-"""Arrays: what numbers travel in."""
+"""Arrays: shared array types."""
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 

@@ -1,4 +1,4 @@
-"""Blocks: rows worked on a fixed number at a time, so that no result depends on how many follow."""
+"""Blocks: processing of rows in blocks of fixed size, so that results do not depend on batching."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,24 +10,24 @@ if TYPE_CHECKING:
     from cfmcli.data.arrays import Matrix
 
 GRAIN = 256
-"""Rows of a block of a transform. Matrix products round differently for different numbers of rows,
-so points have the same bits in whatever company only where blocks begin at multiples of this."""
+"""Number of rows in a block of a transform. Matrix products round differently for different numbers
+of rows, so results are reproducible bit by bit only if blocks begin at multiples of this."""
 READ = 16 * GRAIN
-"""Rows that are read at once where some of them are wanted."""
+"""Number of rows read at once when only some of them are needed."""
 
 
 def blocks(n: int, size: int) -> Iterator[slice]:
-    """Slices that cover n rows."""
+    """Yield slices that cover n rows."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
 
 def by_blocks(function: Callable[..., npt.NDArray[Any]], *tables: Any) -> npt.NDArray[Any]:
-    """What a function of rows gives for tables, computed a block at a time.
+    """Apply a row-wise function to tables, one block at a time.
 
     Args:
         function: tables of n rows -> an array of n rows.
-        tables: arrays or sparse matrices with as many rows each.
+        tables: arrays or sparse matrices with equal numbers of rows.
     """
     n = tables[0].shape[0]
     if n <= GRAIN:
@@ -42,7 +42,7 @@ def by_blocks(function: Callable[..., npt.NDArray[Any]], *tables: Any) -> npt.ND
 
 
 def stacked(parts: "Sequence[Matrix]") -> "Matrix":
-    """Matrices one below the other: an array of arrays, else CSR."""
+    """Stack matrices vertically: an array if all are arrays, else CSR."""
     if len(parts) == 1:
         return parts[0]
     if all(isinstance(part, np.ndarray) for part in parts):
@@ -53,12 +53,12 @@ def stacked(parts: "Sequence[Matrix]") -> "Matrix":
 
 
 def gathered(read: "Callable[[slice], Matrix]", places: npt.NDArray[Any], total: int) -> "Matrix":
-    """The rows at some places, in their order, of a matrix that is read by blocks.
+    """Gather rows by index, in order, from a matrix that is read in blocks.
 
     Args:
-        read: a slice of rows -> their values; asked for slices that begin at multiples of `READ`.
-        places: of the rows, at least one.
-        total: rows in all.
+        read: a slice of rows -> their values; slices begin at multiples of `READ`.
+        places: row indices, at least one.
+        total: total number of rows.
     """
     order = np.argsort(places, kind="stable")
     ascending, parts = places[order], []

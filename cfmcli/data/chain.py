@@ -1,4 +1,4 @@
-"""The chain: fitted maps in a row, from data units to flow coordinates and back."""
+"""Chain: sequence of fitted maps from data units to flow coordinates and back."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ _KINDS: dict[str, Callable[[Mapping[str, Array]], Map]] = {
 
 @dataclass(frozen=True)
 class Chain:
-    """Maps applied one after the other: data units -> the coordinates of the flow.
+    """Maps applied in sequence: data units -> flow coordinates.
 
     Args:
         maps: the fitted maps, in order.
         features: names of the input features.
-        decoder: the way back from these to genes, where they are a PCA of them.
+        decoder: map from the features back to genes, if they are a PCA of genes.
     """
 
     maps: tuple[Map, ...]
@@ -43,7 +43,7 @@ class Chain:
     decoder: Decoder | None = None
 
     def forward(self, x: "Matrix") -> Array:
-        """Data units -> flow coordinates, shape (n, d) -> (n, D).
+        """Transform data units to flow coordinates, shape (n, d) -> (n, D).
 
         Raises:
             DataError: if d is not the number of features.
@@ -56,35 +56,35 @@ class Chain:
         return by_blocks(self._forward, x)
 
     def _forward(self, x: "Matrix") -> Array:
-        """The same for few points."""
+        """Transform one block of points."""
         for item in self.maps:
             x = item.forward(x)
         return dense(x)
 
     def inverse(self, y: Array) -> Array:
-        """Flow coordinates -> data units, shape (n, D) -> (n, d)."""
+        """Transform flow coordinates to data units, shape (n, D) -> (n, d)."""
         return by_blocks(self._inverse, y)
 
     def _inverse(self, y: Array) -> Array:
-        """The same for few points."""
+        """Invert one block of points."""
         for item in reversed(self.maps):
             y = item.inverse(y)
         return y
 
     def inverse_tangent(self, y: Array, v: Array) -> Array:
-        """Velocities in flow coordinates -> data units, shape (n, D) -> (n, d)."""
+        """Transform velocities in flow coordinates to data units, shape (n, D) -> (n, d)."""
         return by_blocks(self._inverse_tangent, y, v)
 
     def _inverse_tangent(self, y: Array, v: Array) -> Array:
-        """The same for few points."""
+        """Transform one block of velocities."""
         for item in reversed(self.maps):
             y, v = item.inverse(y), item.inverse_tangent(y, v)
         return v
 
     def restored(self, x: "Matrix") -> Array:
-        """Points as the inverse would give them back if no dimension were dropped, shape (n, d).
+        """Points as the inverse would restore them if no dimension were dropped, shape (n, d).
 
-        They differ from x where totals are normalised, which no inverse knows.
+        They differ from x if totals are normalised, since no inverse can restore these.
         """
         kinds = [item.kind for item in self.maps]
         last = max((k for k, kind in enumerate(kinds) if kind == NormalizeMap.kind), default=-1)
@@ -93,12 +93,12 @@ class Chain:
 
     @property
     def genes(self) -> tuple[str, ...]:
-        """Names of the genes behind the features; of the features where nothing is behind them."""
+        """Names of the genes behind the features, or of the features themselves."""
         return self.decoder.genes if self.decoder else self.features
 
     @property
     def moving(self) -> npt.NDArray[np.bool_]:
-        """Which genes the coordinates of the flow can move, shape (genes,)."""
+        """Mask of the genes that the flow coordinates can change, shape (genes,)."""
         if self.decoder:
             return np.asarray(self.decoder.map.components.any(axis=0))
         kept = self.features
@@ -107,18 +107,18 @@ class Chain:
         return np.isin(self.features, kept)
 
     def to_genes(self, y: Array) -> Array:
-        """Flow coordinates -> genes, shape (n, D) -> (n, genes)."""
+        """Transform flow coordinates to genes, shape (n, D) -> (n, genes)."""
         x = self.inverse(y)
         return self.decoder.map.inverse(x) if self.decoder else x
 
     def to_genes_tangent(self, y: Array, v: Array) -> Array:
-        """Velocities in flow coordinates -> genes, shape (n, D) -> (n, genes)."""
+        """Transform velocities in flow coordinates to genes, shape (n, D) -> (n, genes)."""
         w = self.inverse_tangent(y, v)
         return self.decoder.map.inverse_tangent(w, w) if self.decoder else w
 
     @property
     def after_pca(self) -> "Chain | None":
-        """What leads from the scores of its one PCA to the flow, where that only scales them."""
+        """Chain from PCA scores to flow coordinates; None unless it merely scales a single PCA."""
         places = [k for k, item in enumerate(self.maps) if isinstance(item, ProjectionMap)]
         rest = self.maps[places[0] + 1 :] if len(places) == 1 else ()
         if len(places) != 1 or not all(isinstance(item, AffineMap) for item in rest):
@@ -132,7 +132,7 @@ class Chain:
 
     @property
     def coordinates(self) -> str:
-        """Where densities are stated: data units, or the space after the last dropping map."""
+        """Coordinates of densities: data units, or the space after the last lossy map."""
         return next((m.space for m in reversed(self.maps) if m.dropped), "data units")
 
     def log_abs_det(self, x: "Matrix") -> Array:
@@ -140,7 +140,7 @@ class Chain:
         return by_blocks(self._log_abs_det, x)
 
     def _log_abs_det(self, x: "Matrix") -> Array:
-        """The same for few points."""
+        """Evaluate one block of points."""
         total = np.zeros(x.shape[0])
         for item in self.maps:
             total = np.zeros_like(total) if item.dropped else total + item.log_abs_det(dense(x))
@@ -149,7 +149,7 @@ class Chain:
 
     @property
     def units(self) -> str:
-        """What the inverse gives back: data units, or what is left of them."""
+        """Units of the inverse: data units, or normalised data."""
         totals = [float(item.target[0]) for item in self.maps if isinstance(item, NormalizeMap)]
         return f"data normalised to {totals[-1]:,.6g} a point" if totals else "data units"
 
@@ -162,7 +162,7 @@ class Chain:
         return names
 
     def arrays(self) -> dict[str, Array]:
-        """All fitted numbers, by "index.kind.name"; "decoder.kind.name" of the decoder."""
+        """All fitted arrays, named "index.kind.name", or "decoder.kind.name" for the decoder."""
         steps: list[tuple[int | str, Map]] = list(enumerate(self.maps))
         if self.decoder:
             steps.append(("decoder", self.decoder.map))
@@ -174,14 +174,14 @@ class Chain:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kind of each map."""
+        """Kinds of the maps."""
         return tuple(item.kind for item in self.maps)
 
 
 def fit_chain(
     spec: str, x: "Matrix", features: Sequence[str], weights: Array | None = None
 ) -> Chain:
-    """Fit the transforms of a spec such as "log1p,pca:n=50,standardize", each after the last.
+    """Fit the transforms of a spec such as "log1p,pca:n=50,standardize" in sequence.
 
     Args:
         spec: the chain.
@@ -191,7 +191,7 @@ def fit_chain(
 
     Raises:
         ConfigError: for an unknown transform or option.
-        DataError: if the data do not suit a transform.
+        DataError: if the data are unsuitable for a transform.
     """
     maps: list[Map] = []
     names = tuple(features)
@@ -209,13 +209,13 @@ def load_chain(
     features: Sequence[str],
     genes: Sequence[str] = (),
 ) -> Chain:
-    """A chain from its kinds and the arrays that `Chain.arrays` gave.
+    """Restore a chain from its kinds and the arrays of `Chain.arrays`.
 
     Args:
-        kinds: of its maps.
-        arrays: fitted numbers by name.
-        features: names of its inputs.
-        genes: names behind them; other than the features where there is a decoder.
+        kinds: kinds of its maps.
+        arrays: fitted arrays by name.
+        features: names of the input features.
+        genes: names of the genes behind them, if there is a decoder.
     """
 
     def loaded(step: int | str, kind: str) -> Map:

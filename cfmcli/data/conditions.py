@@ -1,4 +1,4 @@
-"""Conditions: what a flow is told of each point beside its place: a class, and numbers."""
+"""Conditions: a class and covariates of each point, as inputs of conditional flows."""
 
 import difflib
 import warnings
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SLACK = 0.05
-"""Share of a covariate's range by which values may lie beyond it unsaid."""
+"""Fraction of a covariate's range by which values may exceed it without a warning."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How annotations become the numbers that a network is given.
+    """Encoding of annotations as numeric conditions for a network.
 
-    A condition is (1, class as one of K, standardised covariates); all zero is no condition.
+    A condition is (1, one-hot class among K, standardised covariates); all zeros mean none.
 
     Args:
         label_key: column of classes, empty for none.
@@ -34,8 +34,8 @@ class Conditions:
         covariates: columns of numbers.
         center: mean of each covariate.
         scale: standard deviation of each, above 0.
-        low: the least value of each; empty where it is not known, as in older runs.
-        high: the largest.
+        low: smallest value of each; empty if unknown, as in older runs.
+        high: largest value of each.
     """
 
     label_key: str = ""
@@ -48,33 +48,33 @@ class Conditions:
 
     @property
     def width(self) -> int:
-        """Numbers in a condition, 0 where there are no conditions."""
+        """Number of values in a condition, 0 without conditions."""
         own = len(self.classes) + len(self.covariates)
         return own + 1 if own else 0
 
     def __str__(self) -> str:
-        """What there is to be conditional on."""
+        """Describe the label and covariates that define a condition."""
         classes = f"{self.label_key} ({', '.join(self.classes)})" if self.label_key else ""
         return ", ".join(filter(None, (classes, *self.covariates)))
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The columns that make up a condition."""
+        """Columns that make up a condition."""
         return (self.label_key, *self.covariates) if self.label_key else self.covariates
 
     def known(self, obs: "pd.DataFrame") -> bool:
-        """Whether points with these annotations have conditions."""
+        """Whether annotations include all columns of a condition."""
         return bool(self.keys) and all(key in obs.columns for key in self.keys)
 
     def encode(self, obs: "pd.DataFrame", origin: str = "the points") -> Array:
-        """The conditions of points, shape (n, C).
+        """Encode the conditions of points, shape (n, C).
 
         Args:
-            obs: annotations, with all the keys.
-            origin: where the points are from, for messages.
+            obs: annotations, including all condition columns.
+            origin: origin of the points, for messages.
 
         Raises:
-            DataError: if a column is missing or a value cannot be used.
+            DataError: if a column is missing or a value is invalid.
         """
         obs = self.told(obs, origin=origin)
         parts = [np.ones((len(obs), 1))]
@@ -87,7 +87,7 @@ class Conditions:
         return np.hstack(parts)
 
     def _say_what_is_beyond(self, values: Array, origin: str) -> None:
-        """Warn of covariates outside the range that was learnt, shape (n, K)."""
+        """Warn of covariates outside the training range, shape (n, K)."""
         columns = zip(self.covariates, values.T, self.low, self.high, strict=False)
         for name, column, low, high in columns:
             slack = SLACK * (high - low)
@@ -102,10 +102,10 @@ class Conditions:
                 )
 
     def codes(self, obs: "pd.DataFrame", origin: str = "the points") -> npt.NDArray[np.intp]:
-        """The class of each point, as its place among the classes.
+        """Class indices of points.
 
         Raises:
-            DataError: if a point has no class, or one that is not known.
+            DataError: if a point has no class, or an unknown one.
         """
         place = {name: k for k, name in enumerate(self.classes)}
         named = _words(obs, self.label_key, origin)
@@ -120,20 +120,20 @@ class Conditions:
     def told(
         self, obs: "pd.DataFrame", given: Condition = OWN, origin: str = "the points"
     ) -> "pd.DataFrame":
-        """The condition of each point in words and numbers: what is given, else its own.
+        """Conditions of points in words and numbers: those given, else the points' own.
 
         Args:
             obs: annotations.
-            given: what is chosen for all points alike.
-            origin: where the points are from, for messages.
+            given: condition chosen for all points.
+            origin: origin of the points, for messages.
 
         Returns:
-            The annotations that are keys, a row for each point.
+            The annotations that define conditions, one row per point.
 
         Raises:
-            ConfigError: if something is given that the model does not know.
-            DataError: if points have no condition of their own, or one that cannot be used, and
-                none is given.
+            ConfigError: if a given condition is unknown to the model.
+            DataError: if points have no condition of their own, or an invalid one, and none is
+                given.
         """
         values = self.checked(given)
         own = [key for key in self.keys if key not in values]
@@ -146,21 +146,21 @@ class Conditions:
     def completed(
         self, obs: "pd.DataFrame", given: Condition = OWN, origin: str = "the points"
     ) -> "pd.DataFrame":
-        """Annotations with the conditions that they do not tell; arguments as for `told`."""
+        """Add missing condition columns to annotations; arguments as for `told`."""
         told = self.told(obs, given, origin)
         return obs.assign(**{key: told[key] for key in self.keys if key not in obs.columns})
 
     def checked(self, given: Condition) -> dict[str, Any]:
-        """What is given of a condition, as annotations.
+        """Convert a given condition to annotations, after checking it.
 
         Args:
-            given: what is chosen for all points alike.
+            given: condition chosen for all points.
 
         Returns:
             Column -> value.
 
         Raises:
-            ConfigError: if the model does not know the class or a column.
+            ConfigError: if the class or a column is unknown to the model.
         """
         if given.chosen and not self.keys:
             raise ConfigError(
@@ -175,15 +175,15 @@ class Conditions:
         return ({self.label_key: given.label} if given.label else {}) | dict(given.covariates)
 
     def facts(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """The encoding as JSON values."""
         return asdict(self)
 
     def _unknown(self, what: str, name: str, known: Sequence[str]) -> str:
-        """What to say of a choice that the run does not know."""
+        """Message for a choice that is unknown to the run."""
         return f"{what}: the run is conditional on {self}.{_guess(name, known)}"
 
     def _missing(self, key: str, obs: "pd.DataFrame", origin: str) -> str:
-        """What to say where points lack a column of their conditions."""
+        """Message for points that lack a condition column."""
         classes = f"--label, one of {', '.join(self.classes)}"
         choice = classes if key == self.label_key else f"--covariate {key}=VALUE"
         return (
@@ -193,23 +193,23 @@ class Conditions:
 
 
 def _guess(name: str, known: Iterable[str]) -> str:
-    """The nearest known name as a question, if there is one."""
+    """Suggest the nearest known name as a question, if any."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def word(value: object) -> str:
-    """A time or a class as users write it: 2 for 2.0."""
+    """Format a time or a class as users write it: 2 for 2.0."""
     return written(float(str(value))) if isinstance(value, float | np.floating) else str(value)
 
 
 def absent(column: "pd.Series[Any]") -> npt.NDArray[np.bool_]:
-    """Which points have nothing in a column, or an empty word."""
+    """Whether each point lacks a value in a column; an empty word counts as missing."""
     return np.asarray(column.isna() | (column == "").fillna(False), dtype=np.bool_)
 
 
 def load_conditions(facts: Mapping[str, Any]) -> Conditions:
-    """Conditions from what `facts` gave."""
+    """Restore conditions from the values of `facts`."""
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
     return Conditions(**plain)
 
@@ -217,16 +217,16 @@ def load_conditions(facts: Mapping[str, Any]) -> Conditions:
 def fit_conditions(
     label_key: str, covariates: Sequence[str], frames: Sequence["pd.DataFrame"]
 ) -> Conditions:
-    """The classes, and the scales of the covariates, of annotated points.
+    """Determine classes and covariate scales from annotated points.
 
     Args:
         label_key: column of classes, empty for none.
         covariates: columns of numbers.
-        frames: annotations of each cloud, all with these columns.
+        frames: annotations of each cloud, including these columns.
 
     Raises:
         ConfigError: if a column is named twice.
-        DataError: if a value is missing, or a covariate is no number or does not vary.
+        DataError: if a value is missing, or a covariate is constant or not numeric.
     """
     keys = [key for key in (label_key, *covariates) if key]
     if len(set(keys)) < len(keys):
@@ -255,7 +255,7 @@ def fit_conditions(
 
 
 def _words(obs: "pd.DataFrame", key: str, origin: str) -> list[str]:
-    """The labels of points as text: 2 for 2.0."""
+    """Labels of points as text: 2 for 2.0."""
     column = obs[key]
     missing = np.flatnonzero(absent(column))
     if len(missing):
@@ -267,7 +267,7 @@ def _words(obs: "pd.DataFrame", key: str, origin: str) -> list[str]:
 
 
 def _numbers(obs: "pd.DataFrame", key: str, origin: str) -> Array:
-    """A covariate of points."""
+    """Values of a covariate."""
     try:
         values = np.asarray(obs[key], dtype=np.float64)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Counts: how they are known, and the maps that prepare them."""
+"""Counts: detection of raw counts, and maps for preparing them."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -17,31 +17,31 @@ FEW_FEATURES, LARGE = 10, 20
 
 
 def raw_counts(x: "Matrix") -> bool:
-    """Whether points look like raw counts: many whole numbers, none negative, some large."""
+    """Whether values look like raw counts: many whole numbers, none negative, some large."""
     return _wide(x) and bool(x.min() >= 0 and x.max() >= LARGE) and whole(x)
 
 
 def logged(x: "Matrix") -> bool:
-    """Whether points look logged or scaled: many numbers, none large, and not all whole."""
+    """Whether values look logged or scaled: many numbers, none large, and not all whole."""
     return _wide(x) and bool(x.max() < LARGE) and not whole(x)
 
 
 def whole(x: "Matrix") -> bool:
-    """Whether all are whole numbers."""
+    """Whether all values are whole numbers."""
     values = x if isinstance(x, np.ndarray) else x.data
     return bool((values == np.rint(values)).all())
 
 
 def _wide(x: "Matrix") -> bool:
-    """Whether there are points, of so many features that their scale shows."""
+    """Whether there are points with enough features to judge their scale."""
     return bool(x.shape[0] > 0 and x.shape[1] >= FEW_FEATURES)
 
 
 @dataclass(frozen=True)
 class NormalizeMap(Map):
-    """y = x target / sum(x), so that every point has the same total; one of zeros stays as it is.
+    """y = x target / sum(x), so that all points have the same total; all-zero points are unchanged.
 
-    The total of a point is gone in y: the inverse gives normalised points, not counts.
+    The total of a point is lost in y: the inverse gives normalised points, not counts.
     """
 
     target: Array
@@ -49,9 +49,9 @@ class NormalizeMap(Map):
     space: ClassVar[str] = "normalised data"
 
     def forward(self, x: "Matrix") -> "Matrix":
-        """x target / sum(x), without a dense copy of a sparse x.
+        """Compute x target / sum(x), keeping a sparse x sparse.
 
-        Values a little below 0, as reconstructed counts have, stay as they are.
+        Slightly negative values, as in reconstructed counts, are left unchanged.
 
         Raises:
             DataError: for a negative total, or a value of -1 or less.
@@ -72,34 +72,34 @@ class NormalizeMap(Map):
         return _scaled(x, factor)
 
     def inverse(self, y: Array) -> Array:
-        """The normalised points themselves."""
+        """Return normalised points, since totals are not known."""
         return y
 
     def inverse_tangent(self, y: Array, v: Array) -> Array:
-        """The velocity of normalised points."""
+        """Return the velocity of normalised points."""
         return v
 
     def log_abs_det(self, x: Array) -> Array:
-        """Zero: densities are stated after it."""
+        """Zeros: densities are stated after this map."""
         return np.zeros(len(x))
 
     @property
     def dropped(self) -> bool:
-        """Always: the total."""
+        """True: the total is lost."""
         return True
 
     def arrays(self) -> dict[str, Array]:
-        """The target."""
+        """The target total."""
         return {"target": self.target}
 
     def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
-        """As they were."""
+        """The same names."""
         return features
 
 
 @dataclass(frozen=True)
 class ChoiceMap(Map):
-    """y = x at chosen features; the inverse puts the mean of the fitted points at the others.
+    """y = x at selected features; the inverse fills the others with the mean of the fitted points.
 
     Args:
         chosen: whether each feature is kept, 1 or 0, shape (1, d).
@@ -117,41 +117,41 @@ class ChoiceMap(Map):
         return np.asarray(self.chosen[0] > 0)
 
     def forward(self, x: "Matrix") -> "Matrix":
-        """The chosen columns."""
+        """Select the kept columns."""
         return x[:, np.flatnonzero(self.mask)]
 
     def inverse(self, y: Array) -> Array:
-        """The chosen columns in their places, means in the others."""
+        """Put the kept columns in place, with means elsewhere."""
         x = np.repeat(self.mean, len(y), axis=0)
         x[:, self.mask] = y
         return x
 
     def inverse_tangent(self, y: Array, v: Array) -> Array:
-        """The chosen columns in their places, zeros in the others."""
+        """Put the kept columns in place, with zeros elsewhere."""
         w = np.zeros((len(v), self.chosen.shape[1]))
         w[:, self.mask] = v
         return w
 
     def log_abs_det(self, x: Array) -> Array:
-        """Zero: nothing is scaled."""
+        """Zeros: nothing is scaled."""
         return np.zeros(len(x))
 
     @property
     def dropped(self) -> bool:
-        """True where some feature is left out."""
+        """Whether some feature is left out."""
         return not self.mask.all()
 
     def arrays(self) -> dict[str, Array]:
-        """The choice and the means."""
+        """The selection and the means."""
         return vars(self).copy()
 
     def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
-        """The chosen names."""
+        """Names of the kept features."""
         return tuple(name for name, kept in zip(features, self.mask, strict=True) if kept)
 
 
 def _scaled(x: "Matrix", factor: Array) -> "Matrix":
-    """Each row times its factor, but for values below 0."""
+    """Multiply each row by its factor, except values below 0."""
     if isinstance(x, np.ndarray):
         return np.where(x < 0, x, x * factor[:, None])
     y = x.tocsr().astype(np.float64)

@@ -1,4 +1,4 @@
-"""The decoder: the way back to genes from a PCA that was made elsewhere."""
+"""Decoder: map back to genes from a PCA that was computed elsewhere."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ class Decoder:
 
     Args:
         genes: the d gene names.
-        map: the PCA, of d genes into as many components as there are features.
-        error: root mean square of what it misses of the features, relative to theirs.
-        basis: the matrix that the mean was computed from: "X" or "layer:KEY".
+        map: the PCA, from d genes to as many components as there are features.
+        error: root mean square error in the features, relative to their root mean square.
+        basis: matrix used to compute the mean: "X" or "layer:KEY".
     """
 
     genes: tuple[str, ...]
@@ -34,20 +34,20 @@ class Decoder:
 
 
 def shifted_mean(mean: Array, loadings: Array, scores: Array) -> Array:
-    """The mean of genes that loadings and scores go with, of a part of the points or all.
+    """Mean of the genes that matches loadings and scores, from all points or a subset.
 
-    Scores of all points have mean 0. Those of a part tell how far the mean of that part is from
-    the mean of all: m = m_part - W mean(scores).
+    Scores of all points have mean 0. Those of a subset determine how far the subset's mean is from
+    the overall mean: m = m_part - W mean(scores).
 
     Args:
-        mean: of the points' genes, shape (d,).
+        mean: mean of the points' genes, shape (d,).
         loadings: W, orthonormal columns, shape (d, D).
-        scores: of the same points, shape (n, D).
+        scores: scores of the same points, shape (n, D).
     """
     return np.asarray(mean - loadings @ scores.mean(axis=0, dtype=np.float64))
 
 
 def orthonormal(loadings: Array) -> bool:
-    """Whether columns, shape (d, D), are orthonormal, so that their transpose leads back."""
+    """Whether columns, shape (d, D), are orthonormal, so that their transpose inverts them."""
     gap = loadings.T @ loadings - np.eye(loadings.shape[1])
     return bool(np.abs(gap).max() < ORTHONORMAL)

@@ -1,4 +1,4 @@
-"""Growth: how much is expected to come of points, where that is known beforehand."""
+"""Growth: expected growth of points from prior knowledge."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from cfmcli.data.snapshots import Cloud
 
 
 def gains(cloud: Cloud, after: Cloud, known: Array, kind: str) -> Array:
-    """The log of what comes of a unit of each point's mass by the next snapshot, shape (n,).
+    """Log of the expected growth factor of each point until the next snapshot, shape (n,).
 
-    A rate r makes a mass m one of m exp(r Δτ). Scores say how much in proportion, so theirs are
-    known up to a constant.
+    A rate r turns mass m into m exp(r Δτ). Scores give relative growth, so their logs are known up
+    to a constant.
 
     Args:
         cloud: the points.
@@ -22,9 +22,9 @@ def gains(cloud: Cloud, after: Cloud, known: Array, kind: str) -> Array:
 
 
 def expected(cloud: Cloud, after: Cloud, known: Array, kind: str) -> Array:
-    """The masses that points are expected to have at the next snapshot, shape (n,).
+    """Expected masses of points at the next snapshot, shape (n,).
 
-    Those of scores add up to what was observed then. They are infinite where that is too much.
+    For scores they sum to the mass observed then. On overflow they are infinite.
 
     Reference: Schiebinger et al. (2019), doi 10.1016/j.cell.2019.01.006 (growth in the marginals)
 

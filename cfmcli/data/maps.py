@@ -1,7 +1,7 @@
 """Maps: fitted transforms y = f(x), with inverse, tangent and log-determinant.
 
-A map carries points to the coordinates where the flow lives and back to data units, and tells how
-it changes densities: log p_X(x) = log p_Y(f(x)) + log |det df/dx|.
+A map carries points to flow coordinates and back to data units, and gives the change of
+densities: log p_X(x) = log p_Y(f(x)) + log |det df/dx|.
 """
 
 from abc import ABC, abstractmethod
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 NUMBERS = 2**22
-"""Numbers that are widened to float64 at once: 32 MB."""
+"""Number of values converted to float64 at once: 32 MB."""
 
 
 class Map(ABC):
-    """A fitted transform y = f(x) of points with shape (n, d).
+    """Base class of fitted transforms y = f(x) of points with shape (n, d).
 
     Attributes:
-        kind: the name of the transform.
-        space: what y is called, where densities are stated in it.
+        kind: name of the transform.
+        space: name of the space of y, if densities are stated in it.
     """
 
     kind: ClassVar[str]
@@ -48,16 +48,16 @@ class Map(ABC):
 
     @abstractmethod
     def log_abs_det(self, x: Array) -> Array:
-        """log |det df/dx| at x, shape (n, d) -> (n,); only where no dimension is dropped."""
+        """log |det df/dx| at x, shape (n, d) -> (n,); only if no dimension is dropped."""
 
     @property
     @abstractmethod
     def dropped(self) -> bool:
-        """Whether f loses dimensions, so that densities live in y and not in x."""
+        """Whether f loses dimensions, so that densities are defined for y but not x."""
 
     @abstractmethod
     def arrays(self) -> dict[str, Array]:
-        """The fitted numbers, by name."""
+        """Fitted arrays by name."""
 
     @abstractmethod
     def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class AffineMap(Map):
 
     @property
     def dropped(self) -> bool:
-        """Never."""
+        """False: nothing is dropped."""
         return False
 
     def arrays(self) -> dict[str, Array]:
@@ -98,7 +98,7 @@ class AffineMap(Map):
         return {"shift": self.shift, "scale": self.scale}
 
     def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
-        """As they were."""
+        """The same names."""
         return features
 
 
@@ -114,7 +114,7 @@ class LogMap(Map):
         return np.log1p(x) if isinstance(x, np.ndarray) else x.log1p()
 
     def check(self, x: "Matrix") -> None:
-        """Refuse points that have no logarithm.
+        """Raise if some values have no logarithm.
 
         Raises:
             DataError: for a value of -1 or less.
@@ -140,15 +140,15 @@ class LogMap(Map):
 
     @property
     def dropped(self) -> bool:
-        """Never."""
+        """False: nothing is dropped."""
         return False
 
     def arrays(self) -> dict[str, Array]:
-        """Nothing is fitted."""
+        """Empty: nothing is fitted."""
         return {}
 
     def names(self, features: tuple[str, ...]) -> tuple[str, ...]:
-        """As they were."""
+        """The same names."""
         return features
 
 
@@ -156,7 +156,7 @@ class LogMap(Map):
 class ProjectionMap(Map):
     """y = (x - mean) components^T with orthonormal components of shape (d', d), mean (1, d).
 
-    Of each output also the variance over the fitted points, and its share of the whole, (d',).
+    Also holds each output's variance over the fitted points, and its share of the total, (d',).
     """
 
     mean: Array
@@ -167,7 +167,7 @@ class ProjectionMap(Map):
     space: ClassVar[str] = "PCA space"
 
     def forward(self, x: "Matrix") -> "Matrix":
-        """(x - mean) components^T, without a dense copy of a sparse x."""
+        """Compute (x - mean) components^T, dense, without densifying a sparse x."""
         return np.asarray(x @ self.components.T) - self.mean @ self.components.T
 
     def inverse(self, y: Array) -> Array:
@@ -179,12 +179,12 @@ class ProjectionMap(Map):
         return v @ self.components
 
     def log_abs_det(self, x: Array) -> Array:
-        """Zero: a rotation."""
+        """Zeros: a rotation."""
         return np.zeros(len(x))
 
     @property
     def dropped(self) -> bool:
-        """True where fewer components than features are kept."""
+        """Whether fewer components than features are kept."""
         return bool(self.components.shape[0] < self.components.shape[1])
 
     def arrays(self) -> dict[str, Array]:
@@ -197,13 +197,13 @@ class ProjectionMap(Map):
 
 
 def dense(x: "Matrix") -> Array:
-    """The points as a dense float64 array, shape (n, d)."""
+    """Convert points to a dense float64 array, shape (n, d)."""
     found: Any = x if isinstance(x, np.ndarray) else x.toarray()
     return np.asarray(found, dtype=np.float64)
 
 
 def moments(x: "Matrix", weights: Array | None = None) -> tuple[Array, Array]:
-    """Mean and variance of each feature, (d,) and (d,), without a dense copy of a sparse x.
+    """Mean and variance of each feature, (d,) and (d,), without densifying a sparse x.
 
     Args:
         x: points, shape (n, d).
@@ -223,7 +223,7 @@ def moments(x: "Matrix", weights: Array | None = None) -> tuple[Array, Array]:
 
 
 def covariance(parts: "Sequence[Matrix]") -> tuple[Array, Array]:
-    """Mean and covariance of all rows of some matrices, (d,) and (d, d), no part of them copied.
+    """Mean and covariance over the rows of several matrices, (d,) and (d, d), in blocks.
 
     Args:
         parts: points, shapes (n, d).

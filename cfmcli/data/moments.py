@@ -1,4 +1,4 @@
-"""Moments: where the snapshots are, one after the other, and how widely they spread."""
+"""Moments: locations and widths of the snapshots in order."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from cfmcli.data.snapshots import Snapshots
 
 ROUNDING = 1e-10
-"""Deviations of so small a share of where points are come from rounding."""
+"""Relative deviation below which it is attributed to rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Moments of the snapshots that a flow passes.
+    """Means and variances of the snapshots of a flow.
 
     Args:
         means: mean of each, shape (K + 1, D).
         variances: variance of each coordinate of each, shape (K + 1, D).
-        shares: how much each counts among all points, shape (K + 1,), sum 1.
+        shares: weight of each snapshot among all points, shape (K + 1,), sum 1.
     """
 
     means: Array
@@ -32,7 +32,10 @@ class Moments:
 
     @classmethod
     def of(cls, snapshots: "Snapshots") -> "Moments":
-        """Of the points to learn from, by their weights; a normal source counts as all of them."""
+        """Compute weighted moments of the training points.
+
+        A normal source weighs as much as all of them.
+        """
         found = [moments(cloud.points, cloud.weights) for cloud in snapshots.kept]
         counts = [float(len(cloud)) for cloud in snapshots.kept]
         if snapshots.gaussian_source:
@@ -53,7 +56,7 @@ class Moments:
 
     @property
     def scale(self) -> float:
-        """Root mean square deviation per dimension of all points; 1 where they are one point."""
+        """Root mean square deviation per dimension of all points; 1 if they coincide."""
         variance = self.shares @ (self.variances + np.square(self.means - self.center))
         found = float(np.sqrt(variance.mean()))
         return found if found > ROUNDING * np.abs(self.means).max() else 1.0

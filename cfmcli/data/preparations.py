@@ -1,4 +1,4 @@
-"""Preparations: names for chains of transforms that start from raw counts."""
+"""Preparations: named chains of transforms for raw counts."""
 
 from dataclasses import dataclass
 
@@ -31,6 +31,6 @@ class Scanpy:
 
     @property
     def chain(self) -> str:
-        """The chain that it is a name for."""
+        """The chain of transforms."""
         choice = f"hvg:n={self.genes},flavor={self.flavor}," if self.genes else ""
         return f"normalize:target={written(self.target)},log1p,{choice}pca:n={self.pcs}"

@@ -29,10 +29,10 @@ class Cloud:
         points: shape (n, d); data units as read, flow coordinates once encoded.
         weights: shape (n,), positive, sum 1.
         obs: annotations of the points, indexed by id.
-        label: what the data call the time.
+        label: label of the time in the data.
         time: clock time tau.
-        held_out: kept out of training.
-        mass: total mass of the population, above 0, in a unit that all clouds share.
+        held_out: whether it is excluded from training.
+        mass: total mass of the population, above 0, in a unit common to all clouds.
     """
 
     points: "Matrix"
@@ -47,7 +47,7 @@ class Cloud:
         return int(self.points.shape[0])
 
     def rows(self, index: npt.NDArray[Any] | slice) -> "Cloud":
-        """The points of an integer or boolean index, or of a slice, with their share of mass."""
+        """Select points by an integer or boolean index or a slice, with their share of the mass."""
         weights = self.weights[index]
         return replace(
             self,
@@ -58,13 +58,13 @@ class Cloud:
         )
 
     def sampled(self, index: npt.NDArray[Any]) -> "Cloud":
-        """The points of an integer index, which stand for the whole population and its mass."""
+        """Select points by an integer index as a sample of the whole population, with its mass."""
         return replace(self.rows(index), mass=self.mass)
 
 
 @dataclass(frozen=True)
 class BackedCloud:
-    """A cloud whose points are read, or drawn, when rows of them are asked for.
+    """A cloud whose points are read, or drawn, when rows are accessed.
 
     Args:
         head: the cloud without its points, which have shape (n, 0).
@@ -76,7 +76,7 @@ class BackedCloud:
 
     @classmethod
     def of(cls, cloud: Cloud) -> "BackedCloud":
-        """A cloud in memory as one."""
+        """Wrap a cloud in memory."""
         bare = replace(cloud, points=np.empty((len(cloud), 0)))
         return cls(bare, lambda rows: dense(cloud.points[rows]))
 
@@ -84,7 +84,7 @@ class BackedCloud:
         return len(self.head)
 
     def rows(self, index: npt.NDArray[Any]) -> "BackedCloud":
-        """The points of an integer index, in its order, with their share of mass."""
+        """Select points by an integer index, in its order, with their share of the mass."""
 
         def read(rows: slice) -> Array:
             return dense(gathered(self.read, index[rows], len(self)))
@@ -92,7 +92,7 @@ class BackedCloud:
         return BackedCloud(self.head.rows(index), read)
 
     def whole(self) -> Cloud:
-        """All of it in memory."""
+        """Load all points into memory."""
         return replace(self.head, points=self.read(slice(0, len(self))))
 
 
@@ -101,8 +101,8 @@ class Snapshots:
     """Clouds in ascending time, all with the same features.
 
     Args:
-        clouds: at least two that are not held out, or one where the source is Gaussian.
-        gaussian_source: the source at t = 0 is N(0, I) in flow coordinates, not a cloud.
+        clouds: at least two that are not held out, or one if the source is Gaussian.
+        gaussian_source: whether the source at t = 0 is N(0, I) in flow coordinates, not a cloud.
 
     Raises:
         DataError: if there are too few clouds or points.
@@ -133,12 +133,12 @@ class Snapshots:
 
     @property
     def kept(self) -> tuple[Cloud, ...]:
-        """The clouds to learn from."""
+        """The clouds to train on."""
         return tuple(cloud for cloud in self.clouds if not cloud.held_out)
 
     @property
     def timeline(self) -> Timeline:
-        """The clock of these snapshots; a Gaussian source stands one unit before its cloud."""
+        """The clock of these snapshots; a Gaussian source lies one unit before its cloud."""
         times = tuple(cloud.time for cloud in self.kept)
         labels = tuple(cloud.label for cloud in self.kept)
         if self.gaussian_source:
@@ -147,19 +147,19 @@ class Snapshots:
 
     @cached_property
     def moments(self) -> Moments:
-        """Those of the points to learn from."""
+        """Moments of the training points."""
         return Moments.of(self)
 
     def encoded(self, forward: "Callable[[Matrix], Array]") -> "Snapshots":
-        """The same snapshots with every cloud's points carried by a map."""
+        """Apply a map to the points of all clouds."""
         moved = tuple(replace(cloud, points=forward(cloud.points)) for cloud in self.clouds)
         return replace(self, clouds=moved)
 
     def stacked(self) -> "Matrix":
-        """All points to learn from, shape (sum n, d), dense or sparse as they are."""
+        """Stack all training points, shape (sum n, d), dense or sparse as they are."""
         return stacked([cloud.points for cloud in self.kept])
 
     @property
     def stacked_weights(self) -> Array:
-        """Weights of all points to learn from, shape (sum n,): of mean 1 in every cloud."""
+        """Weights of all training points, shape (sum n,), with mean 1 in every cloud."""
         return np.concatenate([cloud.weights * len(cloud) for cloud in self.kept])

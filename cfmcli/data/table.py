@@ -1,4 +1,4 @@
-"""The one shape in which points travel between files and numerics."""
+"""Table: the common representation of points between files and numerics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Points with names: numeric features, and the annotations that travel with them.
+    """Points with feature names and annotations.
 
     Args:
         values: the features, shape (n, d), dense or CSR.
         features: the d feature names.
         obs: annotations, indexed by point id (text). The index name is the id column's name;
-            None says that the file had no ids and rows are numbered.
-        origin: where it came from, for messages.
-        basis: what the values are: "X", "layer:KEY" or "obsm:KEY" of an AnnData; "X" elsewhere.
-        columns: all columns of a delimited file in their order, so that it can be written alike.
-        decoder: the way back to genes, where the values are a PCA of them and it was asked for.
+            None means that the file had no ids and rows are numbered.
+        origin: origin of the points, for messages.
+        basis: source of the values: "X", "layer:KEY" or "obsm:KEY" of an AnnData; "X" otherwise.
+        columns: all columns of a delimited file in order, so that it can be written alike.
+        decoder: map back to genes, if the values are a PCA of them and it was requested.
     """
 
     values: "Matrix"
@@ -43,24 +43,24 @@ class Table:
         return int(self.values.shape[0])
 
     def with_values(self, values: "Matrix", features: tuple[str, ...] = ()) -> "Table":
-        """The same points and annotations with other values, shape (n, d')."""
+        """Replace the values, shape (n, d'), keeping points and annotations."""
         return replace(self, values=values, features=features or self.features)
 
     def rows(self, index: npt.NDArray[Any] | slice) -> "Table":
-        """The rows of an integer or boolean index, in its order, or of a slice."""
+        """Select rows by an integer or boolean index, in its order, or by a slice."""
         return replace(self, values=self.values[index], obs=self.obs.iloc[index])
 
     def without_values(self) -> "Table":
-        """The same points and annotations without their numbers, values of shape (n, 0)."""
+        """Drop the values, leaving shape (n, 0), and keep points and annotations."""
         return replace(self, values=np.empty((len(self), 0)))
 
 
 @dataclass(frozen=True)
 class Backed:
-    """A table whose numbers stay in its file until rows of them are asked for.
+    """A table whose values stay in its file until rows are accessed.
 
     Args:
-        head: the table without its numbers: all features and annotations, values of shape (n, 0).
+        head: the table without values: all features and annotations, values of shape (n, 0).
         read: a slice of rows -> their values, shape (rows, d).
     """
 
@@ -69,23 +69,23 @@ class Backed:
 
     @classmethod
     def of(cls, table: Table) -> "Backed":
-        """A table in memory as one."""
+        """Wrap a table in memory."""
         return cls(table.without_values(), table.values.__getitem__)
 
     def __len__(self) -> int:
         return len(self.head)
 
     def rows(self, index: slice) -> Table:
-        """The table of some rows."""
+        """Load some rows as a table."""
         return replace(self.head.rows(index), values=self.read(index))
 
     def chosen(self, index: npt.NDArray[Any]) -> "Backed":
-        """The rows of an integer index, in its order."""
+        """Select rows by an integer index, in its order."""
         return Backed(
             self.head.rows(index), lambda rows: gathered(self.read, index[rows], len(self))
         )
 
     def columns(self, order: list[int], features: tuple[str, ...]) -> "Backed":
-        """The same points with some of their columns, under these names."""
+        """Select some of the columns, under new names."""
         head = replace(self.head, features=features)
         return Backed(head, lambda rows: self.read(rows)[:, order])

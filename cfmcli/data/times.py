@@ -22,12 +22,12 @@ _DAYS = {
 
 @dataclass(frozen=True)
 class TimeMap:
-    """Time labels of the data and the clock time of each, ascending.
+    """Time labels of the data with their clock times, ascending.
 
     Args:
-        labels: labels as the data write them.
+        labels: labels as written in the data.
         times: their clock times, strictly increasing.
-        rule: how the times were found, in words.
+        rule: description of how the times were found.
     """
 
     labels: tuple[str, ...]
@@ -41,14 +41,14 @@ class TimeMap:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The clock of a model: knots at the snapshots it learnt from.
+    """The clock of a model, with knots at the snapshots it was trained on.
 
-    Inside, time is s = k + (tau - tau_k) / (tau_{k+1} - tau_k): one unit a segment, whatever the
+    Inner time is s = k + (tau - tau_k) / (tau_{k+1} - tau_k): one unit per segment, whatever the
     real spacing, so that the network never sees raw hours.
 
     Args:
         times: clock times tau_k of the snapshots, strictly increasing, at least two.
-        labels: what the data call them.
+        labels: labels of the snapshots in the data.
     """
 
     times: tuple[float, ...]
@@ -60,15 +60,15 @@ class Timeline:
         return len(self.times) - 1
 
     def segment(self, time: float) -> int:
-        """The gap that holds a clock time."""
+        """Index of the gap that contains a clock time."""
         found = bisect.bisect_right(self.times, time) - 1
         return min(max(found, 0), self.segments - 1)
 
     def inner(self, time: float) -> float:
-        """Clock time tau -> inner time s in [0, K].
+        """Convert clock time tau to inner time s in [0, K].
 
         Raises:
-            ConfigError: if it lies outside the snapshots: nothing was learnt there.
+            ConfigError: if it lies outside the snapshots, where nothing was learnt.
         """
         first, last = self.times[0], self.times[-1]
         slack = 1e-9 * (last - first)
@@ -81,7 +81,7 @@ class Timeline:
         return k + (time - self.times[k]) / self.span(k)
 
     def clock(self, inner: float) -> float:
-        """Inner time s in [0, K] -> clock time tau."""
+        """Convert inner time s in [0, K] to clock time tau."""
         k = min(max(int(inner), 0), self.segments - 1)
         return self.times[k] + (inner - k) * self.span(k)
 
@@ -90,7 +90,7 @@ class Timeline:
         return self.times[segment + 1] - self.times[segment]
 
     def parse(self, text: str | float) -> float:
-        """A clock time from what a user said: a number, or a snapshot's label.
+        """Parse a clock time: a number, or a snapshot's label.
 
         Raises:
             ConfigError: if it is neither.
@@ -105,10 +105,10 @@ class Timeline:
 
 
 def parse_map(items: Sequence[str]) -> dict[str, float]:
-    """Read "label=time" items.
+    """Parse "label=time" items.
 
     Raises:
-        ConfigError: if an item is not of that form.
+        ConfigError: if an item is malformed.
     """
     found: dict[str, float] = {}
     for item in items:
@@ -132,20 +132,20 @@ def map_times(
     ranked: bool = False,
     left_out: Collection[str] = (),
 ) -> TimeMap:
-    """Clock times of labels: as given, by stated order, or by the number that each contains.
+    """Determine clock times of labels: as given, by stated order, or by the number in each.
 
     Args:
-        labels: the distinct labels of the data; in their own order where `ranked`.
-        given: "label=time" items, which decide where they are present.
+        labels: distinct labels of the data; in their own order if `ranked`.
+        given: "label=time" items, which take precedence.
         order: labels in order, which get the times 0, 1, 2, ...
-        ranked: the labels are an ordered categorical, so their order is known.
-        left_out: labels of points that are not used, which may be given a time all the same.
+        ranked: whether the labels are an ordered categorical, so their order is known.
+        left_out: labels of unused points, for which times may still be given.
 
     Returns:
         The labels by ascending time.
 
     Raises:
-        DataError: if the labels do not say their time, listing them.
+        DataError: if times cannot be determined from the labels, which are listed.
         ConfigError: if a given label does not exist or one has no time.
     """
     if given:
@@ -170,12 +170,12 @@ def map_times(
 
 
 def _without(times: Mapping[str, float], left_out: Collection[str]) -> dict[str, float]:
-    """Times of labels but for those of points that are not used."""
+    """Drop the times of labels of unused points."""
     return {label: time for label, time in times.items() if label not in left_out}
 
 
 def _given(labels: Sequence[str], times: dict[str, float], rule: str = "--time-map") -> TimeMap:
-    """Times that the user set: every label once, none unknown."""
+    """Check and sort times set by the user: every label once, none unknown."""
     for label in times:
         if label not in labels:
             raise ConfigError(
@@ -191,7 +191,7 @@ def _given(labels: Sequence[str], times: dict[str, float], rule: str = "--time-m
 
 
 def _read(labels: Sequence[str]) -> tuple[list[float], str]:
-    """The number each label contains, in days where units differ; empty if there is no telling."""
+    """Parse the number in each label, in days if units differ; empty if ambiguous."""
     try:
         plain = [float(label) for label in labels]
         return (plain, "as numbers") if all(map(math.isfinite, plain)) else ([], "not all finite")
@@ -215,10 +215,10 @@ def _read(labels: Sequence[str]) -> tuple[list[float], str]:
 
 
 def _signed(labels: Sequence[str], numbers: Sequence[re.Match[str]]) -> tuple[list[str], str]:
-    """The number of each label with its sign, and why that is in doubt, if so.
+    """Number of each label with its sign, and the reason if that is ambiguous.
 
-    A hyphen after a word is a sign where other numbers follow the word without one: day-2, day0. It
-    is none where all labels have it: day-1, day-2.
+    A hyphen after a word is a minus sign if other numbers follow the word without one: day-2, day0.
+    It is not if all labels have it: day-1, day-2.
     """
     told = [number.group() for number in numbers]
     joints = [_joint(label, number) for label, number in zip(labels, numbers, strict=True)]
@@ -232,14 +232,14 @@ def _signed(labels: Sequence[str], numbers: Sequence[re.Match[str]]) -> tuple[li
 
 
 def _joint(label: str, number: re.Match[str]) -> str:
-    """What stands between a word and the digits after it: a sign, a hyphen, spaces, nothing."""
+    """Separator between a word and the digits after it: sign, hyphen, spaces or nothing."""
     digits = number.end() - len(number.group().lstrip("+-"))
     before = label[:digits]
     return before[len(before.rstrip(JOINTS)) :]
 
 
 def _words(label: str, number: re.Match[str]) -> str:
-    """What a label says beside its number: "d" for "3dpi", "E" for "E7.5"."""
+    """Text of a label apart from its number: "d" for "3dpi", "E" for "E7.5"."""
     before = label[: number.start()].rstrip(JOINTS)
     rest = (before + label[number.end() :]).strip(JOINTS).lower()
     return re.sub(r"p[icf]$", "", rest)

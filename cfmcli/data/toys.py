@@ -1,8 +1,8 @@
-"""Two-dimensional clouds that everyone knows, drawn from an explicit generator.
+"""Toys: well-known two-dimensional clouds, drawn from an explicit generator.
 
-They agree with the benchmark clouds of Tong et al. (2024), arXiv 2302.00482, as its code draws
-them, except that points come in random order. Rows are independent of each other but for the
-equal number of points a mode, which takes the luck of the mode counts out of every comparison.
+They agree with the benchmark clouds of Tong et al. (2024), arXiv 2302.00482, as drawn by its code,
+except that points come in random order. Rows are independent except for equal numbers of points per
+mode, which removes the randomness of mode counts from comparisons.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ Array = npt.NDArray[np.float64]
 def gaussian(
     n: int, dim: int, rng: np.random.Generator, mean: float = 0.0, std: float = 1.0
 ) -> Array:
-    """An isotropic Gaussian cloud.
+    """Draw an isotropic Gaussian cloud.
 
     x ~ N(mean·1, std² I)
 
@@ -34,7 +34,7 @@ def gaussian(
 def two_gaussians(
     n: int, rng: np.random.Generator, separation: float = 4.0, std: float = 0.5
 ) -> Array:
-    """Two Gaussian modes on the first axis, with equal counts.
+    """Draw two Gaussian modes on the first axis, with equal counts.
 
     x ~ ½ N((-s/2, 0), std² I) + ½ N((s/2, 0), std² I)
 
@@ -54,7 +54,7 @@ def two_gaussians(
 def eight_gaussians(
     n: int, rng: np.random.Generator, radius: float = 5.0, std: float = 1.0
 ) -> Array:
-    """Eight Gaussian modes on a circle, with equal counts.
+    """Draw eight Gaussian modes on a circle, with equal counts.
 
     x ~ ⅛ Σₖ N(r (cos πk/4, sin πk/4), std² I)
 
@@ -81,7 +81,7 @@ def moons(
     scale: float = 2.0,
     shift: float = -1.0,
 ) -> Array:
-    """Two interleaving half circles, of evenly spaced points and Gaussian noise.
+    """Draw two interleaving half circles of evenly spaced points with Gaussian noise.
 
     upper (cos a, sin a), lower (1 - cos a, ½ - sin a), a in [0, π]; x = scale · (moon + noise·ε),
     then x₁ + shift
@@ -109,7 +109,7 @@ def moons(
 
 
 def scurve(n: int, rng: np.random.Generator, noise: float = 0.05, scale: float = 1.5) -> Array:
-    """A curve in the shape of an S, with Gaussian noise.
+    """Draw an S-shaped curve with Gaussian noise.
 
     x = scale · ((sin a, sign(a)(cos a - 1)) + noise·ε), a ~ U(-3π/2, 3π/2)
 
@@ -131,7 +131,7 @@ def scurve(n: int, rng: np.random.Generator, noise: float = 0.05, scale: float =
 
 
 def checkerboard(n: int, rng: np.random.Generator, width: float = 8.0) -> Array:
-    """Uniform points on the eight dark squares of a four-by-four board.
+    """Draw uniform points on the eight dark squares of a four-by-four board.
 
     ρ(x) = 2 / width² where ⌊4x₁/width⌋ + ⌊4x₂/width⌋ is even, in [-width/2, width/2]²; else 0
 
@@ -152,6 +152,6 @@ def checkerboard(n: int, rng: np.random.Generator, width: float = 8.0) -> Array:
 
 
 def _stratified(n: int, centres: Array, std: float, rng: np.random.Generator) -> Array:
-    """A mixture of equal Gaussians whose counts differ by one at most, in random order."""
+    """Draw a mixture of equal Gaussians with counts equal to within one, in random order."""
     mode = rng.permutation(np.arange(n) % len(centres))
     return np.asarray(centres[mode] + std * rng.standard_normal((n, centres.shape[1])))

@@ -1,7 +1,7 @@
 """Transforms of features: fitted once to points, and stored with the model as maps.
 
-A transform's class is its configuration. A chain of fitted maps leads from data units to the
-coordinates where the flow lives.
+A transform's class is its configuration. A chain of fitted maps leads from data units to flow
+coordinates.
 """
 
 import warnings
@@ -26,11 +26,11 @@ FLAVORS = ("seurat", "cell_ranger")
 
 
 class Transform(ABC):
-    """A transform before it has seen points."""
+    """Base class of transforms before fitting."""
 
     @abstractmethod
     def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
-        """Fit to points of shape (n, d) and weights of mean 1 whose features have these names."""
+        """Fit to points of shape (n, d) with feature names and weights of mean 1."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Identity(Transform):
     """
 
     def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
-        """y = x."""
+        """Return the identity, y = x."""
         return AffineMap(np.zeros((1, x.shape[1])), np.ones((1, x.shape[1])))
 
 
@@ -53,7 +53,7 @@ class Standardize(Transform):
     """
 
     def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
-        """Mean and standard deviation by the weights; a constant feature keeps scale 1."""
+        """Fit weighted mean and standard deviation; a constant feature keeps scale 1."""
         mean, variance = moments(x, weights)
         scale = np.sqrt(variance)
         if not np.isfinite(scale).all():
@@ -82,7 +82,7 @@ class Log1p(Transform):
     """
 
     def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
-        """Nothing to fit."""
+        """Check the data; there is nothing to fit."""
         LogMap().check(x)
         return LogMap()
 
@@ -104,10 +104,10 @@ class Normalize(Transform):
             raise ConfigError(f"normalize:target={self.target:g}: expected a positive number.")
 
     def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
-        """The median total, where no target is given.
+        """Use the given target or the median total.
 
         Raises:
-            DataError: for negative values, or points without any count.
+            DataError: for negative values, or only zeros.
         """
         if x.shape[0] and x.min() < 0:
             raise DataError(
@@ -141,7 +141,7 @@ class VariableFeatures(Transform):
             raise ConfigError(f"hvg:flavor={self.flavor}.{did_you_mean(self.flavor, FLAVORS)}")
 
     def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
-        """Rank them by scanpy, each point alike, without a dense copy; means go by weight."""
+        """Rank features with scanpy, unweighted and without densifying; means are weighted."""
         import anndata
         import pandas as pd
         import scanpy
@@ -180,7 +180,7 @@ class PCA(Transform):
             raise ConfigError(f"pca:n={self.n}: expected at least 1 component.")
 
     def fit(self, x: "Matrix", features: tuple[str, ...], weights: Array) -> Map:
-        """The singular vectors of the centred points, each times the root of its weight."""
+        """Fit the right singular vectors of the centred points, rows scaled by root weights."""
         count, d = x.shape
         n = min(self.n, d, count - 1)
         if n < self.n:
@@ -198,9 +198,9 @@ class PCA(Transform):
 
 
 def _leading(x: "Matrix", mean: Array, scale: Array, n: int) -> tuple[Array, Array]:
-    """The n largest singular values of scale (x - mean) and their right vectors, (n,) and (n, d).
+    """The n largest singular values of scale (x - mean) and right vectors, (n,) and (n, d).
 
-    A sparse x is not made dense, unless all its components are wanted.
+    A sparse x is not densified, unless all its components are requested.
     """
     from scipy.linalg import svd
     from scipy.sparse.linalg import LinearOperator, svds
@@ -219,5 +219,5 @@ def _leading(x: "Matrix", mean: Array, scale: Array, n: int) -> tuple[Array, Arr
 
 
 def some(items: Sequence[str]) -> str:
-    """The first few of a list of names."""
+    """Join the first few names of a list."""
     return ", ".join(items[:5]) + (", ..." if len(items) > 5 else "")

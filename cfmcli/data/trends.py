@@ -8,11 +8,11 @@ from cfmcli.data.arrays import Array
 
 
 def means(values: Array, shares: Array) -> Array:
-    """The mean of each feature in each group.
+    """Weighted mean of each feature in each group.
 
     Args:
         values: shape (n, d).
-        shares: how much each point counts in each group, shape (n, G), each column of sum one.
+        shares: weight of each point in each group, shape (n, G), columns of sum 1.
 
     Returns:
         Shape (G, d).
@@ -21,13 +21,13 @@ def means(values: Array, shares: Array) -> Array:
 
 
 def quantiles(values: Array, shares: Array, levels: Sequence[float]) -> Array:
-    """The least values that at least these shares of a group do not exceed.
+    """Weighted quantiles of each feature.
 
     Q(q) = min {v : share of points with value <= v is at least q}
 
     Args:
         values: shape (n, d).
-        shares: how much each point counts, shape (n,), sum one.
+        shares: weight of each point, shape (n,), sum 1.
         levels: q, each in (0, 1).
 
     Returns:
@@ -36,20 +36,20 @@ def quantiles(values: Array, shares: Array, levels: Sequence[float]) -> Array:
     order = np.argsort(values, axis=0, kind="stable")
     ranked = np.take_along_axis(values, order, axis=0)
     below = np.cumsum(shares[order], axis=0)
-    slack = 1e-12  # sums of equal shares miss round levels by rounding
+    slack = 1e-12  # for rounding errors in sums of shares
     places = [(below >= level - slack).argmax(axis=0) for level in levels]
     return np.stack([np.take_along_axis(ranked, p[None], axis=0)[0] for p in places])
 
 
 def change(trends: Array, scale: Array) -> Array:
-    """The largest rise or fall of a mean between two times, in units of the scale.
+    """Largest rise or fall of a mean between two times, in units of the scale.
 
     Args:
         trends: means at T times, shape (T, d).
-        scale: standard deviation of each feature, shape (d,); where it is 0 so is the change.
+        scale: standard deviation of each feature, shape (d,); where it is 0 the change is 0.
 
     Returns:
-        Shape (d,): above 0 where the highest mean comes after the lowest.
+        Shape (d,): positive if the highest mean comes after the lowest.
     """
     size = trends.max(axis=0) - trends.min(axis=0)
     rises = trends.argmax(axis=0) >= trends.argmin(axis=0)

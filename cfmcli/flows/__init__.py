@@ -1,4 +1,4 @@
-"""The numerics of flows: couplings, interpolants, objectives, fields, training, inference.
+"""Numerics of flows: couplings, interpolants, objectives, fields, training, inference.
 
-Nothing here reads, writes, prints, plots or seeds.
+Nothing here reads or writes files, prints, plots or chooses seeds.
 """

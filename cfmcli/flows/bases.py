@@ -1,4 +1,4 @@
-"""Bases: how the density of a source cloud is fitted, in flow coordinates."""
+"""Bases: methods that fit a density to a source cloud, in flow coordinates."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -21,14 +21,14 @@ MAX_POINTS = 10_000
 
 
 class Base(ABC):
-    """A way to fit a density to a cloud."""
+    """Base class of methods that fit a density to a cloud."""
 
     @abstractmethod
     def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
         """Fit to points of shape (n, D) with weights of shape (n,), sum 1.
 
         Raises:
-            DataError: if the points are too few or too thin for it.
+            DataError: if there are too few points or they span too few dimensions.
         """
 
 
@@ -40,7 +40,7 @@ class Gaussian(Base):
     """
 
     def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
-        """Weighted maximum likelihood."""
+        """Fit by weighted maximum likelihood."""
         mean = weights @ x
         rows = blocks(len(x), max(1, NUMBERS // x.shape[1]))
         gaps = ((x[own] - mean, weights[own, None]) for own in rows)
@@ -71,7 +71,7 @@ class GaussianMixture(Base):
             raise ConfigError(f"gmm:k={self.k}: expected at least 1, or 0 to choose by BIC.")
 
     def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
-        """Expectation maximisation; weighted points are resampled, at most 10,000 of them."""
+        """Fit by expectation maximisation; weighted points are resampled, at most 10,000."""
         if len(x) < max(2, self.k):
             raise DataError(
                 f"gmm:k={self.k}: the source has {len(x)} points, expected at least "
@@ -108,7 +108,7 @@ class KernelDensity(Base):
             )
 
     def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
-        """Store the cloud."""
+        """Fit a kernel density to the cloud."""
         from scipy.stats import gaussian_kde
 
         rank, dim = np.linalg.matrix_rank(x - x.mean(axis=0)), x.shape[1]
@@ -129,24 +129,24 @@ class Auto(Base):
     """
 
     def fit(self, x: Array, weights: Array, rng: np.random.Generator) -> Density:
-        """The mixture."""
+        """Fit the mixture."""
         return GaussianMixture().fit(x, weights, rng)
 
 
 def _resample(x: Array, weights: Array, rng: np.random.Generator) -> Array:
-    """Equally weighted points: all of them where they are, else a systematic resample."""
+    """Equally weighted points, at most 10,000: the points themselves or a systematic resample."""
     if len(x) <= MAX_POINTS and np.ptp(weights) <= 1e-12 * weights.max():
         return x
     return x[systematic(weights, min(len(x), MAX_POINTS), rng)]
 
 
 def _ridge(x: Array) -> float:
-    """What is added to the variances, by the spread of points whatever they weigh."""
+    """Regularisation added to the variances, from the unweighted spread of the points."""
     return ridge_of(float(moments(x)[1].mean()))
 
 
 def _mixture(x: Array, ridge: float, seed: int, k: int) -> Any:
-    """A fitted mixture of k components."""
+    """Fit a mixture of k components."""
     from sklearn.mixture import GaussianMixture as Solver
 
     with warnings.catch_warnings():
@@ -162,7 +162,7 @@ def _mixture(x: Array, ridge: float, seed: int, k: int) -> Any:
 
 
 def _by_bic(x: Array, count: float, solve: Callable[[int], Any]) -> Any:
-    """The mixture of least BIC of so many effective points; it gives up after two without gain."""
+    """Choose the mixture of least BIC for an effective sample size; stop after two without gain."""
     best, least, worse = None, np.inf, 0
     dim = x.shape[1]
     most = min(MAX_COMPONENTS, max(1, int(count / (2 * dim + 2))))

@@ -1,4 +1,4 @@
-"""Densities of a source cloud, for likelihoods, in flow coordinates."""
+"""Densities: models of a source cloud for likelihoods, in flow coordinates."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,25 +9,25 @@ from cfmcli.data.arrays import Array
 from cfmcli.flows.coupling.resampling import systematic
 
 RIDGES = 2.0
-"""Variances of less than so many ridges are for the most part the ridge."""
+"""Variances below this multiple of the ridge are considered degenerate."""
 
 
 class Evaluated(Protocol):
-    """A probability density on R^D of which the values are known."""
+    """A probability density on R^D that can be evaluated."""
 
     @property
     def name(self) -> str:
-        """What it is called in outputs."""
+        """Name of the density in outputs."""
 
     def log_prob(self, x: Array) -> Array:
-        """log density at points of shape (n, D), in nats: shape (n,)."""
+        """Log density in nats at points of shape (n, D), shape (n,)."""
 
 
 class Density(Evaluated, Protocol):
-    """The same, of which points can be drawn."""
+    """An evaluated density that can also be sampled."""
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """n points of it, shape (n, D)."""
+        """Draw n points, shape (n, D)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Normal:
     Args:
         mean: shape (D,).
         factor: lower Cholesky factor L of the covariance, shape (D, D).
-        name: what it is called in outputs.
+        name: name of the density in outputs.
     """
 
     mean: Array
@@ -54,28 +54,28 @@ class Normal:
         return log_prob
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """mean + L z for normal z."""
+        """Draw n points mean + L z with quasi-random normal z."""
         return np.asarray(self.mean + even_normals(n, len(self.mean), rng) @ self.factor.T)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A mixture of Gaussians that scikit-learn fitted.
+    """A mixture of Gaussians fitted by scikit-learn.
 
     Args:
         model: an estimator with full covariances.
-        name: what it is called in outputs.
+        name: name of the density in outputs.
     """
 
     model: Any
     name: str
 
     def log_prob(self, x: Array) -> Array:
-        """The estimator's log density."""
+        """Log density of the mixture."""
         return np.asarray(self.model.score_samples(x), dtype=np.float64)
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """As many points of each component as its weight says, to within one."""
+        """Draw n points; counts per component follow the weights to within one."""
         own = systematic(self.model.weights_, n, rng)
         factors = np.linalg.cholesky(self.model.covariances_)[own]
         noise = even_normals(n, factors.shape[1], rng)
@@ -84,22 +84,22 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel density that SciPy fitted.
+    """A kernel density fitted by SciPy.
 
     Args:
         model: a `scipy.stats.gaussian_kde`.
-        name: what it is called in outputs.
+        name: name of the density in outputs.
     """
 
     model: Any
     name: str = "kde"
 
     def log_prob(self, x: Array) -> Array:
-        """The estimate's log density."""
+        """Log density of the estimate."""
         return np.asarray(self.model.logpdf(x.T), dtype=np.float64)
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """As many points beside each of the cloud as its weight says, to within one."""
+        """Draw n points; counts per kernel follow the weights to within one."""
         own = systematic(self.model.weights, n, rng)
         noise = even_normals(n, self.model.d, rng)
         factor = np.linalg.cholesky(self.model.covariance)
@@ -116,12 +116,12 @@ def standard_normal(dim: int) -> Density:
 
 
 def even_normals(n: int, dim: int, rng: np.random.Generator) -> Array:
-    """Standard normal points that fill space evenly, for means of little error, shape (n, D).
+    """Quasi-random standard normal points, for means of low variance, shape (n, D).
 
     Reference: Owen (1998), doi 10.1006/jcom.1998.0487 (scrambled nets)
 
     Args:
-        n: how many, best a power of 2.
+        n: number of points, preferably a power of 2.
         dim: dimension D.
         rng: source of randomness.
     """
@@ -134,24 +134,24 @@ def even_normals(n: int, dim: int, rng: np.random.Generator) -> Array:
 
 
 def effective(weights: Array) -> float:
-    """How many equally weighted points would tell as much, 1 / sum of w^2.
+    """Effective sample size 1 / sum of w^2.
 
     Reference: Kish (1965), Survey Sampling, sec. 11.7
 
     Args:
-        weights: of points, shape (n,), sum 1.
+        weights: of the points, shape (n,), sum 1.
     """
     return float(1 / (weights @ weights))
 
 
 def thin(density: Density, count: float) -> list[int]:
-    """Coordinates along which Gaussians are as thin as the ridge that keeps them a density.
+    """Find coordinates along which fitted Gaussians are degenerate, as thin as the ridge.
 
-    Components of so few points that they span no volume are no sign of thin coordinates.
+    Components with too few points to span a volume are not considered.
 
     Args:
-        density: a fitted one; nothing is known of those that are not made of Gaussians.
-        count: how many points it was fitted to, effectively.
+        density: a fitted density; the result is empty unless it consists of Gaussians.
+        count: effective number of points it was fitted to.
     """
     if isinstance(density, Normal):
         covariances = (density.factor @ density.factor.T)[None]
@@ -168,5 +168,5 @@ def thin(density: Density, count: float) -> list[int]:
 
 
 def ridge_of(variance: float) -> float:
-    """What is added to variances so that thin clouds keep a density: a millionth of their mean."""
+    """Ridge added to all variances, so that thin clouds have a density: 1e-6 of their mean."""
     return 1e-6 * variance + 1e-300

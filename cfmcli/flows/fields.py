@@ -1,4 +1,4 @@
-"""Fields: time-conditioned networks with one output, a head, for each thing regressed."""
+"""Fields: time-conditioned networks with one output, a head, per regression target."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,24 +24,24 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 LENGTHS = {"velocity": 1, "mean_velocity": 1, "denoiser": 0, "score": -1, "growth": 0}
-"""The power of length in which each head is measured."""
+"""Power of length in the unit of each head."""
 
 SCALARS = ("growth",)
-"""The heads whose output is one number; that of the others is a vector of the D dimensions."""
+"""Heads with a scalar output; all others output a vector in D dimensions."""
 
 TANGENTS = 2**11
-"""Tangents that go through a network at once."""
+"""Number of tangents propagated through a network at once."""
 
 
 class Head(nn.Module):
-    """A multilayer perceptron (s, x, c) -> R^D that sees points from a view.
+    """A multilayer perceptron (s, x, c) -> R^D on inputs normalised by a view.
 
-    What is measured in lengths is a velocity, of which it gives what the view's own drift leaves.
+    A head in units of length is a velocity; the view's own drift is added to its output.
 
     Args:
-        layers: the perceptron, from 1 + D + C inputs to D outputs.
-        view: where it sees points from; one for all heads of a field.
-        power: power of length in which the output is measured.
+        layers: the perceptron, from 1 + D + C inputs to D outputs, or one for scalar heads.
+        view: the input normalisation, shared by all heads of a field.
+        power: power of length in the unit of the output.
     """
 
     def __init__(self, layers: nn.Sequential, view: View, power: int = 1) -> None:
@@ -51,15 +51,15 @@ class Head(nn.Module):
         self.power = power
 
     def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The output at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
+        """Evaluate at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
         return self.at(self.view.seen(s, x, c))
 
     def at(self, seen: Seen) -> Tensor:
-        """The output at points that the view has seen."""
+        """Evaluate at inputs prepared by the view."""
         return self._told(self.layers(seen.inputs), seen)
 
     def _told(self, out: Tensor, seen: Seen) -> Tensor:
-        """What outputs of the perceptron stand for, in units of the data."""
+        """Convert outputs of the perceptron to flow coordinates."""
         scale = self.view.scale
         if self.power == 1:
             return torch.addcmul(seen.drift, out, scale)
@@ -67,7 +67,7 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The output and, as one more column, the trace of its derivative in x, (B, D + 1)."""
+        """The output, with the trace of its Jacobian in x as one more column, (B, D + 1)."""
         seen, slopes = self.view.seen(s, x, c), []
         h, (width, rate) = seen.inputs, self.view.width(s)
         *inner, last = self.layers.children()
@@ -84,11 +84,11 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def _trace(self, slopes: list[Tensor], dim: int) -> Tensor:
-        """tr(W_L S_L ... W_2 S_1 W_1) from the slopes S of the activations, shape (B,).
+        """Trace tr(W_L S_L ... W_2 S_1 W_1) from the slopes S of the activations, shape (B,).
 
-        The tangents of all D directions go through the layers as one matrix: the first ones are
-        the first layer's weights themselves, and of the last product only the trace is made. Few
-        points go at once, in memory that is used again, so that tangents stay in the cache.
+        The tangents of all D directions pass through the layers as one matrix: the first ones are
+        the weights of the first layer, and of the last product only the trace is computed. Few
+        points are processed at a time, in reused memory, so that tangents stay in the cache.
         """
         first, *hidden, last = (m.weight for m in self.layers if isinstance(m, nn.Linear))
         first, found = first[:, 1 : 1 + dim].T.contiguous(), torch.empty_like(slopes[0][:, 0])
@@ -109,31 +109,31 @@ class Head(nn.Module):
 
 
 class Asked(Mapping[str, Tensor]):
-    """Outputs of heads, each evaluated when it is first asked for.
+    """Lazy mapping of head outputs, each evaluated at first access.
 
     Args:
-        names: of the heads.
-        head: name -> its output.
+        names: names of the heads.
+        head: evaluates the head of a name.
     """
 
     def __init__(self, names: Iterable[str], head: Callable[[str], Tensor]) -> None:
         self._names, self._head = tuple(names), cache(head)
 
     def __getitem__(self, name: str) -> Tensor:
-        """The output of a head."""
+        """Output of a head, evaluated at first access."""
         return self._head(name)
 
     def __iter__(self) -> Iterator[str]:
-        """The names of the heads."""
+        """Iterate over the names of the heads."""
         return iter(self._names)
 
     def __len__(self) -> int:
-        """How many heads there are."""
+        """Number of heads."""
         return len(self._names)
 
 
 class Field(nn.Module):
-    """The heads of a model.
+    """The network of a model, a collection of heads.
 
     Args:
         heads: head name -> network.
@@ -145,44 +145,44 @@ class Field(nn.Module):
 
     @property
     def view(self) -> View:
-        """Where all heads see points from."""
+        """Input normalisation shared by all heads."""
         return cast(Head, next(iter(self.heads.values()))).view
 
     @property
     def scale(self) -> float:
-        """The unit of length."""
+        """Unit of length: the scale of all points."""
         return float(self.view.scale)
 
     def forward(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
-        """Every head at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
+        """Evaluate heads at inner times s, (B, 1), points x, (B, D), and conditions c, (B, C)."""
         return {name: head(s, x, c) for name, head in self.heads.items()}
 
     def seen(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Seen:
-        """Points as all heads see them; training prepares many steps at once."""
+        """Prepare inputs shared by all heads; training does so for many steps at once."""
         return self.view.seen(s, x, c)
 
     def at(self, seen: Seen) -> dict[str, Tensor]:
-        """Every head at such points."""
+        """Evaluate all heads at prepared inputs."""
         return {name: cast(Head, head).at(seen) for name, head in self.heads.items()}
 
     def asked(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Asked:
-        """The heads that are asked for, at (s, x, c)."""
+        """Heads at (s, x, c), evaluated when accessed."""
         return Asked(self.heads, lambda name: cast(Tensor, self.heads[name](s, x, c)))
 
     def traced(self, s: Tensor, x: Tensor, c: Tensor | None = None) -> Asked:
-        """Those of vectors and, as one more column, the trace of their derivative in x."""
+        """Vector heads with the trace of their Jacobian in x as one more column; lazy."""
         names = (name for name in self.heads if name not in SCALARS)
         return Asked(names, lambda name: cast(Head, self.heads[name]).traced(s, x, c))
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What goes into a field and comes out.
+    """Input and output sizes of a field.
 
     Args:
         dim: dimension D of the state.
         segments: gaps K between snapshots: the inner clock runs from 0 to K.
-        conditions: width C of a condition, 0 where there is none.
+        conditions: number C of condition columns, 0 without conditions.
     """
 
     dim: int
@@ -221,18 +221,18 @@ class MLP:
             raise ConfigError(f"mlp has no activation '{self.activation}'.{known}")
 
     def build(self, heads: tuple[str, ...], shape: Shape, generator: torch.Generator) -> Field:
-        """The field with freshly drawn weights.
+        """Build a field with randomly initialised weights.
 
         Args:
             heads: names of the heads.
-            shape: what goes in and out.
+            shape: input and output sizes.
             generator: source of the initial weights.
         """
         view = View(shape.segments, shape.dim)
         return Field({name: self._head(name, shape, view, generator) for name in heads})
 
     def _head(self, name: str, shape: Shape, view: View, generator: torch.Generator) -> Head:
-        """One perceptron."""
+        """Build one perceptron."""
         outputs = 1 if name in SCALARS else shape.dim
         sizes = [1 + shape.dim + shape.conditions, *[self.width] * self.depth, outputs]
         layers: list[nn.Module] = []
@@ -242,7 +242,7 @@ class MLP:
 
 
 def _sloped(activation: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
-    """An activation and its slope at h."""
+    """Value and derivative of an activation at h."""
     with torch.enable_grad():
         place = h.detach().requires_grad_()
         value: Tensor = activation(place)
@@ -252,7 +252,7 @@ def _sloped(activation: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
 
 def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:
     """A linear layer with uniform weights of variance 1 / (3 fan_in), drawn from the generator."""
-    with torch.random.fork_rng(devices=()):  # its own first draw leaves the global numbers alone
+    with torch.random.fork_rng(devices=()):  # its own draw leaves the global generator alone
         layer = nn.Linear(fan_in, fan_out)
     bound = 1 / math.sqrt(fan_in)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Processes: workers that compute the items of a sequence ahead, in order."""
+"""Processes: workers that compute the items of a sequence in advance, in order."""
 
 import ctypes
 import multiprocessing
@@ -15,7 +15,7 @@ from cfmcli.errors import CfmError, CfmWarning, RankError
 T = TypeVar("T")
 
 AHEAD = 2
-"""Items that each worker has done or begun before they are asked for."""
+"""Number of items that each worker prepares in advance."""
 
 _PARENT_DEATH_SIGNAL = 1
 """The option PR_SET_PDEATHSIG of Linux's prctl."""
@@ -24,20 +24,20 @@ _allowed = 0
 
 
 def allow(count: int) -> None:
-    """Set how many workers this process may start, as torch.set_num_threads does for threads.
+    """Set how many worker processes may be started, as torch.set_num_threads does for threads.
 
     Args:
-        count: number of workers, >= 0; 0 and 1 leave work that is shared in this process.
+        count: number of workers, >= 0; with 0, shared work stays in this process.
     """
     global _allowed  # noqa: PLW0603
     _allowed = count
 
 
 def allowed() -> int:
-    """How many workers this process may start: none in a worker, or where it cannot fork.
+    """Number of workers that may be started: 0 inside a worker, and everywhere but on Linux.
 
-    A fork starts in milliseconds with all data in sight; another start would take as long as
-    torch takes to load.
+    A fork starts in milliseconds with all data in memory; any other start method would take as
+    long as importing torch.
     """
     can = sys.platform == "linux" and not multiprocessing.current_process().daemon
     return _allowed if can else 0
@@ -45,15 +45,15 @@ def allowed() -> int:
 
 @contextmanager
 def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[Iterator[T]]:
-    """The items work(0), work(1), ..., which workers compute ahead.
+    """Iterate over work(0), work(1), ..., computed in advance by workers.
 
-    Errors and warnings of the work come up where its item is taken. The workers end with the
-    context, and with this process should it be killed.
+    Errors and warnings are raised where the item is taken. The workers end with the context, or
+    with this process if it is killed.
 
     Args:
-        work: computes an item from its number alone.
+        work: computes an item from its index alone.
         count: number of items.
-        workers: number of processes; with 0, each item is computed when it is taken.
+        workers: number of processes; with 0, each item is computed when taken.
     """
     workers = min(workers, count)
     if not workers:
@@ -67,7 +67,7 @@ def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[Ite
 
 
 class _Heard(NamedTuple):
-    """What came of an item: its value or an error, and what was warned of."""
+    """Result of an item: value or error, and warnings."""
 
     value: Any
     error: CfmError | None
@@ -76,7 +76,7 @@ class _Heard(NamedTuple):
 
 @dataclass(frozen=True)
 class _Items:
-    """The items of a sequence, as a data set of torch."""
+    """The items of a sequence as a PyTorch data set."""
 
     work: Callable[[int], object]
     length: int
@@ -97,13 +97,13 @@ class _Items:
 
 
 def _started(work: Callable[[int], object], count: int, workers: int) -> Any:
-    """The iterator of a loader whose workers are at work."""
+    """Iterator of a data loader whose workers have started."""
     import torch
     from torch.utils.data import DataLoader
 
     before = signal.getsignal(signal.SIGCHLD)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that there are few cores, which is asked for
+        warnings.simplefilter("ignore", UserWarning)  # more workers than cores, as requested
         loader: DataLoader[Any] = DataLoader(
             _Items(work, count),  # type: ignore[arg-type]
             batch_size=None,
@@ -116,13 +116,13 @@ def _started(work: Callable[[int], object], count: int, workers: int) -> Any:
         )
         items = iter(loader)
     if signal.getsignal(signal.SIGCHLD) is not before:
-        # Torch would tell of a lost worker in the midst of any work, not where its item is taken.
+        # Torch would report a lost worker at any point, not where its item is taken.
         signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
     return items
 
 
 def _taken(items: Iterator[_Heard]) -> Iterator[Any]:
-    """The values of what was heard."""
+    """Unwrap results: re-issue warnings, raise errors, yield values."""
     while True:
         try:
             heard = next(items)
@@ -142,15 +142,15 @@ def _taken(items: Iterator[_Heard]) -> Iterator[Any]:
 
 
 def _as_it_is(item: object) -> object:
-    """No tensors made of an item: arrays travel by pipe, and need no shared memory."""
+    """Collate function that returns the item itself: arrays are piped, without shared memory."""
     return item
 
 
 def _tied(number: int) -> None:
-    """Tie a worker's life to the process that started it.
+    """Make a worker end with the process that started it.
 
-    Signals are left to that process, which saves and then ends its workers. Where it is killed,
-    the kernel kills them: the loader's own watch waits for what nobody reads any more.
+    Signals are left to that process, which saves and then ends its workers. If it is killed, the
+    kernel kills them; the loader's own watchdog would block on a pipe that nobody reads.
     """
     for wish in (signal.SIGINT, signal.SIGTERM):
         signal.signal(wish, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Data files in and out: the only room that touches them. Everything travels as a `Table`."""
+"""Data files in and out: the only package that accesses them. All points pass as a `Table`."""
 
 from cfmcli.io.anndata import names_in_uns
 from cfmcli.io.anndata_output import anndata_writer, creating, write_anndata

@@ -1,4 +1,4 @@
-"""AnnData files, .h5ad and .zarr: only what is asked for is read."""
+"""AnnData files, .h5ad and .zarr: reading of only the requested parts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,16 +39,16 @@ Loaded = Any
 
 ROWS = 4096
 BY_ROWS = ("array", "string-array", "csr_matrix")
-"""Encodings of which rows can be read alone."""
+"""Encodings whose rows can be read individually."""
 
 
 def read(path: str, selection: Selection) -> Table:
-    """Read X, a layer or an obsm with the annotations; nothing else is loaded.
+    """Read X, a layer or an obsm with the annotations, and nothing else.
 
-    Sparse matrices come back as CSR.
+    Sparse matrices are returned as CSR.
 
     Raises:
-        DataError: the file is damaged, or does not hold what the selection names.
+        DataError: the file is damaged, or lacks what the selection names.
     """
     with opened(path) as root:
         basis, element = _element(root, selection, path)
@@ -62,10 +62,10 @@ def read(path: str, selection: Selection) -> Table:
 
 
 def backed(path: str, selection: Selection) -> Backed:
-    """The same of a dense or CSR matrix, of which rows are read when they are asked for.
+    """Open a file like `read`, but read rows on access if the matrix is dense or CSR.
 
     Raises:
-        DataError: as `read`; what is wrong with a number shows when its row is read.
+        DataError: as in `read`; invalid values are reported when their row is read.
     """
     with opened(path) as root:
         basis, element = _element(root, selection, path)
@@ -88,19 +88,19 @@ def backed(path: str, selection: Selection) -> Backed:
 
 
 def _rows(element: Node, index: slice) -> Loaded:
-    """Some rows of a matrix on disk."""
+    """Read some rows of a matrix on disk."""
     from anndata.io import sparse_dataset
 
     return (sparse_dataset(element) if encoding(element) == "csr_matrix" else element)[index]
 
 
 def _where(ids: "pd.Index") -> Where:
-    """Says where a row is by its number and its id."""
+    """Build a function that describes a row by its number and id."""
     return lambda row: f"{counted(row)}, id {ids[row]!r}"
 
 
 def _obs(root: Node) -> "pd.DataFrame":
-    """The annotations, with the colours of their categories."""
+    """Read the annotations, with the colours of their categories."""
     from anndata.io import read_elem
 
     uns = root.get("uns", {})
@@ -108,13 +108,13 @@ def _obs(root: Node) -> "pd.DataFrame":
 
 
 def decodable(selection: Selection, holder: Loaded) -> bool:
-    """Whether a way back to genes is asked for, and an AnnData, open or loaded, may hold it."""
+    """Whether a decoder to genes is requested, and an AnnData, open or loaded, may hold one."""
     wanted = selection.decode and selection.use_rep == REP
     return bool(wanted and LOADINGS in holder.get("varm", {}))
 
 
 def chosen(names: Sequence[str], selection: Selection, origin: str) -> list[int]:
-    """The places of the features that the selection takes."""
+    """Indices of the features that the selection takes."""
     distinct_names(names, "feature names", origin, "See adata.var_names_make_unique().")
     left = set(pick(names, selection, origin))
     if not left:
@@ -130,7 +130,7 @@ def table(
     basis: str,
     origin: str,
 ) -> Table:
-    """Check values and ids, and make them a table with the annotations."""
+    """Check values and ids, and combine them with the annotations into a table."""
     if selection.id_key:
         if selection.id_key not in obs:
             raise unknown("id column", selection.id_key, obs.columns, origin)
@@ -145,10 +145,10 @@ def table(
 
 
 def locate(selection: Selection, origin: str) -> tuple[str, str]:
-    """The part of an AnnData that is asked for: "X", "layers" or "obsm", and its key.
+    """Locate the requested part of an AnnData: "X", "layers" or "obsm", and its key.
 
     Raises:
-        ConfigError: a layer and a representation at once.
+        ConfigError: both a layer and a representation are requested.
     """
     if selection.layer and selection.use_rep:
         raise ConfigError(f"{origin}: --layer and --use-rep exclude each other. Give one.")
@@ -160,14 +160,14 @@ def locate(selection: Selection, origin: str) -> tuple[str, str]:
 
 
 def no_x(layers: Iterable[str], obsm: Iterable[str], origin: str) -> DataError:
-    """The error for an AnnData without X: what there is instead."""
+    """Build the error for an AnnData without X, with the alternatives."""
     return DataError(
         f"{origin}: X is empty. Choose --layer ({listed(layers)}) or --use-rep ({listed(obsm)})."
     )
 
 
 def basis_of(part: str, key: str) -> str:
-    """How a table calls where its values are from."""
+    """Name of a part of an AnnData, as tables record it."""
     return {"layers": f"layer:{key}", "obsm": f"obsm:{key}"}.get(part, "X")
 
 
@@ -177,10 +177,10 @@ def numbered(key: str, width: int) -> list[str]:
 
 
 def names_in_uns(path: str, key: str) -> list[str]:
-    """A list of names that an AnnData keeps in `uns`.
+    """Read a list of names from `uns` of an AnnData.
 
     Raises:
-        DataError: it has no such key.
+        DataError: there is no such key.
     """
     from anndata.io import read_elem
 
@@ -198,13 +198,13 @@ def write(path: str, table: Table) -> None:
 
 @contextmanager
 def writing(path: str, head: Table) -> Iterator[Append]:
-    """A new AnnData that is written table after table."""
+    """Create an AnnData that is written table after table."""
     with creating(path, head.obs, head.features) as file:
         yield lambda table: file.append(len(table), NOTHING, table.values)
 
 
 def _element(root: Node, selection: Selection, origin: str) -> tuple[str, Node]:
-    """What the selection names: its basis and the element on disk."""
+    """Find the selected element on disk, with its name as a basis."""
     part, key = locate(selection, origin)
     if part != "X":
         held = root.get(part, {})
@@ -217,7 +217,7 @@ def _element(root: Node, selection: Selection, origin: str) -> tuple[str, Node]:
 
 
 def _decoder(root: Node, scores: "Matrix", keep: list[int], origin: str) -> Decoder | None:
-    """The way back to genes from X_pca, by the loadings of an AnnData on disk."""
+    """Build the decoder from X_pca to genes, from the loadings of an AnnData on disk."""
     from anndata.io import read_elem, sparse_dataset
 
     genes, count = tuple(names_of(root["var"])), len(scores)
@@ -237,7 +237,7 @@ def _decoder(root: Node, scores: "Matrix", keep: list[int], origin: str) -> Deco
 
 
 def _names(root: Node, basis: str, element: Node) -> list[str]:
-    """The feature names of an element."""
+    """Feature names of an element."""
     if not basis.startswith("obsm:"):
         return names_of(root["var"])
     if encoding(element) == "dataframe":
@@ -247,7 +247,7 @@ def _names(root: Node, basis: str, element: Node) -> list[str]:
 
 
 def _values(element: Node, keep: list[int], origin: str) -> "Matrix":
-    """The kept columns of an element: CSR if sparse, else an array, (n, d)."""
+    """Read the kept columns of an element: CSR if sparse, else an array, (n, d)."""
     from anndata.io import read_elem
 
     kind, width = encoding(element), shape_of(element)[-1]
@@ -258,7 +258,7 @@ def _values(element: Node, keep: list[int], origin: str) -> "Matrix":
 
 
 def columns_of(loaded: Loaded, keep: list[int] | None, origin: str) -> "Matrix":
-    """The kept columns (None: all) of an array, a frame or a sparse matrix in memory."""
+    """Select columns (None: all) of an array, a frame or a sparse matrix in memory."""
     from scipy import sparse
 
     if sparse.issparse(loaded):
@@ -272,7 +272,7 @@ def columns_of(loaded: Loaded, keep: list[int] | None, origin: str) -> "Matrix":
 
 
 def _dense(element: Node, keep: list[int], origin: str) -> npt.NDArray[Any]:
-    """Columns of an array on disk, read in blocks of rows so that the rest never piles up."""
+    """Read columns of an array on disk in blocks of rows, to bound memory."""
     count, width = element.shape
     if len(keep) == width:
         return as_float(np.asarray(element[...]), origin)

@@ -1,4 +1,4 @@
-"""New AnnData files, at once or block after block."""
+"""Creation of AnnData files, at once or block after block."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -29,10 +29,10 @@ def write_anndata(
     var_names: Sequence[str],
     annotation: Annotation = NOTHING,
 ) -> None:
-    """Write a new AnnData, all or nothing; the arguments are those of `anndata_writer`.
+    """Write a new AnnData atomically; the arguments are those of `anndata_writer`.
 
     Raises:
-        DataError: a shape or a name that AnnData cannot store.
+        DataError: a shape or name that AnnData cannot store.
     """
     write = anndata_writer(target, X, obs, var_names, annotation)
     with atomic(target) as part:
@@ -46,17 +46,17 @@ def anndata_writer(
     var_names: Sequence[str],
     annotation: Annotation = NOTHING,
 ) -> Callable[[Path], None]:
-    """A new AnnData as a function that writes it to a path.
+    """Build a function that writes a new AnnData to a path.
 
     Args:
-        target: its name, .h5ad or .zarr.
+        target: name of the file, .h5ad or .zarr.
         X: values, shape (n, d), dense or CSR.
         obs: annotations, indexed by id.
         var_names: the d feature names.
-        annotation: what else it holds; its obs columns go beside those of `obs`.
+        annotation: further content; its obs columns are added to those of `obs`.
 
     Raises:
-        DataError: a shape or a name that AnnData cannot store.
+        DataError: a shape or name that AnnData cannot store.
     """
     import anndata as ad
     import pandas as pd
@@ -72,7 +72,7 @@ def anndata_writer(
 
     def write(part: Path) -> None:
         with warnings.catch_warnings():
-            # AnnData announces its next default for Zarr, which a user cannot act upon.
+            # AnnData announces a future Zarr default, which users cannot act upon.
             warnings.filterwarnings("ignore", "Writing zarr v2", UserWarning)
             writer(part, convert_strings_to_categoricals=False)
 
@@ -81,15 +81,15 @@ def anndata_writer(
 
 @contextmanager
 def creating(target: str, obs: "pd.DataFrame", var_names: Sequence[str]) -> Iterator[Extension]:
-    """A new AnnData that gets its rows block after block, all or nothing.
+    """Create an AnnData whose rows are written block after block, atomically.
 
     Args:
-        target: its name, .h5ad or .zarr.
+        target: name of the file, .h5ad or .zarr.
         obs: annotations of all rows, indexed by id.
         var_names: the d feature names.
 
     Raises:
-        DataError: a name or a shape that AnnData cannot store.
+        DataError: a name or shape that AnnData cannot store.
     """
     import pandas as pd
     from anndata.io import write_elem
@@ -108,10 +108,10 @@ def creating(target: str, obs: "pd.DataFrame", var_names: Sequence[str]) -> Iter
 
 
 def storable(obs: "pd.DataFrame", target: str) -> "pd.DataFrame":
-    """Annotations as AnnData can store them: text with gaps becomes categorical.
+    """Convert annotations to types that AnnData can store; text with gaps becomes categorical.
 
     Raises:
-        DataError: a column name that HDF5 takes for a path.
+        DataError: a column name that HDF5 would interpret as a path.
     """
     frame = obs.copy()
     frame.columns = frame.columns.map(str)
@@ -130,5 +130,5 @@ def storable(obs: "pd.DataFrame", target: str) -> "pd.DataFrame":
 
 
 def _is_plain(kind: "np.dtype[Any] | ExtensionDtype") -> bool:
-    """Whether AnnData stores a type of column as it is: numbers, booleans, categories."""
+    """Whether AnnData stores a column type unchanged: numbers, booleans, categories."""
     return kind.kind in "biuf" or kind.name == "category"

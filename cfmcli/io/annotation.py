@@ -1,4 +1,4 @@
-"""What a result adds to an AnnData, and adding it to a copy of the input on disk."""
+"""Annotation: additions to an AnnData, and adding them to a copy on disk."""
 
 import shutil
 import warnings
@@ -24,7 +24,7 @@ WROTE = "wrote"
 
 @dataclass(frozen=True)
 class Annotation:
-    """Additions to an AnnData; a key that exists is replaced.
+    """Additions to an AnnData; existing keys are replaced.
 
     Args:
         obs: columns, each of length n_obs.
@@ -32,7 +32,7 @@ class Annotation:
         obsm: arrays with n_obs rows.
         layers: arrays of shape (n_obs, n_vars).
         varm: arrays with n_vars rows.
-        uns: anything AnnData can store, with string keys throughout.
+        uns: any values that AnnData can store, with string keys throughout.
     """
 
     obs: Mapping[str, Any] = field(default_factory=dict)
@@ -48,13 +48,13 @@ NOTHING = Annotation()
 
 @dataclass(frozen=True)
 class Outline:
-    """What an AnnData holds already.
+    """Existing content of an AnnData.
 
     Args:
         genes: its var_names.
-        keys: what stands in it, as "slot/key".
-        ours: those of the keys that an earlier result of ours wrote, which may be replaced.
-        points: its rows.
+        keys: its keys, as "slot/key".
+        ours: keys that an earlier result of cfm wrote, which may be replaced.
+        points: number of rows.
     """
 
     genes: tuple[str, ...] = ()
@@ -63,13 +63,13 @@ class Outline:
     points: int = 0
 
     def free(self, slot: str, key: str) -> str:
-        """The key, or cfm_key where another's work has that name."""
+        """Return the key, or cfm_key if other software has written that key."""
         taken = f"{slot}/{key}"
         return f"cfm_{key}" if taken in self.keys - self.ours else key
 
 
 def outline(source: str) -> Outline:
-    """What an AnnData file holds, without loading it."""
+    """Read the outline of an AnnData file, without loading it."""
     with opened(source) as root:
         keys = {slot: list(root[slot]) for slot in ("obs", "var", *SLOTS) if slot in root}
         wrote = root["uns"].get("cfm", {}).get(WROTE) if "uns" in root else None
@@ -80,28 +80,28 @@ def outline(source: str) -> Outline:
 def outlined(
     genes: Iterable[str], keys: Mapping[str, Iterable[str]], ours: Any, points: int
 ) -> Outline:
-    """An outline of names as they are listed."""
+    """Build an outline from listed names."""
     held = (f"{slot}/{key}" for slot, names in keys.items() for key in names)
     return Outline(tuple(map(str, genes)), frozenset(held), frozenset(map(str, ours)), points)
 
 
 def signed(annotation: Annotation) -> Annotation:
-    """The annotation with a list of its own keys in uns["cfm"], where there is one."""
+    """Add a list of the annotation's own keys to its uns["cfm"]."""
     keys = [f"{slot}/{key}" for slot in ("obs", "var", *SLOTS) for key in getattr(annotation, slot)]
     said = {**annotation.uns["cfm"], WROTE: np.array(keys, dtype=object)}
     return replace(annotation, uns={**annotation.uns, "cfm": said})
 
 
 def annotate(source: str, target: str, annotation: Annotation) -> None:
-    """Write a copy of an AnnData file with additions, all or nothing; the rest is kept as it is.
+    """Write a copy of an AnnData file with additions, atomically; the rest is unchanged.
 
     Args:
         source: the input, .h5ad or .zarr.
         target: the output, .h5ad or .zarr.
-        annotation: what to add.
+        annotation: the additions.
 
     Raises:
-        DataError: a shape that does not fit the input, or a key that cannot be stored.
+        DataError: a shape that does not match the input, or a key that cannot be stored.
         ResourceError: the disk is full or the folder is not writable.
     """
     with opened(source) as root:
@@ -116,7 +116,7 @@ def check(annotation: Annotation, shape: tuple[int, int], target: str) -> None:
     """Check names and shapes of additions to an AnnData of shape (n_obs, n_vars).
 
     Raises:
-        DataError: what AnnData could not store, or not read again.
+        DataError: something that AnnData could not store, or not read again.
     """
     cells, genes = shape
     expected = {
@@ -155,7 +155,7 @@ def _keys(mapping: Mapping[Any, Any], place: str, target: str) -> None:
 
 
 def copy(source: str, part: Path) -> None:
-    """Copy an AnnData file; from one format to the other element by element."""
+    """Copy an AnnData file; between formats, element by element."""
     if suffix(source) != suffix(part.name):
         _convert(source, part)
     elif Path(source).is_dir():
@@ -165,7 +165,7 @@ def copy(source: str, part: Path) -> None:
 
 
 def _convert(source: str, part: Path) -> None:
-    """Copy every element of an AnnData file into a file of the other format."""
+    """Copy every element of an AnnData file to a file of the other format."""
     from anndata.io import read_elem, write_elem
 
     with opened(source) as root, editable(part) as copy:
@@ -176,7 +176,7 @@ def _convert(source: str, part: Path) -> None:
 
 @contextmanager
 def editable(part: Path) -> Iterator[Node]:
-    """The root group of an AnnData file that may be changed."""
+    """Open an AnnData file for editing and yield its root group."""
     if suffix(part.name) == ".zarr":
         import zarr
 
@@ -185,7 +185,7 @@ def editable(part: Path) -> Iterator[Node]:
         )
         yield existing
         with warnings.catch_warnings():
-            # AnnData consolidates Zarr 3 too, so what it wrote has to be kept up to date.
+            # AnnData consolidates Zarr 3, too, so its metadata must be kept up to date.
             warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
             zarr.consolidate_metadata(existing.store)
         return
@@ -196,7 +196,7 @@ def editable(part: Path) -> Iterator[Node]:
 
 
 def _zarr_format(part: Path) -> Literal[2, 3]:
-    """The version of a Zarr folder; the version that AnnData reads everywhere for a new one."""
+    """Version of a Zarr folder; for a new one, the version that every AnnData can read."""
     return 3 if (part / "zarr.json").exists() else 2
 
 
@@ -222,7 +222,7 @@ def add(root: Node, annotation: Annotation) -> None:
 
 
 def _column(value: Column) -> Column:
-    """A column of annotations in a form that AnnData writes."""
+    """Convert a column of annotations to a type that AnnData can write."""
     import pandas as pd
 
     array = value.array if isinstance(value, pd.Series) else value

@@ -1,4 +1,4 @@
-"""NumPy's own files: .npy, and .npz with ids and annotations."""
+"""NumPy files: .npy, and .npz with ids and annotations."""
 
 import warnings
 import zipfile
@@ -43,10 +43,10 @@ def read(path: str, selection: Selection) -> Table:
     """Read a .npy array of points, or an .npz with `X` and optional ids, features, annotations.
 
     In an .npz, `X` (or `use_rep`, or the only 2-D array) holds the points; `ids` and `features`
-    their names; other 1-D arrays of the same length are annotations.
+    their names; other 1-D arrays of matching length are annotations.
 
     Raises:
-        DataError: the file is damaged, holds pickled objects, or no single array of points.
+        DataError: the file is damaged, holds pickled objects, or not exactly one array of points.
     """
     if suffix(path) == ".npy":
         plain_only(selection, path)
@@ -57,10 +57,10 @@ def read(path: str, selection: Selection) -> Table:
 
 
 def backed(path: str, selection: Selection) -> Backed:
-    """The same of a .npy file, of which rows are read when they are asked for.
+    """Open a .npy file like `read`, but read rows on access; an .npz is read completely.
 
     Raises:
-        DataError: as `read`; what is wrong with a number shows when its row is read.
+        DataError: as in `read`; invalid values are reported when their row is read.
     """
     if suffix(path) == ".npz":
         return Backed.of(read(path, selection))
@@ -74,7 +74,7 @@ def backed(path: str, selection: Selection) -> Backed:
     places = [names.index(name) for name in chosen]
 
     def rows(index: slice) -> npt.NDArray[Any]:
-        # A map that stayed open would keep in memory whatever was read of it.
+        # A map left open would keep everything read from it in memory.
         block = matrix(np.array(_mapped(path)[index]), path)
         block = block if chosen == names else block[:, places]
         finite(block, chosen, path, beyond(counted, index.start))
@@ -85,16 +85,16 @@ def backed(path: str, selection: Selection) -> Backed:
 
 
 def from_array(array: "Matrix", selection: Selection, origin: str) -> Table:
-    """An array of points, (n,) or (n, d), as a table with features x0, x1, ..."""
+    """Convert an array of points, (n,) or (n, d), to a table with features x0, x1, ..."""
     values = matrix(array, origin) if isinstance(array, np.ndarray) else array
     return _table(values, default_features(values), _frame(values.shape[0]), selection, origin)
 
 
 def matrix(array: npt.NDArray[Any], origin: str) -> npt.NDArray[Any]:
-    """An array as points, (n, d); one axis means one feature.
+    """Convert an array to points, (n, d); one axis means one feature.
 
     Raises:
-        DataError: the array has another number of axes, or holds no real numbers.
+        DataError: the array has other dimensions, or does not hold real numbers.
     """
     values = array[:, None] if array.ndim == 1 else array
     if values.ndim != 2 or values.shape[1] == 0:
@@ -110,14 +110,14 @@ def default_features(values: "Matrix") -> tuple[str, ...]:
 
 
 def write(path: str, table: Table) -> None:
-    """Write values alone (.npy, with a warning for what is left out) or all of it (.npz)."""
+    """Write values only (.npy, with a warning about what is omitted) or everything (.npz)."""
     with writing(path, table) as append:
         append(table)
 
 
 @contextmanager
 def writing(path: str, head: Table) -> Iterator[Append]:
-    """A file of arrays that is written table after table; an .npz when all are there."""
+    """Create a file of arrays that is written table after table; an .npz only at the end."""
     if suffix(path) == ".npz":
         parts: list[Table] = []
         yield parts.append
@@ -136,20 +136,20 @@ def writing(path: str, head: Table) -> Iterator[Append]:
 
 
 def _warn_of_losses(path: str, table: Table) -> None:
-    """Say so where a .npy leaves something out."""
+    """Warn if a .npy omits ids or annotations."""
     if table.obs.index.name is not None or len(table.obs.columns):
         text = f"{path}: .npy holds numbers only; ids and annotations were left out. Use .npz."
         warnings.warn(text, CfmWarning, stacklevel=2)
 
 
 def _write_header(stream: BinaryIO, block: npt.NDArray[Any], rows: int) -> None:
-    """The header of a .npy file of so many rows, of which this is a block."""
+    """Write the header of a .npy file with a number of rows, in the shape and type of a block's."""
     about = np.lib.format.header_data_from_array_1_0(np.empty((0, *block.shape[1:]), block.dtype))
     np.lib.format.write_array_header_1_0(stream, {**about, "shape": (rows, *block.shape[1:])})
 
 
 def _joined(tables: Sequence[Table]) -> Table:
-    """The rows of tables with the same columns, one below the other."""
+    """Concatenate tables with the same columns."""
     import pandas as pd
 
     if len(tables) == 1:
@@ -159,7 +159,7 @@ def _joined(tables: Sequence[Table]) -> Table:
 
 
 def loaded(path: str) -> Loaded:
-    """What a file holds: an array, or arrays by name; never objects."""
+    """Load an array, or arrays by name; never pickled objects."""
     with _understood(path), Path(path).open("rb") as stream:
         content = np.load(stream, allow_pickle=False)
         packed = isinstance(content, np.lib.npyio.NpzFile)
@@ -169,7 +169,7 @@ def loaded(path: str) -> Loaded:
 
 
 def _mapped(path: str) -> npt.NDArray[Any]:
-    """The array of a .npy file, on disk."""
+    """Memory-map the array of a .npy file."""
     with _understood(path):
         content = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(content, np.ndarray):
@@ -179,13 +179,13 @@ def _mapped(path: str) -> npt.NDArray[Any]:
 
 @contextmanager
 def _understood(path: str) -> Iterator[None]:
-    """Tell of a file that is not what its suffix says."""
+    """Convert errors of reading to a DataError: the file is not what its suffix says."""
     try:
         yield
     except PermissionError:
         raise
     except (ValueError, EOFError, zipfile.BadZipFile, OSError, KeyError) as error:
-        pickled = "pickle" in str(error)  # NumPy would have it loaded, and run what it holds
+        pickled = "pickle" in str(error)  # NumPy suggests loading it, which can run code
         objects = "it holds objects, which allow_pickle alone would load, or is none"
         why = objects if pickled else str(error).rstrip(".")
         raise DataError(
@@ -195,7 +195,7 @@ def _understood(path: str) -> Iterator[None]:
 
 
 def points_key(arrays: Named, selection: Selection, origin: str) -> str:
-    """The name of the array of points."""
+    """Name of the array of points."""
     if selection.layer:
         plain_only(Selection(layer=selection.layer), origin)
     if selection.use_rep and selection.use_rep not in arrays:
@@ -212,7 +212,7 @@ def points_key(arrays: Named, selection: Selection, origin: str) -> str:
 
 
 def _named(arrays: Named, key: str, selection: Selection, origin: str) -> Table:
-    """The table of an .npz."""
+    """Build the table of an .npz."""
     values = matrix(arrays[key], f"{origin}: {key}")
     given = decoded(arrays["features"]).tolist() if "features" in arrays else None
     names = tuple(map(str, given)) if given else default_features(values)
@@ -236,7 +236,7 @@ def _table(
     selection: Selection,
     origin: str,
 ) -> Table:
-    """Select features, check, and put the parts together."""
+    """Select features, check everything, and build the table."""
     some_points(len(obs), origin)
     distinct_names(names, "feature names", origin, "Rename them so that each is its own.")
     chosen = pick(names, selection, origin)
@@ -251,7 +251,7 @@ def _table(
 
 
 def _frame(count: int, ids: npt.NDArray[Any] | None = None, origin: str = "") -> "pd.DataFrame":
-    """An empty frame of annotations, numbered or with ids."""
+    """Create an empty frame of annotations, numbered or with ids."""
     import pandas as pd
 
     if ids is None:
@@ -262,14 +262,14 @@ def _frame(count: int, ids: npt.NDArray[Any] | None = None, origin: str = "") ->
 
 
 def decoded(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Text arrays as Python strings, other arrays as they are."""
+    """Convert text arrays to Python strings; other arrays are unchanged."""
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8")
     return array.astype(object) if array.dtype.kind == "U" else array
 
 
 def _members(table: Table, path: str) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of an .npz by name."""
+    """Arrays of an .npz by name."""
     clash = [str(name) for name in table.obs.columns if str(name) in RESERVED]
     if clash:
         raise DataError(f"{path}: an annotation cannot be called {clash[0]!r} in .npz. Rename it.")
@@ -280,7 +280,7 @@ def _members(table: Table, path: str) -> dict[str, npt.NDArray[Any]]:
 
 
 def _plain(column: "pd.Series[Any]") -> npt.NDArray[Any]:
-    """An annotation as numbers or text; missing text becomes empty."""
+    """Convert an annotation to numbers or text; missing text becomes empty."""
     array = np.asarray(column)
     if array.dtype.kind in "biuf":
         return array
@@ -289,10 +289,10 @@ def _plain(column: "pd.Series[Any]") -> npt.NDArray[Any]:
 
 
 def write_archive(path: str, members: Named) -> None:
-    """Write an .npz whose bytes depend on its content alone."""
+    """Write an .npz whose bytes depend on its content only."""
     with atomic(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in members.items():
-            # np.savez stamps the clock into every member.
+            # np.savez writes the current time into every member.
             entry = zipfile.ZipInfo(f"{name}.npy", EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(entry, "w", force_zip64=True) as stream:

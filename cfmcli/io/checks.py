@@ -1,4 +1,4 @@
-"""Checks that every reader makes before it hands out a table."""
+"""Checks that all readers apply before they return a table."""
 
 import warnings
 from collections import Counter
@@ -20,17 +20,17 @@ Where = Callable[[int], str]
 
 
 def counted(row: int) -> str:
-    """A row as a user counts it, from 1."""
+    """Name a row by number, counted from 1."""
     return f"row {row + 1}"
 
 
 def beyond(where: Where, start: int) -> Where:
-    """Says where the user finds a row of a block that begins at a row."""
+    """Shift row descriptions for a block that begins at a given row."""
     return lambda row: where(start + row)
 
 
 def distinct_names(names: Sequence[str], what: str, origin: str, remedy: str) -> None:
-    """Raise DataError when a column or feature name occurs twice."""
+    """Raise DataError if a column or feature name occurs twice."""
     if len(set(names)) == len(names):
         return
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -38,14 +38,14 @@ def distinct_names(names: Sequence[str], what: str, origin: str, remedy: str) ->
 
 
 def distinct_ids(ids: "pd.Index", origin: str, where: Where, *, asked: bool = False) -> "pd.Index":
-    """Ids of which none is empty and none occurs twice.
+    """Check that ids are non-empty, and make them unique.
 
     Args:
-        ids: as they stand in the file.
+        ids: ids as read from the file.
         origin: the file, for messages.
-        where: says where the user finds a row.
-        asked: the user named the column as that of the ids, so a repeat is a mistake; elsewhere
-            repeats get a number behind them, as `adata.obs_names_make_unique()` does.
+        where: describes a row for the user.
+        asked: whether the user named the id column, so that repeats are errors; otherwise repeats
+            get a numeric suffix, as by `adata.obs_names_make_unique()`.
 
     Raises:
         DataError: an empty id, or a repeated one in a column that the user named.
@@ -91,7 +91,7 @@ def finite(values: "Matrix", features: Sequence[str], origin: str, where: Where)
 
 
 def _offenders(values: "Matrix") -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Row, column and value of everything that is not finite, in reading order."""
+    """Row, column and value of all non-finite entries, in reading order."""
     if isinstance(values, np.ndarray):
         rows, columns = np.nonzero(~np.isfinite(values))
         return rows, columns, values[rows, columns]
@@ -100,13 +100,13 @@ def _offenders(values: "Matrix") -> tuple[npt.NDArray[Any], npt.NDArray[Any], np
 
 
 def some_points(count: int, origin: str) -> None:
-    """Raise DataError for a file with no points."""
+    """Raise DataError for a file without points."""
     if count == 0:
         raise DataError(f"{origin}: there are no points, only names. Expected at least one row.")
 
 
 def as_float(values: npt.NDArray[Any], origin: str) -> npt.NDArray[Any]:
-    """Real numbers as they are stored if float32 or float64, else as float64.
+    """Convert real numbers to floats: float32 and float64 are kept, others become float64.
 
     Raises:
         DataError: the array does not hold real numbers.
@@ -118,12 +118,12 @@ def as_float(values: npt.NDArray[Any], origin: str) -> npt.NDArray[Any]:
 
 
 def dense(values: "Matrix") -> npt.NDArray[Any]:
-    """Values as an ordinary array, (n, d)."""
+    """Convert values to an ordinary array, (n, d)."""
     return values if isinstance(values, np.ndarray) else np.asarray(values.toarray())
 
 
 def numbered(ids: "pd.Index") -> "pd.Index":
-    """Ids with a number behind each repeat, as AnnData makes names unique."""
+    """Append a number to repeated ids, as AnnData does to make names unique."""
     from anndata.utils import make_index_unique
 
     with warnings.catch_warnings():

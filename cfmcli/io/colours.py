@@ -1,7 +1,7 @@
 """Colours of categories, which scanpy keeps in `uns["KEY_colors"]` in the order of the categories.
 
-A column that is replaced may have other categories, or the same in another order. On their way
-from a file to another, annotations have the colours with them, by the names of the categories.
+A replaced column may have other categories, or the same in another order. Between files,
+annotations carry their colours along, by category name.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLOURS = "cfm_colours"
-"""Where annotations have them, among the attributes of the frame."""
+"""Attribute of the frame in which annotations carry their colours."""
 LABEL = "_label"
-"""What the name of a replaced column gets where its labels are kept beside it."""
+"""Suffix of the column that keeps the labels of a replaced column."""
 
 
 def coloured(obs: "pd.DataFrame", held: Callable[[str], Any]) -> "pd.DataFrame":
-    """Annotations with the colours of their categories.
+    """Attach the colours of categories to annotations.
 
     Args:
-        obs: as an AnnData has them.
-        held: key -> what its `uns` holds there, None for nothing.
+        obs: annotations of an AnnData.
+        held: key -> value in its `uns`, None if absent.
     """
     found = {}
     for name, column in obs.select_dtypes("category").items():
@@ -36,7 +36,7 @@ def coloured(obs: "pd.DataFrame", held: Callable[[str], Any]) -> "pd.DataFrame":
 
 
 def palettes(obs: "pd.DataFrame") -> dict[str, Any]:
-    """The colours that annotations have with them, as entries of `uns`, where all are known."""
+    """Entries of `uns` with the colours that annotations carry, if complete."""
     told, found = obs.attrs.get(COLOURS, {}), {}
     for name, column in obs.select_dtypes("category").items():
         known, own = told.get(str(name), {}), [str(category) for category in column.cat.categories]
@@ -46,11 +46,11 @@ def palettes(obs: "pd.DataFrame") -> dict[str, Any]:
 
 
 def followed(added: Mapping[str, Any], held: Callable[[str, str], Any]) -> dict[str, Any]:
-    """The colours of new columns, by which each name or row keeps the one it had, for `uns`.
+    """Colours of new columns for `uns`: each name or row keeps the colour it had.
 
     Args:
-        added: new columns of `obs`, one of which may be the old one under its name and `_label`.
-        held: slot and key of an AnnData -> what it holds there before, None for nothing.
+        added: new columns of `obs`, one of which may be the old one under its name plus `_label`.
+        held: slot and key of an AnnData -> previous value, None if absent.
     """
     found: dict[str, Any] = {}
     for key, new in added.items():
@@ -63,15 +63,15 @@ def followed(added: Mapping[str, Any], held: Callable[[str, str], Any]) -> dict[
 
 
 def _place(key: str) -> str:
-    """Where scanpy looks for the colours of a column."""
+    """Key under which scanpy stores the colours of a column."""
     return f"{key}_colors"
 
 
 def _moved(old: Any, new: Any, colours: Any) -> Any | None:
-    """Each new category's colour: that of its name, or of the category that it renames.
+    """Colour of each new category: that of its name, or of the category it renames.
 
-    Where all names are known, they alone tell: else a name that is known may be another's new one.
-    None where there is no telling, or two would share one.
+    If all names are known, only names are used, since a known name may be another's new name.
+    None if ambiguous, or if two categories would share a colour.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Arrow columns into a table: the meeting point of delimited and Parquet files."""
+"""Columns: converts Arrow columns of delimited and Parquet files to tables."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def is_number(column: "pa.ChunkedArray") -> bool:
-    """Whether a column holds integers, floats or decimals, and not gaps alone."""
+    """Whether a column holds integers, floats or decimals, and not only gaps."""
     return is_numeric(column.type) and column.null_count < max(len(column), 1)
 
 
 def is_numeric(kind: "pa.DataType") -> bool:
-    """Whether a type is that of integers, floats or decimals."""
+    """Whether a type is integer, float or decimal."""
     from pyarrow import types
 
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
@@ -38,10 +38,10 @@ def assemble(
         columns: name -> column, in the file's order.
         selection: the user's choice.
         origin: the file, for messages.
-        where: says where the user finds a row, counted from 0.
+        where: describes a row, counted from 0, for the user.
 
     Raises:
-        DataError: no feature, a value that is not finite, or an id that is empty or repeated.
+        DataError: no feature, a non-finite value, or an empty or repeated id.
     """
     names = tuple(columns)
     numeric = {name for name in names if is_number(columns[name])}
@@ -60,17 +60,17 @@ def without_values(
     origin: str,
     where: Where,
 ) -> Table:
-    """The ids and annotations of a table whose numbers stay where they are, (n, 0).
+    """Build a table of ids and annotations only, with values of shape (n, 0).
 
     Args:
-        columns: name -> column, of those that are no features at least.
-        shape: the names of all columns, those of the features, and the number of points.
+        columns: name -> column, at least of those that are not features.
+        shape: names of all columns, names of the features, and number of points.
         selection: the user's choice.
         origin: the file, for messages.
-        where: says where the user finds a row, counted from 0.
+        where: describes a row, counted from 0, for the user.
 
     Raises:
-        DataError: an id that is empty or repeated.
+        DataError: an empty or repeated id.
     """
     names, features, count = shape
     key = identifier(names, selection, origin)
@@ -82,7 +82,7 @@ def without_values(
 
 
 def order(table: Table) -> tuple[str, ...]:
-    """The columns as they are written: the file's own order, then what is new.
+    """Order of the columns for writing: that of the original file, then new ones.
 
     Raises:
         DataError: a feature has the name of an annotation or of the ids.
@@ -101,7 +101,7 @@ def order(table: Table) -> tuple[str, ...]:
 
 
 def matrix(columns: "list[pa.ChunkedArray]") -> "npt.NDArray[np.float32 | np.float64]":
-    """Numeric columns side by side, (n, d): float32 if all are, else float64; null is NaN."""
+    """Stack numeric columns, (n, d): float32 if all are, else float64; null becomes NaN."""
     import pyarrow as pa
 
     single = all(column.type == pa.float32() for column in columns)
@@ -112,7 +112,7 @@ def matrix(columns: "list[pa.ChunkedArray]") -> "npt.NDArray[np.float32 | np.flo
 
 
 def _frame(columns: "Mapping[str, pa.ChunkedArray]", count: int) -> "pd.DataFrame":
-    """Annotations as a DataFrame numbered "0", "1", ... by text."""
+    """Convert annotations to a DataFrame, numbered by text "0", "1", ..."""
     import pandas as pd
     import pyarrow as pa
 
@@ -122,7 +122,7 @@ def _frame(columns: "Mapping[str, pa.ChunkedArray]", count: int) -> "pd.DataFram
 
 
 def _ids(column: "pa.ChunkedArray", name: str) -> "pd.Index":
-    """A column as text ids."""
+    """Convert a column to text ids."""
     import pandas as pd
     import pyarrow as pa
 

@@ -34,11 +34,11 @@ CODE = r"^[+-]?(0\d|\d{19})"
 WHOLE = r"^(0|-?[1-9]\d{0,17})$"
 ROWS = 4096
 FEW, SHARE = 5, 0.1
-"""Numbers in a column of text, and their share, of which nothing need be said."""
+"""Number and fraction of numbers in a text column that are accepted without a warning."""
 
 
 def read(path: str, selection: Selection) -> Table:
-    """Read a delimited file; every value is float64, ids keep their exact text.
+    """Read a delimited file; features are float64, ids keep their exact text.
 
     Raises:
         DataError: the file is damaged, or a column mixes numbers and text.
@@ -49,12 +49,12 @@ def read(path: str, selection: Selection) -> Table:
 
 
 def backed(path: str, selection: Selection) -> Backed:
-    """The same, all of it in memory: lines have no fixed length."""
+    """Read the file completely, since lines have no fixed length."""
     return Backed.of(read(path, selection))
 
 
 def typed(text: Text, selection: Selection) -> "dict[str, pa.ChunkedArray]":
-    """The columns of a text with the types their cells show."""
+    """Convert the columns of a text to the types that their cells suggest."""
     names = tuple(text.columns)
     key = identifier(names, selection, text.origin)
     free = set(candidates(names, selection, text.origin))
@@ -72,7 +72,7 @@ def write(path: str, table: Table) -> None:
 
 @contextmanager
 def writing(path: str, head: Table) -> Iterator[Append]:
-    """A delimited file that is written table after table, under one header."""
+    """Create a delimited file that is written table after table, under one header."""
     delimiter = "," if path == "-" or suffix(path).startswith(".csv") else "\t"
     with sink(path) as stream:
         names: list[str] = []
@@ -89,7 +89,7 @@ def writing(path: str, head: Table) -> Iterator[Append]:
 
 @contextmanager
 def sink(path: str) -> Iterator[BinaryIO | io.BufferedWriter]:
-    """Where the bytes of a delimited file go: all or nothing, gzipped where the suffix says so."""
+    """Open the output of a delimited file: atomic, and gzipped if the suffix says so."""
     if path == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -98,7 +98,7 @@ def sink(path: str) -> Iterator[BinaryIO | io.BufferedWriter]:
         if not suffix(path).endswith(".gz"):
             yield stream
             return
-        # A name or a clock in the gzip header would make equal tables differ.
+        # A name or time stamp in the gzip header would make equal tables differ.
         with (
             gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed,
             io.BufferedWriter(packed) as out,
@@ -107,13 +107,13 @@ def sink(path: str) -> Iterator[BinaryIO | io.BufferedWriter]:
 
 
 def _ids(name: str, text: Text) -> "pa.ChunkedArray":
-    """A column of ids, of which none is missing because it is called NA."""
+    """A column of ids as text: an id called NA is not a missing value."""
     column = text.columns[name]
     return text.whole(name) if column.null_count else column
 
 
 def _typed(name: str, text: Text, *, feature: bool) -> "pa.ChunkedArray":
-    """A column as numbers if it holds some and nothing else, else as it reads."""
+    """Convert a column to numbers or booleans if it holds only those; codes and text stay text."""
     from pyarrow import compute as pc
 
     column = text.columns[name]
@@ -136,7 +136,10 @@ def _typed(name: str, text: Text, *, feature: bool) -> "pa.ChunkedArray":
 
 
 def _numbers(column: "pa.ChunkedArray") -> "tuple[pa.ChunkedArray, pa.ChunkedArray]":
-    """The cells as float64, null where there is none; and which are neither (none: empty)."""
+    """Parse cells as float64, else null, with a mask of cells that are neither number nor missing.
+
+    The mask has no rows if the whole column can be cast as it is.
+    """
     import pyarrow as pa
     from pyarrow import compute as pc
 
@@ -147,26 +150,26 @@ def _numbers(column: "pa.ChunkedArray") -> "tuple[pa.ChunkedArray, pa.ChunkedArr
     nothing = pc.match_substring_regex(trimmed, MISSING)
     good = pc.and_not(pc.match_substring_regex(trimmed, NUMBER), nothing)
     bad = pc.and_not(pc.invert(good), nothing)
-    # A bare None would make Arrow import pandas, which `cfm info` does without.
+    # A bare None would make Arrow import pandas, which `cfm info` avoids.
     return pc.if_else(good, trimmed, pa.NULL).cast(pa.float64()), bad
 
 
 def _alike(column: "pa.ChunkedArray", pattern: str) -> "pa.ChunkedArray":
-    """Which cells match a pattern but for blanks around them."""
+    """Mask of cells that match a pattern, apart from surrounding blanks."""
     from pyarrow import compute as pc
 
     return pc.match_substring_regex(pc.utf8_trim_whitespace(column), pattern)
 
 
 def _like(column: "pa.ChunkedArray", pattern: str) -> int:
-    """How many cells do."""
+    """Number of cells that match a pattern."""
     from pyarrow import compute as pc
 
     return int(pc.sum(_alike(column, pattern)).as_py() or 0)
 
 
 def _comma(name: str, text: Text) -> DataError:
-    """The error for a column of numbers with commas."""
+    """Build the error for a column of numbers with commas."""
     from pyarrow import compute as pc
 
     column = text.columns[name]
@@ -180,7 +183,7 @@ def _comma(name: str, text: Text) -> DataError:
 
 
 def _mixed(name: str, text: Text, bad: "pa.ChunkedArray") -> DataError:
-    """The error for a column of numbers with text in some cells."""
+    """Build the error for a column of numbers with text in some cells."""
     from pyarrow import compute as pc
 
     row = pc.index(bad, True).as_py()
@@ -193,7 +196,7 @@ def _mixed(name: str, text: Text, bad: "pa.ChunkedArray") -> DataError:
 
 
 def _warn_of_text(name: str, text: Text, wrong: int) -> None:
-    """Say so where a column that holds many numbers is no feature."""
+    """Warn if a column with many numbers is not used as a feature."""
     warnings.warn(
         f"{text.origin}: column {name!r} holds text in {wrong} of {len(text.columns[name])} cells"
         " and is kept as an annotation. If it is a feature, correct these cells; if not,"
@@ -204,7 +207,7 @@ def _warn_of_text(name: str, text: Text, wrong: int) -> None:
 
 
 def _warn_of_signs(name: str, text: Text) -> None:
-    """Say so where a column is no feature for the signs beside its numbers."""
+    """Warn if a column is not used as a feature because of signs beside its numbers."""
     from pyarrow import compute as pc
 
     column = text.columns[name]
@@ -219,7 +222,7 @@ def _warn_of_signs(name: str, text: Text) -> None:
 
 
 def _truths(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """Text as booleans if every cell is True or False, else as it is."""
+    """Convert text to booleans if every cell is True or False; otherwise unchanged."""
     import pyarrow as pa
     from pyarrow import compute as pc
 
@@ -228,7 +231,7 @@ def _truths(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
 
 def _is_code(column: "pa.ChunkedArray", values: "pa.ChunkedArray") -> bool:
-    """Whether digits are names rather than amounts: padded with zeros, or too long to count."""
+    """Whether digits are codes rather than amounts: zero-padded, or too long for integers."""
     from pyarrow import compute as pc
 
     if not pc.all(pc.equal(pc.floor(values), values)).as_py():
@@ -238,7 +241,7 @@ def _is_code(column: "pa.ChunkedArray", values: "pa.ChunkedArray") -> bool:
 
 
 def _annotation(column: "pa.ChunkedArray", values: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """A numeric annotation: integers if they are whole and complete, else floats."""
+    """Convert a numeric annotation: to integers if whole and complete, else floats."""
     import pyarrow as pa
     from pyarrow import compute as pc
 
@@ -258,7 +261,7 @@ def _emit(
 
 
 def _cells(table: Table, delimiter: str) -> Iterator[tuple[str, list[str]]]:
-    """Every column of a table as text, by name."""
+    """Yield every column of a table as text, by name."""
     if table.obs.index.name is not None:
         yield str(table.obs.index.name), [_quoted(str(i), delimiter) for i in table.obs.index]
     for name in table.obs.columns:
@@ -268,12 +271,12 @@ def _cells(table: Table, delimiter: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _text(column: "pd.Series[Any]", delimiter: str) -> list[str]:
-    """An annotation as text, empty where it is missing."""
+    """Convert an annotation to text, empty where missing."""
     cells = zip(column.astype(object), column.isna(), strict=True)
     return ["" if gone else _quoted(str(cell), delimiter) for cell, gone in cells]
 
 
 def _quoted(text: str, delimiter: str) -> str:
-    """A field that reads back as it is: in quotes where it stands for nothing or would be torn."""
+    """Quote a field if it would be read as missing or contains special characters."""
     plain = text not in GAPS and not any(mark in text for mark in (delimiter, '"', "\n", "\r"))
     return text if plain else '"' + text.replace('"', '""') + '"'

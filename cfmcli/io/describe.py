@@ -1,4 +1,4 @@
-"""What a data file holds, told without pandas or anndata."""
+"""Describe: content of data files, without pandas or anndata."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +21,11 @@ _KINDS = {bool: "boolean", int: "integer", float: "number", type(None): "nothing
 
 
 def describe(path: str, selection: Selection = EVERYTHING) -> dict[str, Any]:
-    """Sizes, features, annotations and parts of a data file, ready for JSON.
+    """Describe sizes, features, annotations and parts of a data file, as JSON values.
 
     Args:
         path: a file with one of the suffixes of `FORMATS`.
-        selection: keys that are no features, where the user named them.
+        selection: columns that are not features, if the user named them.
 
     Returns:
         `path`, `format`, `bytes`, `points`, `features` (`count`, `first`), `ids` (the name of
@@ -33,7 +33,7 @@ def describe(path: str, selection: Selection = EVERYTHING) -> dict[str, Any]:
         with counts or `min` and `max`); for AnnData also `shape`, `layers` and `obsm`.
 
     Raises:
-        ConfigError: the suffix is not known.
+        ConfigError: the suffix is unknown.
         DataError: the file is missing or damaged.
     """
     if path == "-":
@@ -45,7 +45,7 @@ def describe(path: str, selection: Selection = EVERYTHING) -> dict[str, Any]:
 
 
 def _delimited(path: str, selection: Selection) -> dict[str, Any]:
-    """Rows and columns of a delimited file."""
+    """Describe a delimited file."""
     from cfmcli.io.delimited import typed
     from cfmcli.io.text import parse
 
@@ -54,7 +54,7 @@ def _delimited(path: str, selection: Selection) -> dict[str, Any]:
 
 
 def _parquet(path: str, selection: Selection) -> dict[str, Any]:
-    """Rows and columns of a Parquet file."""
+    """Describe a Parquet file."""
     from cfmcli.io.parquet import columns
 
     return _columns(columns(path), selection, path)
@@ -63,7 +63,7 @@ def _parquet(path: str, selection: Selection) -> dict[str, Any]:
 def _columns(
     columns: "Mapping[str, pa.ChunkedArray]", selection: Selection, origin: str
 ) -> dict[str, Any]:
-    """What typed columns hold."""
+    """Describe typed columns."""
     from cfmcli.io.columns import is_number
 
     names = tuple(columns)
@@ -75,7 +75,7 @@ def _columns(
 
 
 def _column(column: "pa.ChunkedArray") -> dict[str, Any]:
-    """A column of annotations of a table."""
+    """Describe a column of annotations."""
     from pyarrow import types
 
     kind = {"kind": "category"} if types.is_dictionary(column.type) else {}
@@ -83,7 +83,7 @@ def _column(column: "pa.ChunkedArray") -> dict[str, Any]:
 
 
 def _arrays(path: str, selection: Selection) -> dict[str, Any]:
-    """Arrays of a .npy or .npz file."""
+    """Describe a .npy or .npz file."""
     from cfmcli.io.arrays import decoded, default_features, loaded, matrix, points_key
 
     arrays = {"": loaded(path)} if suffix(path) == ".npy" else loaded(path)
@@ -100,7 +100,7 @@ def _arrays(path: str, selection: Selection) -> dict[str, Any]:
 
 
 def _anndata(path: str, selection: Selection) -> dict[str, Any]:
-    """Parts of an AnnData file, from its metadata and its annotations."""
+    """Describe an AnnData file, from its metadata and annotations."""
     with opened(path) as root:
         names = names_of(root["var"])
         obs, cells = root["obs"], shape_of(root["obs"])[0]
@@ -116,14 +116,14 @@ def _anndata(path: str, selection: Selection) -> dict[str, Any]:
 
 
 def _matrix(element: Node) -> dict[str, Any]:
-    """Shape and storage of a matrix on disk."""
+    """Describe shape and storage of a matrix on disk."""
     kind = encoding(element)
     storage = {"array": "dense", "null": "none", "dataframe": "table"}.get(kind)
     return {"shape": list(shape_of(element)), "storage": storage or f"sparse {kind[:3]}"}
 
 
 def _element(element: Node) -> dict[str, Any]:
-    """A column of annotations on disk."""
+    """Describe a column of annotations on disk."""
     kind = encoding(element)
     if kind == "categorical":
         return _categories(element["codes"][...], _cells(element["categories"]))
@@ -134,12 +134,12 @@ def _element(element: Node) -> dict[str, Any]:
 
 
 def _cells(element: Node) -> list[Any]:
-    """Values on disk as a list, text as str."""
+    """Read values on disk as a list, text as str."""
     return text_of(element) if encoding(element) == "string-array" else list(element[...].tolist())
 
 
 def _categories(codes: npt.NDArray[Any], labels: list[Any]) -> dict[str, Any]:
-    """A categorical: its values in their own order, with counts."""
+    """Describe a categorical: its values in their own order, with counts."""
     counts = np.bincount(codes[codes >= 0], minlength=len(labels)).tolist()
     about = {"kind": "category", "missing": int((codes < 0).sum()), "distinct": len(labels)}
     shown = dict(zip(map(str, labels), counts, strict=True))
@@ -147,7 +147,7 @@ def _categories(codes: npt.NDArray[Any], labels: list[Any]) -> dict[str, Any]:
 
 
 def _summary(cells: list[Any]) -> dict[str, Any]:
-    """Kind, gaps, and either the values with their counts or the range."""
+    """Describe values: kind, number missing, and either values with counts or the range."""
     counts = Counter(cell for cell in cells if cell is not None and cell == cell)  # noqa: PLR0124
     first = next(iter(counts), None)
     about = {
@@ -162,14 +162,14 @@ def _summary(cells: list[Any]) -> dict[str, Any]:
 
 
 def _shaped(points: int, features: Sequence[object]) -> dict[str, Any]:
-    """Counts of points and features, the first few by name."""
+    """Describe numbers of points and features, with the first names."""
     named = [str(name) for name in features[:FIRST]]
     about = {"count": len(features), "first": named}
     return {"points": points, "features": about, "storage": "dense"}
 
 
 def _size(place: Path) -> int:
-    """Bytes of a file or of all files in a folder."""
+    """Size in bytes of a file, or of all files in a folder."""
     files = place.rglob("*") if place.is_dir() else [place]
     return sum(file.stat().st_size for file in files if file.is_file())
 

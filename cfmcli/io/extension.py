@@ -1,4 +1,4 @@
-"""Additions to an AnnData on disk that come block after block."""
+"""Extension: additions to an AnnData on disk, block after block."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Extension:
-    """An open AnnData file whose matrices are filled a block of rows at a time.
+    """An open AnnData file whose matrices are written in blocks of rows.
 
     Args:
         root: its root group.
-        shape: (n_obs, n_vars) when it is done.
-        target: its name, for messages.
+        shape: final shape (n_obs, n_vars).
+        target: name of the file, for messages.
     """
 
     def __init__(self, root: Node, shape: tuple[int, int], target: str) -> None:
@@ -31,18 +31,18 @@ class Extension:
         self._last = NOTHING
 
     def append(self, count: int, added: Annotation, X: "Matrix | None" = None) -> None:
-        """Write what is added to the next rows.
+        """Write the additions of the next rows.
 
-        Columns of `obs` are kept until the end; `var`, `varm` and `uns` are those of the last
+        Columns of `obs` are kept until the end; `var`, `varm` and `uns` are taken from the last
         block.
 
         Args:
-            count: how many rows these are.
-            added: additions, with so many rows.
-            X: their values, shape (count, n_vars), of a new file.
+            count: number of rows.
+            added: additions for that number of rows.
+            X: values of a new file, shape (count, n_vars).
 
         Raises:
-            DataError: a shape that does not fit, or a key that cannot be stored.
+            DataError: a shape that does not match, or a key that cannot be stored.
         """
         check(added, (count, self._shape[1]), self._target)
         rows = slice(self._done, self._done + count)
@@ -57,21 +57,21 @@ class Extension:
         self._done, self._last = rows.stop, added
 
     def finish(self) -> dict[str, Any]:
-        """Write what belongs to all rows, and give the new columns of `obs`."""
+        """Write the additions common to all rows, and return the new columns of `obs`."""
         add(self._root, replace(self._last, obs={}, obsm={}, layers={}))
         return {key: _stacked(parts) for key, parts in self._columns.items()}
 
 
 @contextmanager
 def extending(source: str, target: str) -> Iterator[Extension]:
-    """A copy of an AnnData file that gets additions block after block, all or nothing.
+    """Copy an AnnData file and yield an extension of the copy, atomically.
 
     Args:
         source: the input, .h5ad or .zarr.
         target: the output, .h5ad or .zarr.
 
     Raises:
-        DataError: a shape that does not fit the input, or a key that cannot be stored.
+        DataError: a shape that does not match the input, or a key that cannot be stored.
         ResourceError: the disk is full or the folder is not writable.
     """
     with opened(source) as held:
@@ -85,7 +85,7 @@ def extending(source: str, target: str) -> Iterator[Extension]:
 
 
 def _fill(group: Node, key: str, rows: slice, block: "Matrix", count: int) -> None:
-    """Write a block of rows of a matrix that will have so many."""
+    """Write a block of rows of a matrix with a given total number of rows."""
     if isinstance(block, np.ndarray):
         if not rows.start:
             _room(group, key, block, count)
@@ -100,7 +100,7 @@ def _fill(group: Node, key: str, rows: slice, block: "Matrix", count: int) -> No
 
 
 def _room(group: Node, key: str, block: "Array", rows: int) -> None:
-    """An array for all rows, of the width and type of a block, as AnnData writes one."""
+    """Create an array for all rows, with the width and type of a block, in AnnData's format."""
     if key in group:
         del group[key]
     make = getattr(group, "create_array", None) or group.create_dataset
@@ -109,7 +109,7 @@ def _room(group: Node, key: str, block: "Array", rows: int) -> None:
 
 
 def _stacked(columns: Sequence[Any]) -> Any:
-    """Rows of columns, one part after the other; a category of one of them is one of the whole."""
+    """Concatenate column parts; categories of any part belong to the whole."""
     import pandas as pd
 
     parts: list[Any] = [

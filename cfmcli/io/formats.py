@@ -1,4 +1,4 @@
-"""File formats by suffix: the one place where a format is registered."""
+"""File formats by suffix: the only place where formats are registered."""
 
 import difflib
 import importlib
@@ -32,13 +32,13 @@ FORMATS: dict[str, str] = {
 
 
 def suffix(path: str) -> str:
-    """The suffix that names the format, in lower case and with `.gz`: "" when there is none."""
+    """Suffix that determines the format, in lower case and including `.gz`; "" without one."""
     parts = [part.lower() for part in Path(path).suffixes]
     return "".join(parts[-2:]) if parts[-1:] == [".gz"] else "".join(parts[-1:])
 
 
 def module_for(path: str) -> ModuleType:
-    """The module that reads and writes a path; `-` is CSV.
+    """Import the module that reads and writes a path; `-` is CSV.
 
     Raises:
         ConfigError: no format has this suffix.
@@ -63,8 +63,8 @@ def read_table(path: str, selection: Selection = EVERYTHING) -> Table:
         The table, values of shape (n, d): finite, with distinct ids.
 
     Raises:
-        ConfigError: the suffix is not known.
-        DataError: the file is missing, damaged, or not what the selection says.
+        ConfigError: the suffix is unknown.
+        DataError: the file is missing, damaged, or inconsistent with the selection.
     """
     module = _reader(path)
     with _readable(path):
@@ -73,18 +73,17 @@ def read_table(path: str, selection: Selection = EVERYTHING) -> Table:
 
 
 def open_table(path: str, selection: Selection = EVERYTHING) -> Backed:
-    """Open a point cloud whose numbers are read by rows: .npy, .parquet and dense or CSR AnnData.
+    """Open a point cloud whose rows are read on access: .npy, .parquet, dense or CSR AnnData.
 
-    Of other formats the whole is read at once. What is wrong with a number shows when its row is
-    read.
+    Other formats are read completely. Invalid values are reported when their row is read.
 
     Args:
         path: as for `read_table`.
-        selection: likewise.
+        selection: as for `read_table`.
 
     Raises:
-        ConfigError: the suffix is not known.
-        DataError: the file is missing, damaged, or not what the selection says.
+        ConfigError: the suffix is unknown.
+        DataError: the file is missing, damaged, or inconsistent with the selection.
     """
     module = _reader(path)
     with _readable(path):
@@ -93,7 +92,7 @@ def open_table(path: str, selection: Selection = EVERYTHING) -> Backed:
 
 
 def _reader(path: str) -> ModuleType:
-    """The module that reads a path, which has to be there."""
+    """Import the module that reads a path, after checking that the path exists."""
     module = module_for(path)
     if path != "-":
         present(path)
@@ -102,7 +101,7 @@ def _reader(path: str) -> ModuleType:
 
 @contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Tell of missing rights as of other faults of the data."""
+    """Report missing permissions like other faults of the data."""
     try:
         yield
     except PermissionError as error:
@@ -112,24 +111,24 @@ def _readable(path: str) -> Iterator[None]:
 
 
 def write_table(path: str, table: Table) -> None:
-    """Write a point cloud to a file, or as CSV to stdout (`-`), all or nothing.
+    """Write a point cloud to a file, or as CSV to stdout (`-`), atomically.
 
     Raises:
-        ConfigError: the suffix is not known.
+        ConfigError: the suffix is unknown.
         ResourceError: the disk is full or the folder is not writable.
     """
     module_for(path).write(path, table)
 
 
 def writing(path: str, head: Table) -> AbstractContextManager[Append]:
-    """A file that is written table after table, all or nothing.
+    """Create a file that is written table after table, atomically.
 
     Args:
         path: output file, or `-`.
-        head: its points without their numbers: how many there are, their features and annotations.
+        head: the points without values: their number, features and annotations.
 
     Raises:
-        ConfigError: the suffix is not known.
+        ConfigError: the suffix is unknown.
         ResourceError: the disk is full or the folder is not writable.
     """
     written: AbstractContextManager[Append] = module_for(path).writing(path, head)
@@ -137,7 +136,7 @@ def writing(path: str, head: Table) -> AbstractContextManager[Append]:
 
 
 def present(path: str) -> None:
-    """Raise DataError when a path is absent, or a folder where a file is meant."""
+    """Raise DataError if a path is missing, or a folder where a file is expected."""
     place = Path(path)
     if not place.exists():
         raise DataError(f"{path}: there is no such file.{_neighbours(place)}")
@@ -146,12 +145,12 @@ def present(path: str) -> None:
 
 
 def standard_input() -> bytes:
-    """All of stdin."""
+    """Read all of stdin."""
     return sys.stdin.buffer.read()
 
 
 def _neighbours(place: Path) -> str:
-    """A hint for a missing file: the nearest name in its folder, else what is there."""
+    """Build a hint for a missing file: the nearest name in its folder, and what is there."""
     if not place.parent.is_dir():
         return f" Nor is there a folder {str(place.parent)!r}."
     names = sorted(p.name for p in place.parent.iterdir() if suffix(p.name) in FORMATS)

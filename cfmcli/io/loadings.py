@@ -1,4 +1,4 @@
-"""Loadings of a PCA in an AnnData: the way back from X_pca to genes, checked before it is used."""
+"""Loadings of a PCA in an AnnData: checked, and used to map X_pca back to genes."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -29,15 +29,15 @@ def decoder(
     matrices: Mapping[str, Blocks],
     origin: str,
 ) -> Decoder | None:
-    """The decoder of a PCA, None, said aloud, where its loadings do not give its scores.
+    """Build the decoder of a PCA; None, with a warning, if its loadings do not give its scores.
 
     Args:
         scores: X_pca as read, shape (n, D).
-        columns: which components these are.
+        columns: indices of these components.
         loadings: varm["PCs"], shape (genes, components).
-        genes: their names.
-        matrices: what the PCA may have been made of, by name: its rows, block by block.
-        origin: where all this is from.
+        genes: gene names.
+        matrices: candidate inputs of the PCA, by name: their rows, block by block.
+        origin: origin of the data, for messages.
     """
     every = np.asarray(loadings, dtype=np.float64)
     if every.ndim != 2 or every.shape[1] <= max(columns):
@@ -57,7 +57,7 @@ def decoder(
 
 
 def blocks(matrix: Any, count: int) -> Iterator["Matrix"]:
-    """A matrix, in memory or on disk, by blocks of rows."""
+    """Yield a matrix, in memory or on disk, in blocks of rows."""
     for start in range(0, count, ROWS):
         yield matrix[start : start + ROWS]
 
@@ -65,7 +65,7 @@ def blocks(matrix: Any, count: int) -> Iterator["Matrix"]:
 def _fitted(
     scores: Array, loadings: Array, genes: tuple[str, ...], basis: str, rows: Blocks
 ) -> Decoder:
-    """The decoder by the mean of a matrix, with how far it misses the scores."""
+    """Build the decoder for the mean of a matrix, with its error in the scores."""
     total, count = np.zeros(len(loadings)), 0
     for block in rows():
         total += moments(block)[0] * block.shape[0]
@@ -85,7 +85,7 @@ def _fitted(
 
 
 def _warn(origin: str, what: str) -> None:
-    """Say why results stay in the representation."""
+    """Warn that results stay in the representation, with the reason."""
     warnings.warn(
         f'{origin}: varm["{LOADINGS}"] {what}: results stay in {REP}, without genes.',
         CfmWarning,

@@ -1,4 +1,4 @@
-"""Points that are already in memory: arrays, DataFrames and AnnData objects."""
+"""Conversion of points in memory: arrays, DataFrames and AnnData objects."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,36 +41,36 @@ ORIGIN = "memory"
 
 
 def from_object(data: Points, selection: Selection = EVERYTHING) -> Table:
-    """A table of an array (features x0, x1, ...), a DataFrame or an AnnData.
+    """Convert an array (features x0, x1, ...), a DataFrame or an AnnData to a table.
 
     Args:
-        data: points, one a row; an array has shape (n,) or (n, d).
+        data: points, one per row; an array has shape (n,) or (n, d).
         selection: which columns are features and ids.
 
     Raises:
-        DataError: not finite, repeated ids, or not what the selection says.
+        DataError: non-finite values, repeated ids, or data inconsistent with the selection.
     """
     table: Table = _by_kind(data, _READERS, _from_array)(data, selection)
     return replace(table, obs=decimal(table.obs))
 
 
 def like(original: Points, table: Table, annotation: Annotation | None = None) -> Points:
-    """Points in the shape in which the user gave others.
+    """Convert points to the kind of object that the user gave.
 
     Args:
         original: the user's object.
         table: the new points.
-        annotation: what an AnnData gets; None puts the values into obsm["X_cfm"].
+        annotation: additions to an AnnData; None puts the values into obsm["X_cfm"].
 
     Returns:
-        An array for an array; a DataFrame with the original's index and columns, where its
-        features are replaced; a copy of an AnnData with the annotation added.
+        An array for an array; a DataFrame with the original's index and columns, features
+        replaced; a copy of an AnnData with the annotation added.
     """
     return _by_kind(original, _WRITERS, _like_array)(original, table, annotation)
 
 
 def is_named(data: Points) -> bool:
-    """Whether an object's features have names: a DataFrame or an AnnData."""
+    """Whether an object has feature names: a DataFrame or an AnnData."""
     return _by_kind(data, _READERS, _from_array) is not _from_array
 
 
@@ -80,26 +80,26 @@ def is_anndata(data: Points) -> bool:
 
 
 def _by_kind(data: Points, known: dict[str, Verb], other: Verb) -> Verb:
-    """The function for an object's type, found by name so that nothing need be imported."""
+    """Select the function for an object's type by name, without importing its package."""
     kinds = (f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(data).__mro__)
     return next((known[kind] for kind in kinds if kind in known), other)
 
 
 def outline_of(data: Points) -> Outline:
-    """What an AnnData holds already."""
+    """Outline the existing content of an AnnData."""
     keys = {slot: list(getattr(data, slot)) for slot in ("obs", "var", *SLOTS)}
     earlier = data.uns.get("cfm", {})
     return outlined(data.var_names, keys, earlier.get(WROTE, ()), data.n_obs)
 
 
 def _from_array(data: Points, selection: Selection) -> Table:
-    """A table of anything NumPy takes for an array."""
+    """Convert anything array-like to a table."""
     plain_only(selection, ORIGIN)
     return arrays.from_array(_plain(data), selection, ORIGIN)
 
 
 def _plain(data: Points) -> "Matrix":
-    """An array, what is masked as NaN; a sparse matrix stays one."""
+    """Convert to an array, with masked values as NaN; a sparse matrix stays sparse."""
     from scipy import sparse
 
     if sparse.issparse(data):
@@ -110,7 +110,7 @@ def _plain(data: Points) -> "Matrix":
 
 
 def _from_frame(data: Points, selection: Selection) -> Table:
-    """A table of a DataFrame; its index holds the ids unless it merely counts."""
+    """Convert a DataFrame to a table; its index holds the ids unless it is a mere range."""
     import pandas as pd
 
     plain_only(selection, ORIGIN)
@@ -134,7 +134,7 @@ def _from_frame(data: Points, selection: Selection) -> Table:
 
 
 def _from_anndata(data: Points, selection: Selection) -> Table:
-    """A table of an AnnData, in memory or backed."""
+    """Convert an AnnData, in memory or backed, to a table."""
     part, key = anndata.locate(selection, ORIGIN)
     held = getattr(data, part) if part != "X" else {"": data.X}
     if key not in held:
@@ -157,7 +157,7 @@ def _from_anndata(data: Points, selection: Selection) -> Table:
 
 
 def _decoder(data: Points, scores: "Matrix", keep: list[int]) -> Decoder | None:
-    """The way back to genes from X_pca, by the loadings of an AnnData."""
+    """Build the decoder from X_pca to genes, from the loadings of an AnnData."""
     held = {"X": data.X} if data.X is not None else {}
     held |= {f"layer:{key}": matrix for key, matrix in data.layers.items()}
     rows = {name: partial(loadings.blocks, matrix, len(data)) for name, matrix in held.items()}
@@ -166,14 +166,14 @@ def _decoder(data: Points, scores: "Matrix", keep: list[int]) -> Decoder | None:
 
 
 def _like_array(original: Points, table: Table, annotation: Annotation | None) -> Points:
-    """An array; one axis for one feature if the original had one."""
+    """Return an array, with one axis if the original had one and there is one feature."""
     values = dense(table.values)
     flat = np.ndim(original) == 1 and values.shape[1] == 1
     return values[:, 0] if flat else values
 
 
 def _like_frame(original: Points, table: Table, annotation: Annotation | None) -> Points:
-    """A DataFrame with features replaced; other columns and the index are kept."""
+    """Return a DataFrame with features replaced; other columns and the index are kept."""
     import pandas as pd
 
     same = set(table.features) <= set(map(str, original.columns)) and len(original) == len(table)
@@ -189,7 +189,7 @@ def _like_frame(original: Points, table: Table, annotation: Annotation | None) -
 
 
 def _like_anndata(original: Points, table: Table, annotation: Annotation | None) -> Points:
-    """A copy of an AnnData with the annotation added."""
+    """Return a copy of an AnnData with the annotation added."""
     added = annotation or Annotation(obsm={"X_cfm": table.values})
     check(added, original.shape, ORIGIN)
     result = original.to_memory() if original.isbacked else original.copy()

@@ -1,4 +1,4 @@
-"""Files of shards put together: rows travel from file to file, in the order of one whole run."""
+"""Merging: combines files of shards, with rows in the order of a single run."""
 
 import gzip
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Pieces = Sequence[tuple[int, int]]
-"""Which part the next rows come from, and how many: the whole output, in order."""
+"""Sequence of (part, number of rows) that makes up the whole output, in order."""
 
 
 def merge(parts: Sequence[str], pieces: Pieces, target: str) -> None:
-    """Write the rows of several files of one format as one file, all or nothing.
+    """Write the rows of several files of one format into one file, atomically.
 
     Args:
-        parts: files that a verb wrote for its shards.
-        pieces: their rows in the order of the output; those of one part come in its own order.
+        parts: files written for the shards of a command.
+        pieces: origin of the rows in output order; those of one part keep their order.
         target: file to write, of the same format.
 
     Raises:
-        DataError: if a file is damaged, or has other rows or columns than it should.
+        DataError: if a file is damaged, or has unexpected rows or columns.
     """
     _MERGERS[FORMATS[suffix(target)]](parts, pieces, target)
 
 
 def taken(parts: Sequence[str], added: Mapping[str, Sequence[str]]) -> Iterator[Annotation]:
-    """What the AnnData of shards add to that of all rows, one after the other.
+    """Yield the additions in the AnnData of each shard.
 
     Args:
         parts: the files, in the order of their rows.
-        added: slot -> keys of what each of them adds.
+        added: slot -> keys of the additions.
 
     Raises:
         DataError: if a file is damaged.
@@ -58,7 +58,7 @@ def taken(parts: Sequence[str], added: Mapping[str, Sequence[str]]) -> Iterator[
 
 
 def _text(parts: Sequence[str], pieces: Pieces, target: str) -> None:
-    """Delimited text, a record at a time."""
+    """Merge delimited text, record by record."""
     with ExitStack() as files, sink(target) as out:
         streams = [_records(files.enter_context(_opened(path))) for path in parts]
         heads = {next(stream, b"") for stream in streams}
@@ -74,12 +74,12 @@ def _text(parts: Sequence[str], pieces: Pieces, target: str) -> None:
 
 
 def _opened(path: str) -> BinaryIO:
-    """A delimited file for reading."""
+    """Open a delimited file for reading."""
     return gzip.open(path, "rb") if path.endswith(".gz") else Path(path).open("rb")  # type: ignore[return-value]
 
 
 def _records(stream: BinaryIO) -> Iterator[bytes]:
-    """The records of a delimited file; quoted ones may have several lines."""
+    """Yield the records of a delimited file; quoted ones may span several lines."""
     record = b""
     for line in stream:
         record += line
@@ -91,7 +91,7 @@ def _records(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _parquet(parts: Sequence[str], pieces: Pieces, target: str) -> None:
-    """Parquet, a batch of rows at a time."""
+    """Merge Parquet files, batch by batch."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -117,7 +117,7 @@ def _parquet(parts: Sequence[str], pieces: Pieces, target: str) -> None:
 
 
 def _arrays(parts: Sequence[str], pieces: Pieces, target: str) -> None:
-    """NumPy files: .npy from mapped memory, .npz member by member."""
+    """Merge NumPy files: .npy by memory-mapping, .npz member by member."""
     if suffix(target) == ".npy":
         mapped = [np.load(path, mmap_mode="r", allow_pickle=False) for path in parts]
         shape = (sum(count for _, count in pieces), *mapped[0].shape[1:])
@@ -135,7 +135,7 @@ def _arrays(parts: Sequence[str], pieces: Pieces, target: str) -> None:
 
 
 def _fill(out: Any, arrays: Sequence[Any], pieces: Pieces, parts: Sequence[str]) -> None:
-    """Copy rows of arrays, piece after piece, into one that holds them all."""
+    """Copy rows of arrays, piece after piece, into one array."""
     place, begun = 0, [0] * len(arrays)
     for part, count in pieces:
         rows = arrays[part][begun[part] : begun[part] + count]
@@ -147,7 +147,7 @@ def _fill(out: Any, arrays: Sequence[Any], pieces: Pieces, parts: Sequence[str])
 
 
 def _ordered(arrays: Sequence[Any], pieces: Pieces, parts: Sequence[str]) -> Any:
-    """Rows of arrays in memory, piece after piece."""
+    """Concatenate rows of arrays in memory, piece after piece."""
     kind = np.result_type(*(array.dtype for array in arrays))
     out = np.empty((sum(count for _, count in pieces), *arrays[0].shape[1:]), kind)
     _fill(out, arrays, pieces, parts)
@@ -155,7 +155,7 @@ def _ordered(arrays: Sequence[Any], pieces: Pieces, parts: Sequence[str]) -> Any
 
 
 def _anndata(parts: Sequence[str], pieces: Pieces, target: str) -> None:
-    """AnnData, an element at a time: rows from every part, all else as the first part has it."""
+    """Merge AnnData files, element by element: rows from all parts, the rest from the first."""
     from anndata.io import read_elem, write_elem
 
     with opened(parts[0]) as first, atomic(target) as place, editable(place) as out:
@@ -179,7 +179,7 @@ def _anndata(parts: Sequence[str], pieces: Pieces, target: str) -> None:
 
 
 def _elements(parts: Sequence[str], slot: str, key: str = "") -> list[Any]:
-    """One element of each AnnData."""
+    """Read one element of each AnnData."""
     from anndata.io import read_elem
 
     found = []
@@ -190,7 +190,7 @@ def _elements(parts: Sequence[str], slot: str, key: str = "") -> list[Any]:
 
 
 def _joined(frames: "Sequence[pd.DataFrame]") -> "pd.DataFrame":
-    """Annotations of all parts; what is categorical in one of them is so in all."""
+    """Concatenate annotations; a column categorical in any part is categorical in the whole."""
     import pandas as pd
 
     whole = pd.concat(frames)
@@ -202,13 +202,13 @@ def _joined(frames: "Sequence[pd.DataFrame]") -> "pd.DataFrame":
 
 
 def _check(path: str, got: int, expected: int) -> None:
-    """Refuse a part whose rows are not those that were written."""
+    """Raise if a part has an unexpected number of rows."""
     if got != expected:
         raise _unfit([path], f"has {got} rows where {expected} were written")
 
 
 def _unfit(paths: Sequence[str], what: str) -> DataError:
-    """The error for parts that changed after they were written."""
+    """Build the error for parts that changed after they were written."""
     return DataError(f"{', '.join(paths)}: {what}: run those shards again.")
 
 

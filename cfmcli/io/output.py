@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all, and never in place of something by accident."""
+"""Output: atomic writing of files, protected against accidental overwriting."""
 
 import errno
 import hashlib
@@ -39,15 +39,15 @@ def claim(
     """Check, before any work, that an output may be written.
 
     Args:
-        path: the output, or `-` for stdout, which is always free.
-        force: whether something that exists may be overwritten.
-        inputs: files that are read; the output must be none of them.
-        suffixes: the suffixes that this output may have; empty allows any, and folders.
+        path: the output, or `-` for stdout, which is always allowed.
+        force: whether existing outputs may be overwritten.
+        inputs: input files; the output must not be one of them.
+        suffixes: allowed suffixes; empty allows any, and folders.
 
     Raises:
-        ConfigError: the suffix is not known, or the output is an input.
+        ConfigError: the suffix is unknown, or the output is an input.
         OutputExistsError: the output exists and `force` is not set.
-        ResourceError: its folder cannot be made or written.
+        ResourceError: its folder cannot be created or written.
     """
     if path == "-":
         return
@@ -65,10 +65,10 @@ def claim(
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place on success and vanishes on failure.
+    """Yield a temporary path beside `path`, moved into place on success and removed on failure.
 
-    The caller writes a file there (or makes a folder) and leaves the block. The temporary name
-    has the same suffix. Missing parent folders are made, and vanish on failure too.
+    The caller writes a file there (or creates a folder) and leaves the block. The temporary name
+    has the same suffix. Missing parent folders are created, and removed again on failure.
 
     Raises:
         ResourceError: the disk is full, read-only or forbidden.
@@ -83,7 +83,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
             _settle(part, target)
     finally:
         _remove(part)
-        for folder in made:  # those that hold the output are not empty, and stay
+        for folder in made:  # folders with the output are not empty, and stay
             with suppress(OSError):
                 folder.rmdir()
 
@@ -91,11 +91,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
 def write_files(
     content: Mapping[str, bytes | Callable[[Path], None]], before: Callable[[], None] = lambda: None
 ) -> None:
-    """Write files all or none: they take their names, in order, only when all are written.
+    """Write all files or none: they get their names, in order, only when all are written.
 
     Args:
-        content: path -> bytes, or what writes them to a path.
-        before: what is done when all are written and none has its name.
+        content: path -> bytes, or a function that writes them to a path.
+        before: called when all files are written but not yet renamed.
 
     Raises:
         ResourceError: the disk is full, read-only or forbidden.
@@ -109,7 +109,7 @@ def write_files(
 
 @contextmanager
 def blaming_disk(path: str | Path) -> Iterator[None]:
-    """Tell of an error whose cause is the file system as one.
+    """Convert errors caused by the file system to ResourceError; other errors pass.
 
     Raises:
         ResourceError: the disk is full, read-only or forbidden.
@@ -122,12 +122,12 @@ def blaming_disk(path: str | Path) -> Iterator[None]:
 
 
 def as_json(mapping: Mapping[str, Any]) -> str:
-    """A mapping as indented JSON in its own order; NaN and infinities are refused."""
+    """Format a mapping as indented JSON in its own order; NaN and infinities raise."""
     return json.dumps(mapping, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def sha256(path: str) -> str:
-    """The SHA-256 of a file, or of a folder's names and contents; "" for `-`, a stream."""
+    """SHA-256 of a file, or of a folder's names and contents; "" for the stream `-`."""
     if path == "-":
         return ""
     root = Path(path)
@@ -140,21 +140,21 @@ def sha256(path: str) -> str:
 
 
 def _feed(digest: "hashlib._Hash", place: Path) -> None:
-    """Add a file's bytes to a digest, a mebibyte at a time."""
+    """Add a file's bytes to a digest, one mebibyte at a time."""
     with place.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two paths are one file, through links too."""
+    """Whether two paths are the same file, also through links."""
     if Path(one).exists() and Path(other).exists():
         return Path(one).samefile(other)
     return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _not_there(path: str, *, force: bool, folder: bool) -> None:
-    """Raise when something is in the way that may not be replaced."""
+    """Raise if something exists that must not be replaced."""
     if not os.path.lexists(path):
         return
     if not force:
@@ -164,13 +164,13 @@ def _not_there(path: str, *, force: bool, folder: bool) -> None:
 
 
 def _writable(place: Path) -> None:
-    """Raise ResourceError unless the nearest existing folder lets us write."""
+    """Raise ResourceError unless the nearest existing folder is writable."""
     home = next(p for p in place.absolute().parents if os.path.lexists(p))
     if not home.is_dir():
         raise ResourceError(f"{place}: {home} is not a folder. Choose another -o.")
     if not os.access(home, os.W_OK | os.X_OK):
         raise ResourceError(f"{place}: the folder {home} is not writable. Choose another -o.")
-    try:  # rights do not tell everything: nobody makes a file in /proc
+    try:  # permissions are not enough: no file can be made in /proc
         with TemporaryFile(dir=home):
             return
     except OSError as error:
@@ -182,7 +182,7 @@ def _writable(place: Path) -> None:
 
 
 def _settle(part: Path, target: Path) -> None:
-    """Force what was written to disk and move it into place."""
+    """Force what was written onto the disk and move it into place."""
     if part.is_dir():
         _replace_folder(part, target)
         return
@@ -192,7 +192,7 @@ def _settle(part: Path, target: Path) -> None:
 
 
 def _replace_folder(part: Path, target: Path) -> None:
-    """Swap a folder in; the old one is set aside until the new one stands."""
+    """Replace a folder; the old one is kept until the new one is in place."""
     old = part.with_name(f"{part.name}.old")
     if target.exists():
         target.rename(old)
@@ -206,7 +206,7 @@ def _replace_folder(part: Path, target: Path) -> None:
 
 
 def _remove(place: Path) -> None:
-    """Remove a file or folder if it is there."""
+    """Remove a file or folder if it exists."""
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place, ignore_errors=True)
     else:
@@ -214,7 +214,7 @@ def _remove(place: Path) -> None:
 
 
 def _blame_disk(error: OSError | RuntimeError, path: str | Path) -> None:
-    """Raise ResourceError when the file system is the cause of an error."""
+    """Raise ResourceError if the file system caused an error."""
     code = getattr(error, "errno", None)
     # HDF5 and NumPy report a full disk as text, not always as a number.
     code = code or next((n for n in _REMEDIES if f"errno = {n}," in str(error)), None)

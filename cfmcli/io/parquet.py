@@ -1,4 +1,4 @@
-"""Parquet tables."""
+"""Parquet files: reading and writing of tables."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData, ParquetFile
 
 BUFFER = 1 << 16
-"""Bytes of a column that are read at once, so that a row group need not be whole in memory."""
+"""Number of bytes of a column read at once, so that row groups need not fit in memory."""
 
 
 def read(path: str, selection: Selection) -> Table:
-    """Read a Parquet file; float32 stays if all features have it, else they are float64.
+    """Read a Parquet file; features stay float32 if all are, else become float64.
 
     Raises:
         DataError: the file is damaged or does not hold numeric columns.
@@ -35,10 +35,10 @@ def read(path: str, selection: Selection) -> Table:
 
 
 def backed(path: str, selection: Selection) -> Backed:
-    """The same, of which the numbers are read from their row groups when they are asked for.
+    """Open a file like `read`, but read values from its row groups on access.
 
     Raises:
-        DataError: as `read`; what is wrong with a number shows when its row is read.
+        DataError: as in `read`; invalid values are reported when their row is read.
     """
     plain_only(selection, path)
     with _opened(path) as file:
@@ -61,14 +61,14 @@ def backed(path: str, selection: Selection) -> Backed:
 
 
 def columns(path: str) -> "dict[str, pa.ChunkedArray]":
-    """All columns by name; an unnamed pandas index counts as a column without a name."""
+    """Read all columns by name; an unnamed pandas index becomes a column without a name."""
     with _opened(path) as file:
         table = file.read(use_threads=False)
     return dict(zip(_names(table.column_names, path), map(_flat, table.columns), strict=True))
 
 
 def _flat(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """A column whose lists and records are JSON text, as other formats can hold them."""
+    """Convert lists and records of a column to JSON text, as in other formats."""
     import pyarrow as pa
 
     if not pa.types.is_nested(column.type):
@@ -78,18 +78,18 @@ def _flat(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
 
 def write(path: str, table: Table) -> None:
-    """Write a table to Parquet, columns in the order of the delimited writer."""
+    """Write a table to Parquet, with columns in the order of the delimited writer."""
     with writing(path, table) as append:
         append(table)
 
 
 @contextmanager
 def writing(path: str, head: Table) -> Iterator[Append]:
-    """A Parquet file that is written table after table, a row group each."""
+    """Create a Parquet file that is written table after table, one row group each."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    # A part of a column of objects may look like one of another type.
+    # A part of an object column may look like one of another type.
     mixed = [name for name in head.obs.columns if head.obs[name].dtype == object]
     notes = {str(name): _annotation(head.obs[name]) for name in mixed}
     with atomic(path) as part, ExitStack() as files:
@@ -110,10 +110,10 @@ def writing(path: str, head: Table) -> Iterator[Append]:
 
 
 class Batches:
-    """Rows of a Parquet file, as many at a time as are asked for.
+    """Reads rows of a Parquet file, any number at a time.
 
     Args:
-        stream: its batches.
+        stream: batches of the file.
         path: the file, for messages.
     """
 
@@ -123,10 +123,10 @@ class Batches:
         self._left: pa.RecordBatch | None = None
 
     def take(self, count: int) -> "Iterator[pa.RecordBatch]":
-        """The next rows.
+        """Yield the next rows.
 
         Raises:
-            DataError: there are not so many.
+            DataError: there are not enough.
         """
         while count:
             batch = next(self._stream, None) if self._left is None else self._left
@@ -140,12 +140,12 @@ class Batches:
 
 
 class _Rows:
-    """The numbers of a Parquet file, cheapest where rows are asked for in their order.
+    """Values of a Parquet file by row; cheapest when requested in order.
 
     Args:
         path: the file.
-        spelled: its columns of numbers.
-        features: what they are called.
+        spelled: names of the numeric columns in the file.
+        features: names of the features.
     """
 
     def __init__(self, path: str, spelled: Sequence[str], features: Sequence[str]) -> None:
@@ -154,7 +154,7 @@ class _Rows:
         self._next = 0
 
     def read(self, rows: slice) -> "np.ndarray[Any, Any]":
-        """The values of some rows, shape (rows, d)."""
+        """Read the values of some rows, shape (rows, d)."""
         import pyarrow as pa
 
         with _undamaged(self._path):
@@ -168,7 +168,7 @@ class _Rows:
         return values
 
     def _from(self, start: int) -> Batches:
-        """The rows from one on; the row groups before it are passed over."""
+        """Open the rows from a given one on; earlier row groups are skipped."""
         from pyarrow import parquet
 
         file = parquet.ParquetFile(self._path, buffer_size=BUFFER)
@@ -185,7 +185,7 @@ class _Rows:
 
 @contextmanager
 def _opened(path: str) -> "Iterator[ParquetFile]":
-    """A Parquet file for reading."""
+    """Open a Parquet file for reading."""
     from pyarrow import parquet
 
     with _undamaged(path), parquet.ParquetFile(path) as file:
@@ -194,7 +194,7 @@ def _opened(path: str) -> "Iterator[ParquetFile]":
 
 @contextmanager
 def _undamaged(path: str) -> Iterator[None]:
-    """Tell of a file that is none, or damaged."""
+    """Convert errors of damaged or foreign files to DataError."""
     import pyarrow as pa
 
     try:
@@ -206,14 +206,14 @@ def _undamaged(path: str) -> Iterator[None]:
 
 
 def _names(stored: Sequence[str], path: str) -> tuple[str, ...]:
-    """Names of columns; an unnamed pandas index counts as a column without a name."""
+    """Names of columns; an unnamed pandas index gets an empty name."""
     names = tuple("" if name == "__index_level_0__" else name for name in stored)
     distinct_names(names, "column names", path, "Rename them so that each is its own.")
     return names
 
 
 def _gaps(about: "FileMetaData", columns: Collection[int]) -> dict[int, Any]:
-    """How many cells of some columns are empty, None where the file does not tell."""
+    """Number of missing cells per column, None if the file does not record it."""
     groups = [about.row_group(k) for k in range(about.num_row_groups)]
     told = {k: [group.column(k).statistics for group in groups] for k in columns}
     return {
@@ -223,12 +223,12 @@ def _gaps(about: "FileMetaData", columns: Collection[int]) -> dict[int, Any]:
 
 
 def _tells(statistics: Any) -> bool:
-    """Whether statistics tell of empty cells."""
+    """Whether statistics include the number of missing cells."""
     return statistics is not None and statistics.has_null_count
 
 
 def _fields(table: Table, notes: "Mapping[str, pa.Array]") -> "Iterator[tuple[str, pa.Array]]":
-    """Every column of a table as an Arrow array, by name."""
+    """Yield every column of a table as an Arrow array, by name."""
     import pyarrow as pa
 
     if table.obs.index.name is not None:
@@ -241,7 +241,7 @@ def _fields(table: Table, notes: "Mapping[str, pa.Array]") -> "Iterator[tuple[st
 
 
 def _annotation(column: "pd.Series[Any]") -> "pa.Array":
-    """An annotation as an Arrow array; objects of several types become text."""
+    """Convert an annotation to an Arrow array; mixed objects become text."""
     import pyarrow as pa
 
     try:

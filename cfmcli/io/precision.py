@@ -1,4 +1,4 @@
-"""Precision: annotations in float32 as the numbers that were meant."""
+"""Precision: conversion of float32 annotations to the intended decimals."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def decimal(obs: "pd.DataFrame") -> "pd.DataFrame":
-    """Annotations in float64 where they were in float32: 0.1, not 0.10000000149.
+    """Convert float32 annotations to float64: 0.1, not 0.10000000149.
 
-    Of all numbers that float32 cannot tell apart the one with the fewest digits is taken, so that
-    times are called as a user calls them, and tables show them so.
+    Of all numbers that are the same in float32, the one with the fewest digits is taken, so that
+    times appear as users write them.
     """
     single = [k for k in range(obs.shape[1]) if _is_single(obs.iloc[:, k])]
     found = obs.copy(deep=False) if single else obs
@@ -22,13 +22,13 @@ def decimal(obs: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _is_single(column: "pd.Series[Any]") -> bool:
-    """Whether a column, or its categories, are in float32."""
+    """Whether a column, or its categories, are float32."""
     categories = getattr(column.dtype, "categories", None)
     return bool((column.dtype if categories is None else categories.dtype) == np.float32)
 
 
 def _decimal(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """A column with its numbers, or its categories, in float64."""
+    """Convert a column's numbers, or its categories, to float64."""
     import pandas as pd
 
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -40,7 +40,7 @@ def _decimal(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _shortest(numbers: "pd.Series[Any] | pd.Index[Any]") -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """The shortest decimals that give some float32."""
+    """Shortest decimals that identify float32 values."""
     import pyarrow as pa
 
     text = pa.array(numbers.to_numpy(), from_pandas=False).cast(pa.string())

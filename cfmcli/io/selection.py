@@ -1,4 +1,4 @@
-"""Which columns of a file are points, which are ids, and which only travel along."""
+"""Selection: which columns of a file are features, ids or annotations."""
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
@@ -17,17 +17,17 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Selection:
-    """What the user wants to read from a file.
+    """What to read from a file.
 
     Args:
-        features: comma-separated globs, `a,b,pc*`, or the very names; empty takes all numeric
-            columns.
+        features: comma-separated globs, `a,b,pc*`, or a tuple of exact names; empty takes all
+            numeric columns.
         drop: comma-separated globs of columns that are not features; they stay annotations.
         annotations: columns that are never features, even if numeric (time, label, weight keys).
-        id_key: the column of point ids; empty takes the first of `ID_NAMES` that exists.
+        id_key: column of point ids; empty takes the first of `ID_NAMES` that exists.
         layer: an AnnData layer to read in place of X.
         use_rep: an AnnData obsm key (or an array of an npz file) to read in place of X.
-        decode: whether to look for the way back from the representation to genes.
+        decode: whether to look for a decoder from the representation to genes.
     """
 
     features: str | tuple[str, ...] = ""
@@ -43,7 +43,7 @@ EVERYTHING = Selection()
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first few names, and how many there are."""
+    """List the first few names, and their number if there are more."""
     known = list(names)
     head = ", ".join(repr(name) for name in known[:SHOWN]) or "none"
     return head if len(known) <= SHOWN else f"{head}, ... ({len(known)} in all)"
@@ -52,14 +52,14 @@ def listed(names: Iterable[str]) -> str:
 def unknown(
     what: str, name: str, known: Iterable[str], origin: str, asked: Collection[str] = ()
 ) -> DataError:
-    """The error for a name that a file does not hold: what exists, and what is nearest.
+    """Build the error for an unknown name, with the nearest and the existing ones.
 
     Args:
-        what: what is missing.
-        name: what it was called.
-        known: what exists.
+        what: the kind of thing that is missing.
+        name: the unknown name.
+        known: existing names.
         origin: the file, for messages.
-        asked: what was asked for beside it, and so is not meant.
+        asked: names that were also requested, and so are not suggested.
     """
     names = list(known)
     near = difflib.get_close_matches(name, [own for own in names if own not in asked], n=1)
@@ -68,7 +68,7 @@ def unknown(
 
 
 def globs(patterns: str | tuple[str, ...], names: Collection[str] = ()) -> tuple[str, ...]:
-    """The globs of a comma-separated list, which may as a whole be one of some names."""
+    """Split a comma-separated list of globs, unless it is exactly one of some names."""
     if not isinstance(patterns, str):
         return patterns
     if patterns in names:
@@ -77,10 +77,10 @@ def globs(patterns: str | tuple[str, ...], names: Collection[str] = ()) -> tuple
 
 
 def matched(patterns: str | tuple[str, ...], names: Sequence[str], origin: str) -> set[str]:
-    """The names that match globs or are the very ones asked for; each must match some.
+    """Names that match globs or exact names; each must match some.
 
     Raises:
-        DataError: a glob or a name matches none.
+        DataError: a glob or name matches nothing.
     """
     known = set(names)
     found: dict[str, set[str]] = {}
@@ -97,14 +97,14 @@ def matched(patterns: str | tuple[str, ...], names: Sequence[str], origin: str) 
 
 
 def pick(names: Sequence[str], selection: Selection, origin: str) -> tuple[str, ...]:
-    """The names that `features` takes and `drop` leaves, in the file's order."""
+    """Names selected by `features` and not removed by `drop`, in the file's order."""
     wanted = matched(selection.features, names, origin) if selection.features else set(names)
     left = wanted - matched(selection.drop, names, origin)
     return tuple(name for name in names if name in left)
 
 
 def identifier(names: Sequence[str], selection: Selection, origin: str) -> str | None:
-    """The name of the id column, None when there is none.
+    """Name of the id column, None if there is none.
 
     Raises:
         DataError: `id_key` is not a column.
@@ -116,7 +116,7 @@ def identifier(names: Sequence[str], selection: Selection, origin: str) -> str |
 
 
 def candidates(names: Sequence[str], selection: Selection, origin: str) -> tuple[str, ...]:
-    """The columns that are features if they are numeric: neither ids nor annotations."""
+    """Columns that are features if numeric: neither ids nor annotations."""
     taken = {*ID_NAMES, selection.id_key, *selection.annotations}
     return tuple(name for name in pick(names, selection, origin) if name not in taken)
 
@@ -124,10 +124,10 @@ def candidates(names: Sequence[str], selection: Selection, origin: str) -> tuple
 def numeric_features(
     numeric: Collection[str], names: Sequence[str], selection: Selection, origin: str
 ) -> tuple[str, ...]:
-    """The candidates that are numeric, which are the features.
+    """Select the features: candidates that are numeric.
 
     Raises:
-        DataError: there is none, or a column asked for by name is not numeric.
+        DataError: there is none, or a column requested by name is not numeric.
     """
     chosen = candidates(names, selection, origin)
     for name in globs(selection.features, names):
@@ -146,13 +146,13 @@ def numeric_features(
 
 
 def others(names: Sequence[str], key: str | None, features: Sequence[str]) -> list[str]:
-    """The columns that are neither ids nor features: the annotations."""
+    """Columns that are neither ids nor features: the annotations."""
     taken = {key, *features}
     return [name for name in names if name not in taken]
 
 
 def plain_only(selection: Selection, origin: str) -> None:
-    """Refuse AnnData's options for a file that has no layers and no obsm.
+    """Refuse AnnData's options for a file without layers and obsm.
 
     Raises:
         DataError: `layer` or `use_rep` is set.
@@ -166,15 +166,15 @@ def plain_only(selection: Selection, origin: str) -> None:
 
 
 def require(table: "Table", *names: str) -> None:
-    """Check that annotations which the user named are in a table.
+    """Check that a table has the annotations that the user named.
 
     Args:
-        table: as read; columns that became features are named in the error too.
-        names: annotation columns; empty names are passed over.
+        table: the table as read; columns that became features are listed in the error, too.
+        names: annotation columns; empty names are ignored.
 
     Raises:
-        DataError: one is missing; the message has the nearest name and what exists. Or it holds
-            the ids.
+        DataError: one is missing; the message has the nearest name and the existing ones. Or it
+            holds the ids.
     """
     held = list(map(str, table.obs.columns))
     for name in filter(None, names):

@@ -1,4 +1,4 @@
-"""Spill: numbers that wait on disk, beside the output, until it is their turn to be written."""
+"""Spill: arrays kept on disk, beside the output, until they are written."""
 
 import math
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from cfmcli.data.arrays import Array
 
 SPARED = 2**25
-"""Bytes that wait in memory rather than on disk."""
+"""Number of bytes kept in memory rather than on disk."""
 
 
 class Spill:
-    """Arrays that are put down, and taken up again in any order.
+    """Temporary storage of arrays that can be read back in any order.
 
     Args:
-        stream: where they are.
+        stream: temporary file.
     """
 
     def __init__(self, stream: "SpooledTemporaryFile[bytes]") -> None:
@@ -31,14 +31,14 @@ class Spill:
         self._held: list[tuple[int, tuple[int, ...]]] = []
 
     def put(self, block: "Array") -> int:
-        """Put down an array; its number."""
+        """Store an array and return its number."""
         place = self._stream.seek(0, SEEK_END)
         self._stream.write(np.ascontiguousarray(block, dtype=np.float64).tobytes())
         self._held.append((place, block.shape))
         return len(self._held) - 1
 
     def get(self, number: int) -> "Array":
-        """The array of a number."""
+        """Read the array with the given number."""
         place, shape = self._held[number]
         self._stream.seek(place)
         return np.frombuffer(bytearray(self._stream.read(8 * math.prod(shape)))).reshape(shape)
@@ -46,7 +46,9 @@ class Spill:
 
 @contextmanager
 def spilling(path: str) -> Iterator[Spill]:
-    """Room for arrays, in a file without a name in the folder of an output; `-` has none.
+    """Open temporary storage in the folder of an output, as an unnamed file if it gets large.
+
+    The output `-` has no folder; its file is where the system keeps temporary ones.
 
     Args:
         path: the output.

@@ -1,4 +1,4 @@
-"""AnnData on disk, opened as a tree of elements: HDF5 (.h5ad) or Zarr."""
+"""Store: AnnData on disk as a tree of elements, HDF5 (.h5ad) or Zarr."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +12,13 @@ Node = Any
 
 @contextmanager
 def opened(path: str) -> Iterator[Node]:
-    """Open an AnnData file for reading, without loading anything of it.
+    """Open an AnnData file for reading, without loading any content.
 
     Yields:
         The root group; elements are `root["X"]`, `root["obsm"]["X_pca"]` and so on.
 
     Raises:
-        DataError: it is damaged or no AnnData file.
+        DataError: it is damaged or not an AnnData file.
     """
     try:
         root = _root(path)
@@ -42,29 +42,29 @@ def opened(path: str) -> Iterator[Node]:
 
 
 def names_of(frame: Node) -> list[str]:
-    """The index of a data frame on disk, as text."""
+    """Read the index of a data frame on disk, as text."""
     return text_of(frame[frame.attrs["_index"]])
 
 
 def text_of(element: Node) -> list[str]:
-    """A 1-D element of strings."""
+    """Read a 1-D element of strings."""
     return [v.decode() if isinstance(v, bytes) else str(v) for v in element[...].tolist()]
 
 
 def encoding(element: Node) -> str:
-    """What an element is: array, csr_matrix, csc_matrix, dataframe, categorical, ..."""
+    """Encoding of an element: array, csr_matrix, csc_matrix, dataframe, categorical, ..."""
     return str(element.attrs.get("encoding-type", "array"))
 
 
 def shape_of(element: Node) -> tuple[int, ...]:
-    """The shape of an array, a sparse matrix or a data frame on disk."""
+    """Shape of an array, a sparse matrix or a data frame on disk."""
     if encoding(element) == "dataframe":
         return element[element.attrs["_index"]].shape[0], len(element.attrs["column-order"])
     return tuple(int(n) for n in element.attrs.get("shape", getattr(element, "shape", ())))
 
 
 def _root(path: str) -> Node:
-    """The root group of a file or folder."""
+    """Open the root group of a file or folder."""
     if suffix(path) == ".zarr":
         import zarr
 

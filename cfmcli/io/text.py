@@ -1,6 +1,6 @@
-"""Delimited text as columns of strings, and the line of whatever is wrong with it.
+"""Text: delimited text as columns of strings, with line numbers for errors.
 
-The fast parser is Arrow's; when it objects, Python's csv module walks the same text to say where.
+Arrow parses the text; if it fails, Python's csv module parses it again to locate the error.
 """
 
 import csv
@@ -29,9 +29,9 @@ FOREIGN = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "gzip"}
 HINT = re.compile(rb'"?sep=([,;|\t])"?(?=\r?\n\s*\S)', re.IGNORECASE)
 BLOCK = 1 << 26
 GAPS = ("", "NA", "N/A", "<NA>", "NaN", "nan", "null", "NULL")
-"""What stands, unquoted, for nothing: as R and pandas write and read it."""
+"""Cells that, unquoted, mean a missing value: as R and pandas write and read them."""
 ROWS = 100
-"""Lines from which a delimiter is told."""
+"""Number of lines used to detect the delimiter."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Text:
     """A delimited file, parsed but not yet interpreted.
 
     Args:
-        columns: name -> strings, null where a cell is one of GAPS and unquoted.
+        columns: name -> strings, null if a cell is one of GAPS and unquoted.
         data: the whole file as UTF-8.
-        delimiter: what separates the fields.
+        delimiter: separator of the fields.
         origin: the file, for messages.
     """
 
@@ -51,7 +51,7 @@ class Text:
     origin: str
 
     def whole(self, name: str) -> "pa.ChunkedArray":
-        """A column in which every cell is its text, whatever it stands for."""
+        """A column with every cell as its literal text, missing values included."""
         import pyarrow as pa
 
         place = list(self.columns).index(name)
@@ -60,7 +60,7 @@ class Text:
         return pa.chunked_array([cells], pa.string())
 
     def where(self, row: int) -> str:
-        """The line of the file on which a data row, counted from 0, starts."""
+        """Line of the file on which a data row, counted from 0, starts."""
         records = _records(self.data, self.delimiter, strict=False)
         spans = (first for first, _, fields in records if fields)
         for _ in range(row + 1):
@@ -72,7 +72,7 @@ def parse(path: str) -> Text:
     """Read a delimited file, gzipped or not, or CSV on stdin (`-`).
 
     Raises:
-        DataError: the file is empty, damaged, not UTF-8, ragged, or names a column twice.
+        DataError: the file is empty, damaged, not UTF-8, ragged, or has repeated column names.
     """
     origin = "stdin" if path == "-" else path
     data, hinted = _without_hint(_bytes(path, origin))
@@ -97,14 +97,14 @@ def parse(path: str) -> Text:
 
 
 def _empty(column: "pa.ChunkedArray") -> bool:
-    """Whether no cell of a column holds anything, as behind a comma that ends each line."""
+    """Whether all cells of a column are empty, as after a trailing comma on each line."""
     from pyarrow import compute as pc
 
     return not pc.any(pc.not_equal(pc.utf8_trim_whitespace(column), "")).as_py()
 
 
 def _bytes(path: str, origin: str) -> bytes:
-    """The content of a file as UTF-8 without its byte-order mark."""
+    """Read a file as UTF-8 without its byte-order mark."""
     data = standard_input() if path == "-" else Path(path).read_bytes()
     if path != "-" and suffix(path).endswith(".gz"):
         data = _unzipped(data, origin)
@@ -122,7 +122,7 @@ def _bytes(path: str, origin: str) -> bytes:
 
 
 def _unzipped(data: bytes, origin: str) -> bytes:
-    """Gzip's content, or DataError."""
+    """Decompress gzip data, or raise DataError."""
     try:
         return gzip.decompress(data)
     except (EOFError, zlib.error, OSError) as error:
@@ -132,13 +132,13 @@ def _unzipped(data: bytes, origin: str) -> bytes:
 
 
 def _without_hint(data: bytes) -> tuple[bytes, str]:
-    """A text whose first line is blank where it was a spreadsheet's hint, and what it hints at."""
+    """Data without a spreadsheet's `sep=` line, and the delimiter that it names, if any."""
     hint = HINT.match(data)
     return (data[hint.end() :], hint[1].decode()) if hint else (data, "")
 
 
 def _delimiter(path: str, data: bytes) -> str:
-    """Comma or tab by suffix; a .txt file shows by its header, else it is white space."""
+    """Detect the delimiter: by suffix, or by header for .txt, where the default is white space."""
     if path == "-" or suffix(path).startswith(".csv"):
         return ","
     if suffix(path).startswith(".tsv"):
@@ -148,7 +148,7 @@ def _delimiter(path: str, data: bytes) -> str:
 
 
 def _tabbed(data: bytes) -> bytes:
-    """Fields separated by runs of spaces, rewritten with tabs; every line stays where it was."""
+    """Convert fields separated by runs of spaces to tabs; line numbers are unchanged."""
     lines = b"\n".join(line.strip(b" ") for line in data.splitlines())
     text = io.StringIO(lines.decode("utf-8", "surrogateescape"), newline="")
     out = io.StringIO(newline="")
@@ -160,7 +160,7 @@ def _tabbed(data: bytes) -> bytes:
 def _records(
     data: bytes, delimiter: str, *, strict: bool = True
 ) -> Iterator[tuple[int, int, list[str]]]:
-    """First line, last line and fields of every record; a blank line has no fields."""
+    """Yield first line, last line and fields of every record; a blank line has no fields."""
     csv.field_size_limit(BLOCK)
     text = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="")
     reader = csv.reader(text, delimiter=delimiter, strict=strict)
@@ -171,7 +171,7 @@ def _records(
 
 
 def _header(data: bytes, delimiter: str, origin: str) -> tuple[list[str], int]:
-    """The column names and the byte at which the rows start."""
+    """Column names, and the byte offset at which the rows start."""
     try:
         _, last, names = next(record for record in _records(data, delimiter) if record[2])
         names = [name.encode("utf-8", "surrogateescape").decode().strip() for name in names]
@@ -192,7 +192,7 @@ def _header(data: bytes, delimiter: str, origin: str) -> tuple[list[str], int]:
 
 
 def _separated(data: bytes, names: list[str], delimiter: str, origin: str) -> None:
-    """Refuse names that another delimiter would split, as in a spreadsheet's export."""
+    """Refuse names that another delimiter would split, as in spreadsheet exports."""
     marks = [mark for mark in (";", "\t", ",") if mark != delimiter]
     other = next((mark for mark in marks if any(mark in name for name in names)), "")
     if not other or (len(names) > 1 and not _split_better(data, delimiter, other)):
@@ -207,7 +207,7 @@ def _separated(data: bytes, names: list[str], delimiter: str, origin: str) -> No
 
 
 def _split_better(data: bytes, delimiter: str, other: str) -> bool:
-    """Whether another delimiter splits the first lines alike, and the usual one does not."""
+    """Whether another delimiter splits the first lines evenly, and the usual one does not."""
     usual, better = (
         {len(fields) for _, _, fields in islice(_records(data, mark, strict=False), ROWS) if fields}
         for mark in (delimiter, other)
@@ -216,7 +216,7 @@ def _split_better(data: bytes, delimiter: str, other: str) -> bool:
 
 
 def _rows_are_named(data: bytes, delimiter: str, width: int) -> bool:
-    """Whether the first lines begin with a name that the header is silent of, as R writes them."""
+    """Whether the first lines begin with a row name missing from the header, as R writes them."""
     records = (fields for _, _, fields in _records(data, delimiter, strict=False) if fields)
     first = list(islice(records, 1, ROWS + 1))
     if not first or any(len(fields) != width + 1 or not fields[-1].strip() for fields in first):
@@ -226,7 +226,7 @@ def _rows_are_named(data: bytes, delimiter: str, width: int) -> bool:
 
 
 def _measured(name: str) -> bool:
-    """Whether a name is a number such as a measurement, which no plain count is."""
+    """Whether a name is a number other than a plain count, such as a measurement."""
     try:
         return float(name) is not None and not name.strip().isdigit()
     except ValueError:
@@ -236,7 +236,7 @@ def _measured(name: str) -> bool:
 def _parsed(
     data: bytes, start: int, names: list[str], delimiter: str, origin: str
 ) -> "list[pa.ChunkedArray]":
-    """The rows as one array of strings a column."""
+    """Parse the rows into one array of strings per column."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
@@ -263,7 +263,7 @@ def _parsed(
 
 
 def _diagnosis(data: bytes, delimiter: str, width: int, origin: str, message: str) -> DataError:
-    """What is wrong with a text, and on which line."""
+    """Build the error for a text that cannot be parsed, with its line."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -286,13 +286,13 @@ def _diagnosis(data: bytes, delimiter: str, width: int, origin: str, message: st
 
 
 def place(table: "Table", row: int) -> str:
-    """Where a point stands: file, line and id of a delimited file, else origin and id.
+    """Location of a point: file, line and id for a delimited file, else origin and id.
 
-    The file is read once more, as a table does not keep its lines.
+    The file is read again, since a table does not record lines.
 
     Args:
-        table: as read.
-        row: number of the point, from 0.
+        table: the table as read.
+        row: index of the point, from 0.
     """
     name = f"point {table.obs.index[row]}"
     if not table.columns or not Path(table.origin).is_file():

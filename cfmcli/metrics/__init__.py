@@ -1,8 +1,8 @@
-"""How far two weighted clouds are apart, how straight paths run, how far to trust probabilities.
+"""Metrics: distances between weighted clouds, shape of paths, calibration of probabilities.
 
-Every distance is `f(x, y, a, b, ...) -> float`: x is the cloud that is judged, y the reference, a
-and b their weights. All are computed in float64, and all but the Sinkhorn divergence are roots of
-the squares that define them.
+Every distance is `f(x, y, a, b, ...) -> float`: x is the cloud to judge, y the reference, a and b
+their weights. All are computed in float64. Those that are defined by their squares are returned as
+roots, except the Sinkhorn divergence.
 """
 
 from cfmcli.metrics.calibration import Bin, brier, calibration_error, entropy, reliability

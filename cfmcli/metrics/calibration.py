@@ -1,4 +1,4 @@
-"""Calibration: whether probabilities of classes come true as often as they say."""
+"""Calibration: agreement of class probabilities with observed frequencies."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ Array = npt.NDArray[np.float64]
 
 
 class Bin(NamedTuple):
-    """Probabilities of about the same size.
+    """A bin of probabilities of similar size.
 
     Args:
         predicted: their mean.
-        observed: how often they came true.
-        size: how many there are.
-        share: their share of the weight of all.
+        observed: frequency with which they came true.
+        size: number of probabilities.
+        share: their fraction of the total weight.
     """
 
     predicted: float
@@ -27,19 +27,19 @@ class Bin(NamedTuple):
 
 
 def brier(p: npt.ArrayLike, y: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
-    """Mean squared distance between probabilities and what came true.
+    """Brier score: mean squared distance between probabilities and outcomes.
 
     B = mean over points of sum_c (p_c - y_c)^2
 
-    It is least in the mean where p is the true law of y, and 0 for certainty that is right.
+    Its expectation is least if p is the true distribution of y; it is 0 for certain, correct p.
 
     Reference: Brier (1950), doi 10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2, eq. 2
 
     Args:
         p: probabilities of classes, shape (n, C).
-        y: what came true, shape (n, C): 1 for the class of a point and 0 elsewhere, or the
-            shares of its descendants.
-        weights: of the points, shape (n,), >= 0, not all 0; None is uniform.
+        y: outcomes, shape (n, C): one-hot classes, or the class shares of a point's
+            descendants.
+        weights: weights of the points, shape (n,), >= 0, not all 0; None is uniform.
 
     Returns:
         The score, from 0 to 2.
@@ -54,17 +54,17 @@ def brier(p: npt.ArrayLike, y: npt.ArrayLike, weights: npt.ArrayLike | None = No
 def reliability(
     p: npt.ArrayLike, y: npt.ArrayLike, weights: npt.ArrayLike | None = None, bins: int = 10
 ) -> tuple[Bin, ...]:
-    """How often probabilities came true, by their size: the reliability curve.
+    """Reliability curve: observed frequency of events, binned by predicted probability.
 
     Reference: Murphy & Winkler (1977), doi 10.2307/2346866
 
     Args:
         p: probabilities of classes, shape (n, C).
         y, weights: as for `brier`.
-        bins: equal parts of [0, 1]; the n C probabilities are sorted into them.
+        bins: number of equal parts of [0, 1] that the n C probabilities are sorted into.
 
     Returns:
-        The bins that hold any, in ascending order.
+        The non-empty bins, in ascending order.
 
     Raises:
         DataError: if the shapes differ, or there are no points.
@@ -82,18 +82,18 @@ def reliability(
 
 
 def calibration_error(curve: tuple[Bin, ...]) -> float:
-    """Mean distance of a reliability curve from the diagonal, each bin by its share.
+    """Expected calibration error: weighted mean distance of a reliability curve from the diagonal.
 
     Reference: Naeini et al. (2015), doi 10.1609/aaai.v29i1.9602
 
     Args:
-        curve: what `reliability` found.
+        curve: the bins from `reliability`.
     """
     return sum(part.share * abs(part.predicted - part.observed) for part in curve)
 
 
 def entropy(p: npt.ArrayLike) -> Array:
-    """Entropy of each law, -sum_c p_c log p_c in nats, from 0 to log C.
+    """Entropy of each distribution, -sum_c p_c log p_c in nats, from 0 to log C.
 
     Args:
         p: probabilities of classes, shape (n, C).
@@ -107,12 +107,12 @@ def entropy(p: npt.ArrayLike) -> Array:
 
 
 def _each(p: Array, weights: npt.ArrayLike | None) -> Array:
-    """The weight of each point of some probabilities."""
+    """Weights of the points, uniform by default."""
     return np.ones(len(p)) if weights is None else np.asarray(weights, dtype=np.float64)
 
 
 def _checked(p: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, Array]:
-    """Probabilities and truth in float64, of one shape."""
+    """Convert probabilities and outcomes to float64, after checking that their shapes agree."""
     told, true = np.asarray(p, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if told.shape != true.shape or told.ndim != 2 or not len(told):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Clouds as metrics take them: checked, in float64, with weights of sum one."""
+"""Clouds: checked inputs of metrics, in float64, with weights of sum one."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ Weights = npt.ArrayLike | None
 
 
 class Clouds(NamedTuple):
-    """Two checked clouds in float64 and their weights, each of sum one."""
+    """Two checked clouds in float64, with weights of sum one each."""
 
     x: Array
     y: Array
@@ -27,7 +27,7 @@ def root(square: float) -> float:
 
 
 def checked(x: Points, y: Points, a: Weights, b: Weights) -> Clouds:
-    """The two clouds, checked to be comparable."""
+    """Check that two clouds are comparable."""
     xs, ys = as_cloud(x, "x"), as_cloud(y, "y")
     if xs.shape[1] != ys.shape[1]:
         raise DataError(
@@ -37,7 +37,7 @@ def checked(x: Points, y: Points, a: Weights, b: Weights) -> Clouds:
 
 
 def as_cloud(x: Points, name: str) -> Array:
-    """A cloud in float64, checked: (n, D), not empty, finite."""
+    """Check and convert a cloud to float64: (n, D), not empty, finite."""
     points = np.ascontiguousarray(x, np.float64)
     if points.ndim != 2 or points.size == 0:
         raise DataError(f"{name} must be a cloud of shape (n, D), got shape {points.shape}")
@@ -48,7 +48,7 @@ def as_cloud(x: Points, name: str) -> Array:
 
 
 def as_weights(a: Weights, n: int, name: str) -> Array:
-    """Weights of sum one, checked: (n,), non-negative, finite, not all zero."""
+    """Check and normalise weights: (n,), non-negative, finite, not all zero."""
     if a is None:
         return np.full(n, 1 / n)
     weights = np.asarray(a, np.float64)

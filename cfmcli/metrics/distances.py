@@ -161,13 +161,13 @@ def median_bandwidth(y: Points, max_points: int = 2000) -> float:
 
     Args:
         y: cloud, shape (m, D), m >= 2.
-        max_points: at most so many points enter, evenly spread over the rows.
+        max_points: maximum number of points used, evenly spread over the rows.
 
     Returns:
         h, in the unit of y.
 
     Raises:
-        DataError: all points of y are one.
+        DataError: all points of y coincide.
     """
     from scipy.spatial.distance import pdist
 
@@ -181,7 +181,7 @@ def median_bandwidth(y: Points, max_points: int = 2000) -> float:
 
 
 def _transport_cost(clouds: Clouds, cost: str) -> float:
-    """Least mean cost of carrying x to y; says so when the solver gives up early."""
+    """Least mean cost of transporting x to y; warns if the solver stops early."""
     from scipy.spatial.distance import cdist
 
     with warnings.catch_warnings():
@@ -211,7 +211,7 @@ def _discrepancy(kernel: Kernel, clouds: Clouds) -> float:
 
 
 def _mean_kernel(kernel: Kernel, x: Array, y: Array, a: Array, b: Array) -> float:
-    """Σᵢⱼ aᵢ bⱼ k(xᵢ, yⱼ), by blocks of rows, so that no whole matrix is held."""
+    """Σᵢⱼ aᵢ bⱼ k(xᵢ, yⱼ), computed in blocks of rows to bound memory."""
     starts = range(0, len(x), _BLOCK)
     return float(sum(a[i : i + _BLOCK] @ (kernel(x[i : i + _BLOCK], y) @ b) for i in starts))
 

@@ -1,4 +1,4 @@
-"""Entropic transport without its bias: a distance that few samples estimate well."""
+"""Entropic transport without bias: a distance that can be estimated from few samples."""
 
 import warnings
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from cfmcli.flows.coupling import sinkhorn
 from cfmcli.metrics.clouds import Array, Points, Weights, as_cloud, as_weights, checked
 
 _SHARE = 0.5
-"""The default regularisation, as a part of the reference's total variance."""
+"""Default regularisation as a fraction of the reference's total variance."""
 
 _TOLERANCE, _ITERATIONS, _SETTLED = 1e-5, 2000, 1e-3
-"""L1 error of the marginals at which to stop, iterations at most, and the error to speak of."""
+"""L1 error of the marginals at which to stop, maximum iterations, and error that is reported."""
 
 _FINEST = 1e-10
-"""The least regularisation, as a part of the largest cost."""
+"""Smallest regularisation allowed, as a fraction of the largest cost."""
 
 
 def sinkhorn_divergence(
@@ -62,7 +62,7 @@ def sinkhorn_divergence(
 
 
 def default_reg(y: Points, b: Weights = None) -> float:
-    """The usual regularisation against a cloud: half its total variance.
+    """Default regularisation against a cloud: half its total variance.
 
     reg = Σᵢ bᵢ |yᵢ - ȳ|² / 2, a quarter of the mean squared distance between its points
 
@@ -74,7 +74,7 @@ def default_reg(y: Points, b: Weights = None) -> float:
         reg, in squared units of y.
 
     Raises:
-        DataError: all points of y are one.
+        DataError: all points of y coincide.
     """
     cloud = as_cloud(y, "y")
     weights = as_weights(b, len(cloud), "b")
@@ -85,21 +85,21 @@ def default_reg(y: Points, b: Weights = None) -> float:
 
 
 class _Side(NamedTuple):
-    """The points of a cloud that have weight, and their weights."""
+    """Points of a cloud with positive weight, and their weights."""
 
     points: Array
     mass: Array
 
 
 def _supported(points: Array, weights: Array) -> _Side:
-    """A cloud without its weightless points."""
+    """Remove the weightless points of a cloud."""
     return _Side(points[weights > 0], weights[weights > 0])
 
 
 def _entropic_cost(x: _Side, y: _Side, reg: float) -> float:
-    """The entropic cost between two clouds, from below, by the dual value of its potentials.
+    """Entropic cost between two clouds: the dual value of its potentials, a lower bound.
 
-    It says so when the iterations do not settle.
+    Warns if the iterations do not converge.
     """
     from scipy.spatial.distance import cdist
 
@@ -107,7 +107,7 @@ def _entropic_cost(x: _Side, y: _Side, reg: float) -> float:
     largest = float(problem.cost.max())
     if reg < _FINEST * largest:
         raise _too_small(reg, largest)
-    with np.errstate(all="ignore"):  # what comes of it is told below
+    with np.errstate(all="ignore"):  # non-finite results raise below
         found = sinkhorn.solve(problem, reg, _TOLERANCE, _ITERATIONS)
         f, g = found.f - reg * np.log(x.mass), found.g - reg * np.log(y.mass)
         value = float(x.mass @ f + y.mass @ g - reg * (found.plan.sum() - 1))
@@ -124,7 +124,7 @@ def _entropic_cost(x: _Side, y: _Side, reg: float) -> float:
 
 
 def _too_small(reg: float, largest: float) -> NumericsError:
-    """The error for a regularisation that the costs drown."""
+    """Build the error for a regularisation too small relative to the costs."""
     return NumericsError(
         f"Sinkhorn divergence: reg = {reg:g} is too small beside the largest squared distance, "
         f"{largest:g}; state a larger reg"

@@ -1,4 +1,4 @@
-"""Floors: what a distance comes to between two samples of the same law."""
+"""Floors: values of distances between two samples of the same distribution."""
 
 from collections.abc import Callable
 
@@ -21,14 +21,14 @@ def floor(
     rng: np.random.Generator,
     splits: int = 1,
 ) -> float:
-    """What a distance comes to between two samples of one cloud: the least to expect of a model.
+    """Value of a distance between two samples of one cloud: the least to expect of a model.
 
     F = mean over splits of d(y_I, y_J),  I and J of disjoint halves, |I| = |J| = min(n, m/2)
 
-    Two finite samples of the same law are apart, by order n^(-1/D) for W₁ and W₂, so that no model
-    scores 0. Where a cloud has less than 2n points, its halves have less than n each and are
-    farther apart than two samples of n points would be: the split-half floor, a little too high.
-    From larger halves the samples are drawn by their weights.
+    Two finite samples of the same distribution differ, by order n^(-1/D) for W₁ and W₂, so no model
+    scores 0. If a cloud has fewer than 2n points, its halves have fewer than n each and are farther
+    apart than two samples of n points would be: the split-half floor, slightly too high. From
+    larger halves the samples are drawn by weight.
 
     Reference: Fournier & Guillin (2015), arXiv 1312.2128, theorem 1, for the rate.
 
@@ -36,8 +36,8 @@ def floor(
         distance: f(x, y, a, b) -> float.
         y: observed cloud, shape (m, D), at least 2 points of positive weight.
         b: weights of y, shape (m,), >= 0; those of each sample are normalised; None is uniform.
-        n: number of points at which the model is scored; None takes as many as there are.
-        rng: how the points are split.
+        n: number of points at which the model is scored; None for as many as there are.
+        rng: source of randomness for the splits.
         splits: number of splits to average over, >= 1.
 
     Returns:
@@ -63,6 +63,6 @@ def floor(
 def _sample(
     rows: IntArray, weights: Array, n: int, rng: np.random.Generator
 ) -> tuple[IntArray, Array]:
-    """At most n of some points, by their weights, and what each of them counts."""
+    """Sample at most n of some points by weight, with the weight of each."""
     places, shares = thinned(weights[rows], n, rng)
     return rows[places], shares

@@ -1,4 +1,4 @@
-"""How paths run: their energy, and how far they are from straight."""
+"""Paths: energy of paths, and their deviation from straight lines."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Pictures of a run, a file each: clouds, velocity, held-out times, trends, fates and loss."""
+"""Plots: pictures of a run: clouds, velocity, held-out times, trends, fates and loss."""
 
 from collections.abc import Callable
 
@@ -34,10 +34,10 @@ PICTURES: dict[str, Callable[[Scene], Picture]] = {
 
 
 def chosen(scene: Scene, wanted: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The pictures that are asked for; without a wish, all that the run can give.
+    """Validate the requested pictures, or list all that the run allows.
 
     Raises:
-        ConfigError: for an unknown picture, or one that the run cannot give.
+        ConfigError: for an unknown picture, or one that the run does not allow.
     """
     lacking = _lacking(scene)
     for name in wanted:
@@ -49,17 +49,17 @@ def chosen(scene: Scene, wanted: tuple[str, ...] = ()) -> tuple[str, ...]:
 
 
 def draw(scene: Scene, name: str) -> Picture:
-    """One picture."""
+    """Draw a picture by name."""
     with style():
         return PICTURES[name](scene)
 
 
 def of_run(model: Model, losses: str) -> dict[str, bytes]:
-    """The pictures of a finished fit, file name -> PNG.
+    """Draw the pictures of a finished fit; return file name -> PNG.
 
     Args:
         model: the trained model.
-        losses: the content of losses.csv, empty where there is no history.
+        losses: content of losses.csv, empty if there is none.
     """
     scene = Scene(model, own_plane(model), losses)
     names = ("clouds", "loss") if losses else ("clouds",)
@@ -67,7 +67,7 @@ def of_run(model: Model, losses: str) -> dict[str, bytes]:
 
 
 def _lacking(scene: Scene) -> dict[str, str]:
-    """Name -> why the run cannot give that picture."""
+    """Pictures that the run does not allow, with the reason."""
     reasons = {
         "holdout": (
             not scene.predictions,

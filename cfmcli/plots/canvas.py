@@ -1,4 +1,4 @@
-"""The canvas that pictures share: their size in print, colours and fonts, and their files."""
+"""Canvas: sizes, colours, fonts and file formats that all pictures share."""
 
 import io
 import re
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMN, PAGE = 3.5, 7.2
-"""Width of one printed column and of a page, in inches."""
+"""Width of a printed column and of a page, in inches."""
 FORMATS = (".png", ".svg", ".pdf")
 DARK, PALE = "#333333", "#C8C8C8"
 CLASSES = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"),
 )
-"""Colours that the colour-blind tell apart.
+"""Colours that colour-blind readers can distinguish.
 
 Reference: Okabe & Ito (2002), jfly.uni-koeln.de/color
 """
@@ -36,9 +36,9 @@ MARKERS, DASHES = ("o", "^", "s", "D"), ("-", "--", ":", "-.")
 LINE = 0.14
 """Height of a line of text, in inches."""
 LETTERS = 16
-"""Letters of a name that an inch has room for."""
+"""Number of letters that fit into an inch."""
 UNEVEN = 3.0
-"""Ratio of the longest gap to the shortest from which colours follow the order of times."""
+"""Ratio of longest to shortest gap above which colours follow the order of times."""
 SHOWN = 1500
 FALLBACKS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR"),
@@ -70,10 +70,10 @@ class Picture:
     """A picture of a run.
 
     Args:
-        name: what the user calls it.
+        name: name of the picture in options.
         title: what it shows, in a few words.
         caption: how it was made, and how to read it.
-        figure: the drawing.
+        figure: the Matplotlib figure.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Picture:
     figure: "Figure"
 
     def encoded(self, kind: str = ".png") -> bytes:
-        """The picture as a file, the same picture as the same bytes.
+        """Encode the picture as a file, reproducibly.
 
         Args:
             kind: suffix of the file, one of FORMATS.
@@ -110,7 +110,7 @@ def _say_what_is_boxes(heard: Sequence[str]) -> None:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Fonts that are read in print, whatever the user's own settings are."""
+    """Context with fonts for print, independent of the user's Matplotlib settings."""
     import matplotlib as mpl
     from matplotlib.font_manager import fontManager
 
@@ -125,13 +125,13 @@ def style() -> Iterator[None]:
 def canvas(
     width: float, height: float, rows: int = 1, columns: int = 1
 ) -> "tuple[Figure, list[Axes]]":
-    """An empty figure and its panels, row by row.
+    """Create an empty figure and its panels, row by row.
 
     Args:
         width: in inches.
         height: in inches.
-        rows: rows of panels.
-        columns: panels in a row.
+        rows: number of rows of panels.
+        columns: number of panels in a row.
     """
     from matplotlib.figure import Figure
 
@@ -141,31 +141,31 @@ def canvas(
 
 
 def dots(axes: "Axes", place: Array, size: float, **more: Any) -> "PathCollection":
-    """Points of shape (n, 2) without outlines."""
+    """Draw points of shape (n, 2) without outlines."""
     return axes.scatter(place[:, 0], place[:, 1], s=size, **({"lw": 0} | more))
 
 
 def explain(figure: "Figure", text: str) -> None:
-    """Write below the panels, in lines that fit, what must be known to read them."""
+    """Write an explanation below the panels, wrapped to fit."""
     said = wrapped(text, figure.get_figwidth() * 18.5)
     figure.supxlabel(said, x=0.01, ha="left", fontsize=7, color=DARK)
     _grow(figure, 1 + said.count("\n"))
 
 
 def wrapped(text: str, letters: float) -> str:
-    """A text in lines of so many letters at most, names without blanks too."""
+    """Wrap a text to a maximum line length, breaking long names."""
     return "\n".join(textwrap.wrap(text, int(letters)))
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Clock time -> a colour that the colour-blind can read.
+    """Colour map of clock times, suitable for colour-blind readers.
 
-    Colours follow the clock, or the order of times where gaps differ so much that early ones
-    would look alike.
+    Colours follow the clock, or the order of times if gaps differ so much that early times would
+    look alike.
 
     Args:
-        times: of the snapshots, ascending.
+        times: times of the snapshots, ascending.
     """
 
     times: tuple[float, ...]
@@ -178,11 +178,11 @@ class Clock:
 
     @property
     def caption(self) -> str:
-        """What must be known of the colours."""
+        """Note on how to read the colours, if needed."""
         return "Colours follow the order of times, not their distance." if self.ranked else ""
 
     def share(self, time: float) -> float:
-        """How far along the colours a time is, in [0, 1]."""
+        """Position of a time along the colour map, in [0, 1]."""
         low, high = self.times[0], self.times[-1]
         if not self.ranked:
             return (time - low) / ((high - low) or 1.0)
@@ -190,14 +190,14 @@ class Clock:
         return float(np.interp(time, self.times, ranks))
 
     def colour(self, time: float) -> Any:
-        """The colour of a time; the palest end of the map is left out."""
+        """Colour of a time; the palest end of the map is not used."""
         import matplotlib as mpl
 
         return mpl.colormaps["viridis"](0.92 * self.share(time))
 
 
 def legend(figure: "Figure") -> None:
-    """A legend of the first panel above all of them, in as many columns as fit."""
+    """Add a legend of the first panel above all panels, in as many columns as fit."""
     handles, names = figure.axes[0].get_legend_handles_labels()
     if not names:
         return
@@ -219,18 +219,18 @@ def legend(figure: "Figure") -> None:
 
 
 def _grow(figure: "Figure", lines: int) -> None:
-    """Make room for lines of text, so that the panels keep their size."""
+    """Enlarge the figure for lines of text, so that the panels keep their size."""
     figure.set_figheight(figure.get_figheight() + LINE * lines)
 
 
 def some(n: int, most: int = SHOWN) -> IntArray:
-    """Indices of at most so many of n points, evenly spaced."""
+    """Indices of at most `most` of n points, evenly spaced."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
 
 
 @dataclass(frozen=True)
 class Look:
-    """How the points and lines of a class look; every eight classes the shape changes."""
+    """Colour, marker and line style of a class; the latter two change every eight classes."""
 
     colour: str
     marker: str
@@ -240,11 +240,11 @@ class Look:
 def looks(
     names: Sequence[str], colours: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Look]:
-    """How each class looks.
+    """Assign a look to each class.
 
     Args:
         names: the classes, in their order.
-        colours: colours of their own, which hold where all have one.
+        colours: colours from the data file, used only if every class has one.
     """
     from matplotlib.colors import is_color_like
 

@@ -1,4 +1,4 @@
-"""Classes: the words of a column, as pictures name and colour them."""
+"""Classes: order and colours of the categories of a column in pictures."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def ranked(values: "pd.Series[Any]") -> list[str]:
-    """The classes that occur: in the order of their categories, else of numbers, else of letters.
+    """Classes that occur, ordered by category, else as numbers, else alphabetically.
 
     Args:
-        values: a class each; those that are missing come last.
+        values: class of each cell; missing ones come last.
     """
     import pandas as pd
 
@@ -27,13 +27,13 @@ def ranked(values: "pd.Series[Any]") -> list[str]:
 
 
 def palette(values: "pd.Series[Any] | None") -> Mapping[str, str]:
-    """The colours that the classes of a column brought with them from its file, by name."""
+    """Colours of the classes of a column as stored in its file, by name."""
     found: dict[str, str] = {}
     return found if values is None else values.attrs.get(COLOURS, {}).get(str(values.name), found)
 
 
 def _number(name: str) -> bool:
-    """Whether a class is called by a number."""
+    """Whether the name of a class is a number."""
     try:
         return float(name) is not None
     except ValueError:

@@ -1,4 +1,4 @@
-"""Clouds: snapshots coloured by time, trajectories between them, and the field where D = 2."""
+"""Clouds: snapshots coloured by time, with trajectories, and the field if D = 2."""
 
 from typing import TYPE_CHECKING
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 ARROWS = 22
 WINDOW = 7
-"""Frames that a line on an embedding is a running mean of."""
+"""Number of frames in the running mean of lines on an embedding."""
 MARKS = 12
-"""Most snapshots that the legend names."""
+"""Maximum number of snapshots in the legend."""
 
 
 def draw(scene: Scene) -> Picture:
-    """Snapshots and trajectories."""
+    """Draw snapshots and trajectories."""
     figure, (axes,) = canvas(COLUMN, 3.4)
     clouds = scene.model.clouds
     named = set(some(len(clouds), MARKS).tolist())
@@ -56,7 +56,7 @@ def draw(scene: Scene) -> Picture:
 
 
 def _trajectories(axes: "Axes", scene: Scene) -> str:
-    """A few points carried from the first time to the last."""
+    """Draw a few points carried from the first time to the last."""
     journey = scene.journey
     moments = zip(journey.points, journey.times, strict=True)
     paths = np.stack([scene.plane.place(x, float(time)) for x, time in moments])
@@ -77,7 +77,7 @@ def _trajectories(axes: "Axes", scene: Scene) -> str:
 
 
 def smoothed(paths: Array) -> Array:
-    """Running means in time of lines of shape (T, n, 2), shorter towards the ends, which stay."""
+    """Running means over time of lines, shape (T, n, 2); windows shrink towards the fixed ends."""
     sums = np.cumsum(np.concatenate((np.zeros_like(paths[:1]), paths)), axis=0)
     last = len(paths) - 1
     frames = np.arange(len(paths))
@@ -87,7 +87,7 @@ def smoothed(paths: Array) -> Array:
 
 
 def _field(axes: "Axes", scene: Scene) -> str:
-    """The velocity field halfway, as arrows."""
+    """Draw the velocity field at the middle time as arrows."""
     stacked = np.concatenate([np.asarray(cloud.points) for cloud in scene.model.kept])
     sides = np.linspace(stacked.min(axis=0), stacked.max(axis=0), ARROWS).T
     grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)

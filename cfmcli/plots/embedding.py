@@ -1,4 +1,4 @@
-"""Embeddings: pictures on axes that somebody else made, such as a UMAP of the cells."""
+"""Embeddings: pictures on externally computed axes, such as a UMAP of the cells."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,30 +11,30 @@ from cfmcli.plots.plane import Plane
 
 NEIGHBOURS = 30
 SAME = 1e-4
-"""Distance, in units of the typical one between neighbours, within which points are one cell."""
+"""Distance, relative to the typical neighbour distance, below which points are the same cell."""
 FIRM = 1e3
-"""Weight of the condition that shares add up to 1."""
+"""Penalty weight of the condition that weights sum to 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class Embedding(Plane):
-    """An embedding of cells, which need not be a function of flow coordinates.
+    """An embedding of cells that need not be a function of flow coordinates.
 
-    A point x stands where the convex combination of its nearest cells stands that is nearest to x:
+    A point x is placed by the convex combination of its nearest cells that is nearest to x:
 
     e(x) = sum_j w_j e_j,  w = argmin |x - sum_j w_j c_j|²,  w >= 0,  sum_j w_j = 1
 
-    so a cell stands where it stands, a linear embedding is reproduced among the cells, and nothing
-    leaves them. A velocity is the difference (e(x + h v) - e(x)) / h over a step h that is as long
-    as the way to a near cell.
+    so cells keep their place, a linear embedding is reproduced among the cells, and no point
+    leaves them. A velocity is the difference (e(x + h v) - e(x)) / h over a step h as long as the
+    distance to a near cell.
 
     Reference: Saul & Roweis (2003), JMLR 4:119-155, sec. 2 (the weights, here kept positive); La
         Manno et al. (2018), doi 10.1038/s41586-018-0414-6 (velocities by neighbours)
 
     Args:
-        key: what the embedding is called.
+        key: name of the embedding.
         cells: flow coordinates, shape (n, D).
-        places: their places, shape (n, 2).
+        places: embedded positions, shape (n, 2).
     """
 
     key: str
@@ -44,13 +44,13 @@ class Embedding(Plane):
 
     @property
     def names(self) -> tuple[str, str]:
-        """The name and a number, as scanpy writes them."""
+        """Axis names as in scanpy: the embedding's name and a number."""
         name = self.key.removeprefix("X_").upper()
         return f"{name}1", f"{name}2"
 
     @property
     def caption(self) -> str:
-        """How points came into it."""
+        """Note on how points are placed."""
         return (
             f"On {self.key}, a point stands where that convex combination of its {self.count} "
             "nearest cells stands which comes nearest to it."
@@ -58,11 +58,11 @@ class Embedding(Plane):
 
     @property
     def count(self) -> int:
-        """How many cells a point is placed by."""
+        """Number of cells used to place a point."""
         return min(NEIGHBOURS, len(self.cells))
 
     def place(self, x: Array, time: float) -> Array:
-        """Among the nearest cells, shape (n, D) -> (n, 2)."""
+        """Place points among their nearest cells, shape (n, D) -> (n, 2)."""
         distance, near = (found.reshape(len(x), -1) for found in self._tree.query(x, self.count))
         placed = np.empty((len(x), 2))
         for row, (d, cells) in enumerate(zip(distance, near, strict=True)):
@@ -74,7 +74,7 @@ class Embedding(Plane):
         return placed
 
     def push(self, x: Array, v: Array, time: float) -> Array:
-        """Difference of places over a step, shape (n, D) -> (n, 2)."""
+        """Difference of places over a step along the velocity, shape (n, D) -> (n, 2)."""
         speed = float(np.median(np.linalg.norm(v, axis=1)))
         if not speed:
             return np.zeros((len(x), 2))
@@ -83,21 +83,21 @@ class Embedding(Plane):
 
     @cached_property
     def _tree(self) -> Any:
-        """The cells, ready to be searched."""
+        """Search tree of the cells."""
         from scipy.spatial import cKDTree
 
         return cKDTree(self.cells)
 
     @cached_property
     def _spacing(self) -> float:
-        """Typical distance to a near cell, over cells that are not alike."""
+        """Median over a sample of cells of the mean distance to their nearest ones; 1 if zero."""
         sample = self.cells[:: max(1, len(self.cells) // 1000)]
         distance = self._tree.query(sample, self.count)[0].reshape(len(sample), -1)
         return float(np.median(distance.mean(axis=1))) or 1.0
 
 
 def _shares(x: Array, cells: Array) -> Array:
-    """The weights of a convex combination of cells that comes nearest to x, shape (k,)."""
+    """Weights of the convex combination of cells nearest to x, shape (k,)."""
     from scipy.optimize import nnls
 
     away = (cells - x).T

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def draw(scene: Scene) -> Picture:
-    """The cells that a column speaks of, over all others in grey."""
+    """Draw the cells with a value in the column, over all others in grey."""
     assert scene.colour is not None
     figure, (axes,) = canvas(COLUMN, 3.2)
     places, found = [], []
@@ -50,9 +50,9 @@ def draw(scene: Scene) -> Picture:
 
 
 def _named(scene: Scene, cloud: Cloud) -> npt.NDArray[np.bool_]:
-    """Which points of a snapshot the column speaks of.
+    """Mask of the points of a snapshot that have a value in the column.
 
-    Where files without ids were numbered alike, it speaks of the first: of where cells start.
+    If ids repeat between snapshots, as in numbered files, only the first one is matched.
     """
     assert scene.colour is not None
     clouds = scene.model.clouds
@@ -63,7 +63,7 @@ def _named(scene: Scene, cloud: Cloud) -> npt.NDArray[np.bool_]:
 
 
 def _coloured(figure: "Figure", axes: "Axes", place: Array, parts: "list[pd.Series[Any]]") -> None:
-    """Numbers with a bar, classes with a legend."""
+    """Colour points by value: numbers with a colour bar, classes with a legend."""
     import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 

@@ -1,4 +1,4 @@
-"""Held out: what was observed at a time that the fit has not seen, and what the model predicts."""
+"""Holdout: observed and predicted points at held-out times."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ ACROSS = 3
 
 
 def draw(scene: Scene) -> Picture:
-    """A panel for each held-out time."""
+    """Draw a panel for each held-out time."""
     clouds = [cloud for cloud in scene.model.clouds if cloud.label in scene.predictions]
     columns = min(ACROSS, len(clouds))
     rows = -(-len(clouds) // columns)
@@ -35,7 +35,7 @@ def draw(scene: Scene) -> Picture:
 
 
 def _panel(axes: "Axes", scene: Scene, cloud: Cloud) -> None:
-    """One held-out time."""
+    """Draw one held-out time."""
     for other in scene.model.kept:
         x = np.asarray(other.points)[some(len(other), 600)]
         dots(axes, scene.plane.place(x, other.time), 2, color=PALE)
@@ -54,5 +54,5 @@ def _panel(axes: "Axes", scene: Scene, cloud: Cloud) -> None:
 
 
 def _digits(number: float) -> str:
-    """A number by its first three digits, zeros too: 11.0."""
+    """Format a number with three significant digits, including zeros: 11.0."""
     return f"{number:#.3g}".removesuffix(".")

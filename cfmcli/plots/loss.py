@@ -1,4 +1,4 @@
-"""Loss: how training went."""
+"""Loss: history of the training loss."""
 
 import csv
 import io
@@ -8,11 +8,11 @@ from cfmcli.plots.canvas import CLASSES, COLUMN, Picture, canvas
 from cfmcli.plots.scene import Scene
 
 FEW, SHORT = 2.5, 0.5
-"""Decades of losses below which 2 and 5 have labels beside 1, and all ticks."""
+"""Decades of loss below which ticks at 2 and 5 are labelled beside 1, and below which all are."""
 
 
 def draw(scene: Scene) -> Picture:
-    """Training loss, and validation loss where there is one, against the step."""
+    """Draw training loss, and validation loss if any, against the step."""
     from matplotlib.ticker import LogLocator
 
     rows = list(csv.DictReader(io.StringIO(scene.losses)))

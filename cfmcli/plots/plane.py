@@ -1,4 +1,4 @@
-"""Planes: where the points of a flow are drawn."""
+"""Planes: projections of flow coordinates to the axes of a picture."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,30 +13,30 @@ from cfmcli.model import Model
 
 
 class Plane(ABC):
-    """Flow coordinates -> the two axes of a picture."""
+    """Base class of maps from flow coordinates to the two axes of a picture."""
 
     exact: ClassVar[bool] = True
-    """Whether places are a function of coordinates, known everywhere."""
+    """Whether positions are a function of coordinates that is defined everywhere."""
     timed: ClassVar[bool] = False
     """Whether one of the axes is time."""
 
     @property
     @abstractmethod
     def names(self) -> tuple[str, str]:
-        """What the axes are called."""
+        """Names of the axes."""
 
     @property
     @abstractmethod
     def caption(self) -> str:
-        """How points came into the plane."""
+        """Note on how points are placed in the plane."""
 
     @abstractmethod
     def place(self, x: Array, time: float) -> Array:
-        """Points at a clock time, shape (n, D) -> (n, 2)."""
+        """Place points at a clock time, shape (n, D) -> (n, 2)."""
 
     @abstractmethod
     def push(self, x: Array, v: Array, time: float) -> Array:
-        """Velocities at points, per unit of the clock, shape (n, D) -> (n, 2)."""
+        """Project velocities at points, per unit of the clock, shape (n, D) -> (n, 2)."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ class FeaturePlane(Plane):
 
     @property
     def names(self) -> tuple[str, str]:
-        """The features."""
+        """Names of the features."""
         return self.chain.features[0], self.chain.features[1]
 
     @property
     def caption(self) -> str:
-        """Nothing needs to be said."""
+        """Empty: no note is needed."""
         return ""
 
     def place(self, x: Array, time: float) -> Array:
-        """Back to data units."""
+        """Transform points to data units."""
         return self.chain.inverse(x)
 
     def push(self, x: Array, v: Array, time: float) -> Array:
-        """Back to data units per unit of the clock."""
+        """Transform velocities to data units per unit of the clock."""
         return self.chain.inverse_tangent(x, v)
 
 
@@ -71,7 +71,7 @@ class PrincipalPlane(Plane):
     Args:
         centre: shape (D,).
         axes: orthonormal columns, shape (D, 2).
-        share: of the variance, in [0, 1].
+        share: share of the variance, in [0, 1].
     """
 
     centre: Array
@@ -80,33 +80,33 @@ class PrincipalPlane(Plane):
 
     @property
     def names(self) -> tuple[str, str]:
-        """Their numbers."""
+        """Numbered axis names."""
         return "principal axis 1", "principal axis 2"
 
     @property
     def caption(self) -> str:
-        """How much the two axes show."""
+        """Note on the variance that the two axes show."""
         return (
             f"Axes are the first two principal axes of the {len(self.centre)} flow coordinates "
             f"({self.share:.0%} of their variance)."
         )
 
     def place(self, x: Array, time: float) -> Array:
-        """(x - centre) axes."""
+        """Project points: (x - centre) axes."""
         return np.asarray((x - self.centre) @ self.axes)
 
     def push(self, x: Array, v: Array, time: float) -> Array:
-        """Linear: v axes."""
+        """Project velocities: v axes."""
         return np.asarray(v @ self.axes)
 
 
 @dataclass(frozen=True)
 class LinePlane(Plane):
-    """A flow on a line, drawn against time.
+    """A one-dimensional flow, drawn against time.
 
     Args:
-        chain: flow coordinates -> the units that it is drawn in.
-        name: what its one coordinate is called.
+        chain: map from flow coordinates to the units of the picture.
+        name: name of its one coordinate.
     """
 
     timed: ClassVar[bool] = True
@@ -121,7 +121,7 @@ class LinePlane(Plane):
 
     @property
     def caption(self) -> str:
-        """What the axes are."""
+        """Note on the axes."""
         return "The flow has one coordinate, drawn against time."
 
     def place(self, x: Array, time: float) -> Array:
@@ -134,7 +134,7 @@ class LinePlane(Plane):
 
 
 def own_plane(model: Model) -> Plane:
-    """The plane that needs nothing beside the run."""
+    """Choose the plane for a run without external data."""
     if model.dim == 1:
         one, names = len(model.features) == 1, model.chain.outputs
         chain = model.chain if one else Chain((), names)

@@ -1,4 +1,4 @@
-"""The scene: a run as pictures see it, with what several of them need computed once."""
+"""Scene: the content of pictures of a run, with shared results computed once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,18 +25,18 @@ FRAMES = 40
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A run, and how it is to be shown.
+    """A run, with settings for its pictures.
 
     Args:
         model: the trained model.
-        plane: where points are drawn.
-        losses: the content of losses.csv, empty where there is no history.
-        scores: scores of each held-out time, by its label, as metrics.json has them.
-        streams: which trajectories are drawn.
-        classes: class of each cell of the last snapshot, None where none are asked for.
-        features: features whose trends are asked for, empty for those that change most.
-        colour: a column of numbers or classes by cell id, whose name is its own; None for none.
-        predictions: what the model says of each held-out time, by its label, in flow coordinates.
+        plane: projection of points to the picture.
+        losses: content of losses.csv, empty if there is none.
+        scores: scores of each held-out time by label, as in metrics.json.
+        streams: random streams for the choice of trajectories.
+        classes: class of each cell of the last snapshot, None if not requested.
+        features: features whose trends are drawn, empty for those that change most.
+        colour: named column of numbers or classes by cell id, None for none.
+        predictions: predicted cloud of each held-out time by label, in flow coordinates.
     """
 
     model: Model
@@ -51,18 +51,18 @@ class Scene:
 
     @cached_property
     def clock(self) -> Clock:
-        """Colours of times."""
+        """Colour map of times."""
         observed = {cloud.time for cloud in self.model.clouds}
         return Clock(tuple(sorted(observed.union(self.model.timeline.times))))
 
     @property
     def note(self) -> str:
-        """What must be known to read points that are coloured by time."""
+        """Note on how to read points that are coloured by time."""
         return f"{self.plane.caption} {self.clock.caption}".strip()
 
     @cached_property
     def journey(self) -> "Journey":
-        """A few source points, carried from the first time to the last under their conditions."""
+        """Carry a few source points from the first time to the last, under their conditions."""
         model = self.model
         start = model.source.draw(LINES, self.streams)
         inner = np.linspace(0, model.timeline.segments, FRAMES)
@@ -79,7 +79,7 @@ class Scene:
         return self.model.flow.velocity(x, cloud.time, guide=self.model.guide(known.obs))
 
     def _arrivals(self, x: Array) -> list[str]:
-        """The class of the observed cell that is nearest to each point at the last time."""
+        """Class of the observed cell nearest to each point at the last time."""
         if self.classes is None:
             return [""] * len(x)
         from scipy.spatial import cKDTree
@@ -90,13 +90,13 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Journey:
-    """Trajectories, in flow coordinates.
+    """Trajectories in flow coordinates.
 
     Args:
         times: clock times, shape (T,).
-        points: positions at each, shape (T, n, D).
-        classes: where each arrives, n words; empty words where none are asked for.
-        order: the words that there may be, in the order in which they are named.
+        points: positions at each time, shape (T, n, D).
+        classes: class that each reaches, n words; empty words if not requested.
+        order: the possible classes, in display order.
     """
 
     times: Array
@@ -105,6 +105,6 @@ class Journey:
     order: list[str]
 
     def groups(self) -> dict[str, IntArray]:
-        """Rows of the trajectories that arrive in each class."""
+        """Indices of the trajectories that reach each class."""
         found = np.array(self.classes)
         return {name: np.flatnonzero(found == name) for name in self.order if name in found}

@@ -1,4 +1,4 @@
-"""Trends: features along trajectories, beside what was observed."""
+"""Trends: features along trajectories, with observed means."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ BAND = (0.1, 0.9)
 
 
 def draw(scene: Scene) -> Picture:
-    """A panel for each feature: mean and middle 80 % of trajectories."""
+    """Draw a panel per feature: mean and middle 80 % of trajectories."""
     model, journey = scene.model, scene.journey
     names = scene.features or most_changed(model, journey)
     columns = [model.features.index(name) for name in names]
@@ -47,10 +47,10 @@ def draw(scene: Scene) -> Picture:
 
 
 def most_changed(model: Model, journey: Journey) -> tuple[str, ...]:
-    """The features whose mean along trajectories has the widest range.
+    """Features whose mean along trajectories has the widest range.
 
-    Compared is in the units that the transform compares features in: those before it first chooses
-    or mixes features, or the flow's own.
+    They are compared in units that the transform treats as comparable: those before it first
+    selects or mixes features, or the flow's own.
     """
     maps = model.chain.maps
     turned = [k for k, m in enumerate(maps) if m.dropped or isinstance(m, ProjectionMap)]
@@ -62,7 +62,7 @@ def most_changed(model: Model, journey: Journey) -> tuple[str, ...]:
 
 
 def _panel(axes: "Axes", scene: Scene, values: Array) -> None:
-    """Mean and band of each group of trajectories, values of shape (T, n)."""
+    """Draw mean and band of each group of trajectories, values of shape (T, n)."""
     groups = scene.journey.groups()
     shown = looks(list(groups), palette(scene.classes))
     for name, rows in groups.items():
@@ -75,7 +75,7 @@ def _panel(axes: "Axes", scene: Scene, values: Array) -> None:
 
 
 def _observed(axes: "Axes", model: Model, column: int) -> None:
-    """The mean of each snapshot."""
+    """Draw the mean of each snapshot."""
     for held, mark, label in ((False, "o", "observed"), (True, "x", "held out")):
         clouds = [cloud for cloud in model.clouds if cloud.held_out == held]
         means = [

@@ -1,4 +1,4 @@
-"""Velocity: where the cells of all snapshots are going, as streamlines."""
+"""Velocity: streamlines of the velocities of all cells."""
 
 from typing import TypeAlias
 
@@ -12,14 +12,14 @@ from cfmcli.plots.scene import Scene
 Masked: TypeAlias = "np.ma.MaskedArray[tuple[int, ...], np.dtype[np.float64]]"
 GRID = 40
 REACH = 1.0
-"""Width of the average, in cells of the grid."""
+"""Width of the average, in grid cells."""
 LEAST = 0.7
-"""Cells at a node, below which no streamline is drawn."""
+"""Number of cells around a node below which no streamline is drawn."""
 MOST = 800
 
 
 def draw(scene: Scene) -> Picture:
-    """Streamlines of the mean velocity of cells, each at its own time."""
+    """Draw streamlines of the mean velocity of cells, each at its own time."""
     figure, (axes,) = canvas(COLUMN, 3.4)
     cells, moving = [], []
     named = set(some(len(scene.model.clouds), MARKS).tolist())
@@ -50,30 +50,30 @@ def draw(scene: Scene) -> Picture:
 
 
 def _on_the_way(scene: Scene) -> list[tuple[Array, Array]]:
-    """Places and velocities of trajectories, as snapshots leave most of an axis of time empty."""
+    """Places and velocities of trajectories, since snapshots leave most of a time axis empty."""
     times, points = scene.journey.times, scene.journey.points
     frames = zip(points, np.gradient(points, times, axis=0), times.tolist(), strict=True)
     return [(scene.plane.place(x, t), scene.plane.push(x, v, t)) for x, v, t in frames]
 
 
 def _wider(side: Array) -> tuple[float, float]:
-    """Limits a little beyond what is drawn."""
+    """Axis limits with a small margin."""
     low, high = float(side.min()), float(side.max())
     margin = 0.03 * ((high - low) or 1.0)
     return low - margin, high + margin
 
 
 def averaged(place: Array, move: Array) -> tuple[Array, Array, Masked, Masked]:
-    """The mean velocity around each node of a grid, masked where there are few cells.
+    """Mean velocity around each node of a grid, masked where there are few cells.
 
     u(g) = sum_i K(g - p_i) u_i / sum_i K(g - p_i),  K a normal density
 
     Args:
-        place: of the cells, shape (n, 2).
+        place: positions of the cells, shape (n, 2).
         move: their velocities, shape (n, 2).
 
     Returns:
-        The two sides of the grid, (GRID,) each, and both components, (GRID, GRID) masked.
+        The two sides of the grid, (GRID,) each, and both components, masked, (GRID, GRID).
     """
     low, high = place.min(axis=0), place.max(axis=0)
     size = np.where(high > low, high - low, 1.0)

@@ -1,4 +1,4 @@
-"""Requests: what each verb is asked for, as the command line and scripts hand it over."""
+"""Requests: inputs and outputs of the commands, as the command line and scripts exchange them."""
 
 from cfmcli.requests.choices import OWN, PLAIN, USUAL, Condition, Integration, Scoring
 from cfmcli.requests.common import AUTO, Listener, Outcome, Progress, Runtime

@@ -1,4 +1,4 @@
-"""Choices that several verbs share: integration, conditions, densities."""
+"""Choices that several commands share: integration, conditions, densities."""
 
 import math
 from collections.abc import Mapping
@@ -9,17 +9,17 @@ from cfmcli.errors import ConfigError
 
 @dataclass(frozen=True)
 class Integration:
-    """How a flow is integrated.
+    """Settings of the integration of a flow.
 
     Args:
-        solver: spec of the solver; empty for dopri5, or stochastic-heun where there is noise.
+        solver: spec of the solver; empty for dopri5, or stochastic-heun with noise.
         atol: absolute tolerance, None for the solver's own.
         rtol: relative tolerance, None for the solver's own.
         sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
         precision: arithmetic of the network, f32 or bf16.
 
     Raises:
-        ConfigError: if the precision is another word.
+        ConfigError: if the precision is unknown.
     """
 
     solver: str = ""
@@ -34,7 +34,7 @@ class Integration:
 
     @property
     def bf16(self) -> bool:
-        """Whether the network is rounded."""
+        """Whether the network runs in bfloat16."""
         return self.precision == "bf16"
 
     @property
@@ -44,18 +44,18 @@ class Integration:
 
 
 USUAL = Integration()
-"""The flow itself, by dopri5 with its own tolerances."""
+"""The flow itself, by dopri5 with its default tolerances."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """The condition that points are put under, as far as it is chosen rather than their own.
+    """Condition chosen by the user for all points, instead of their own.
 
     Args:
         label: a class, empty for each point's own.
-        covariates: column -> number; of columns that are not named, each point's own.
-        guidance: weight w of classifier-free guidance: 0 leaves the condition out, 1 is the
-            conditional flow itself, more exaggerates it.
+        covariates: column -> number; columns not named keep each point's own value.
+        guidance: scale w of classifier-free guidance: 0 ignores the condition, 1 is the conditional
+            flow itself, larger values exaggerate it.
 
     Raises:
         ConfigError: if a number is not finite, or the guidance is negative.
@@ -77,14 +77,14 @@ class Condition:
 
     @property
     def chosen(self) -> bool:
-        """Whether anything is asked of the condition."""
+        """Whether any part of the condition is chosen."""
         return bool(self.label or self.covariates or self.guidance != 1)
 
     def unguided(self) -> "Condition":
-        """The same, where no guidance is asked for.
+        """Return this condition, after checking that no guidance is requested.
 
         Raises:
-            ConfigError: if there is one: a guided flow has no density that anything was fitted to.
+            ConfigError: if it is: a guided flow has no density that was fitted to data.
         """
         if self.guidance != 1:
             raise ConfigError(
@@ -100,17 +100,17 @@ OWN = Condition()
 
 @dataclass(frozen=True)
 class Scoring:
-    """How densities are obtained.
+    """Settings of density estimates.
 
     Args:
-        base: spec of the density that is known.
+        base: spec of the known density.
         divergence: spec of the divergence of the velocity.
-        estimator: spec of the estimator; empty for ode, or sde where there is noise.
+        estimator: spec of the estimator; empty for ode, or sde with noise.
         sde: diffusion of stochastic dynamics, a number or a spec; empty for the flow itself.
-        known: where the density is known: source (the first time) or target (the last).
+        known: which density is known: source (the first time) or target (the last).
 
     Raises:
-        ConfigError: if `known` is another word.
+        ConfigError: if `known` is neither.
     """
 
     base: str = "auto"
@@ -125,4 +125,4 @@ class Scoring:
 
 
 PLAIN = Scoring()
-"""The density of the flow itself, from its source."""
+"""The density of the deterministic flow, from its source."""

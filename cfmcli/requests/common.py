@@ -1,25 +1,25 @@
-"""What every verb takes and gives: where it runs, how it reports, what it came to."""
+"""Common inputs and outputs of all commands: runtime settings, progress, results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 AUTO = -1
-"""As many workers as the machine allows threads, where that is more than one."""
+"""As many workers as threads, requested or available, if more than one."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a verb runs, whatever the verb.
+    """Runtime settings of a command.
 
     Args:
         device: auto, cpu, cuda, cuda:I or mps.
-        threads: CPU threads; 0 takes what the machine allows, at most 4, or 1 for small networks.
+        threads: number of CPU threads; 0 for those available, at most 4, or 1 for small layers.
         force: whether existing outputs may be overwritten.
         seed: seed of all randomness.
         command: the command line, for provenance.
-        ot_workers: processes that couple points ahead of training or side by side; 0 for none.
-        warnings: what was warned of, growing as the verb goes on.
+        ot_workers: processes that couple points in advance or in parallel; 0 for none.
+        warnings: warnings issued so far; grows while the command runs.
     """
 
     device: str = "auto"
@@ -33,13 +33,13 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a verb did.
+    """Result of a command.
 
     Args:
-        outputs: name -> path of what was written.
-        figures: the verb's own numbers, as JSON allows.
-        notes: what a person should be told, a line each.
-        told: whether this process tells of it; another one does otherwise.
+        outputs: name -> path of written files.
+        figures: the command's results, as JSON values.
+        notes: notes for the user, one line each.
+        told: whether this process reports the result; otherwise another one does.
     """
 
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -50,13 +50,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """One sign of life of a long job.
+    """Progress of a long job.
 
     Args:
-        done: units done.
-        total: units in all.
-        text: the figures of the moment.
-        notes: what is known by now and good to know at once.
+        done: number of units done.
+        total: total number of units.
+        text: current figures.
+        notes: notes for the user that are known by now.
     """
 
     done: int

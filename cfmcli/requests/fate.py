@@ -1,4 +1,4 @@
-"""What `cfm fate` is asked for."""
+"""Request of `cfm fate`."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ DRAWS = 100
 
 @dataclass(frozen=True)
 class Vote:
-    """Who tells the class of points at a time: the nearest labelled ones observed then.
+    """How to determine the class of points at a time: votes of the nearest labelled points.
 
     Args:
         key: column of their classes.
         against: file of labelled points, empty for the run's own snapshot.
-        neighbours: how many vote; 0 for as many as tell each other's classes best.
+        neighbours: number of voters; 0 for the number that predicts their own classes best.
 
     Raises:
         ConfigError: if no column is named.
@@ -32,24 +32,24 @@ class Vote:
 
 @dataclass(frozen=True)
 class FateRequest:
-    """Class probabilities of points at a later time.
+    """Request for class probabilities of points at a later time.
 
     Args:
         run: run folder.
         data: file of points.
         output: file to write.
-        vote: who tells the class that a point reaches.
+        vote: how to determine the class that a point reaches.
         start: clock time or label of the points; empty for each point's own, or the first.
-        end: when their class is told, empty for the last.
-        spread: observed points near each start whose fates are averaged; 0 for the usual number.
-        draws: stochastic paths of each point; 0 for the usual number.
-        truth: column of DATA with the class that each point really reached, for scores.
+        end: time at which the class is determined, empty for the last.
+        spread: observed points near each start whose fates are averaged; 0 for the default.
+        draws: stochastic paths of each point; 0 for the default.
+        truth: column of DATA with the class that each point actually reached, for scores.
         changes: features to set before the points are carried, such as GENE=0.
-        dry_run: say what would be done, and do nothing.
-        condition: what is chosen of the points' condition.
+        dry_run: describe what would be done, without doing it.
+        condition: condition chosen for the points.
 
     Raises:
-        ConfigError: if draws are asked for where nothing is random.
+        ConfigError: if draws are requested without noise.
     """
 
     run: str
@@ -75,5 +75,5 @@ class FateRequest:
 
     @property
     def paths(self) -> int:
-        """Paths of each point."""
+        """Number of paths per point."""
         return self.draws or (DRAWS if self.integration.sde else 1)

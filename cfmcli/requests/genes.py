@@ -1,4 +1,4 @@
-"""What `cfm genes` is asked for."""
+"""Request of `cfm genes`."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ from cfmcli.requests.verbs import InterpolateRequest
 
 @dataclass(frozen=True)
 class GenesRequest:
-    """Expression along trajectories.
+    """Request for expression along trajectories.
 
     Args:
-        paths: which points are followed, when and how; its output is the table of trends.
+        paths: points, times and motion of the trajectories; its output is the table of trends.
         genes: globs of genes to show, separated by commas; empty for those that change most.
-        top: how many genes to show where none are named.
+        top: number of genes to show if none are named.
         label_key: annotation of the starting points that groups them.
-        fate_key: column of classes at the last time, one of which each trajectory reaches.
-        fates: file of fates of the starting points, as `cfm fate` writes it, that groups them.
+        fate_key: column of classes at the last time, which group trajectories by where they end.
+        fates: file of fates of the starting points, written by `cfm fate`, for grouping.
     """
 
     paths: InterpolateRequest

@@ -1,4 +1,4 @@
-"""What `cfm evaluate DATA` is asked for."""
+"""Request of `cfm evaluate DATA`."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from cfmcli.requests.choices import USUAL, Integration
 
 @dataclass(frozen=True)
 class LeaveOutRequest:
-    """Scores of methods at times that they have not seen.
+    """Request for scores of methods at times they were not trained on.
 
     Args:
         output: file of scores to write, empty for none.
-        seeds: fits of each method, with seeds that follow one another.
-        strict: fit the transform without the time left out too.
-        by: column of labels whose points are scored apart as well, empty for none.
-        max_points: most points on a side.
+        seeds: number of fits of each method, with consecutive seeds.
+        strict: whether the transform, too, is fitted without the left-out time.
+        by: column of labels whose points are also scored separately, empty for none.
+        max_points: maximum number of points on a side.
         integration: how the flows are integrated.
-        dry_run: say what would be done, and do nothing.
+        dry_run: describe what would be done, without doing it.
     """
 
     output: str = ""

@@ -1,4 +1,4 @@
-"""Shard: one of several parts of a verb's points, and the merging of what came of them."""
+"""Shard: one of several parts of a command's points, and requests to merge their results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ _EXPECTED = "expected I/N with I from 1 to N, such as 2/4, or auto inside a job 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of so many parts.
+    """One of several parts.
 
     Args:
-        number: which, from 1.
-        count: of how many.
+        number: index of the part, from 1.
+        count: number of parts.
 
     Raises:
         ConfigError: if there is no such part.
@@ -32,14 +32,14 @@ class Shard:
 
 
 def shard_of(text: str, environment: Mapping[str, str]) -> Shard | None:
-    """A shard from what was typed: I/N, or auto for the place in a SLURM array or among ranks.
+    """Parse a shard: I/N, or auto for the position in a SLURM array or among ranks.
 
     Args:
         text: empty for none.
-        environment: the environment's variables.
+        environment: environment variables.
 
     Raises:
-        ConfigError: if it cannot be read, or auto finds neither an array nor ranks.
+        ConfigError: if it cannot be parsed, or auto finds neither an array nor ranks.
     """
     if not text:
         return None
@@ -51,7 +51,7 @@ def shard_of(text: str, environment: Mapping[str, str]) -> Shard | None:
 
 
 def _place(environment: Mapping[str, str]) -> tuple[int, int]:
-    """The place in a SLURM array, whatever its first index and step, or among ranks."""
+    """Position in a SLURM array, whatever its first index and step, or among ranks."""
     if "SLURM_ARRAY_TASK_ID" in environment:
         names = ("ID", "MIN", "STEP", "COUNT")
         own, least, step, count = (
@@ -65,13 +65,13 @@ def _place(environment: Mapping[str, str]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class MergeRequest:
-    """Files of shards, to be put together.
+    """Request to merge the files of shards.
 
     Args:
         parts: the files, in any order.
         output: file to write.
-        data: the AnnData that was transported or scored, where it is not where it was.
-        dry_run: check that the parts are complete, and do nothing.
+        data: the AnnData that was transported or scored, if it has moved.
+        dry_run: check that the parts are complete, without merging them.
     """
 
     parts: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What each verb is asked for."""
+"""Requests of the commands."""
 
 from dataclasses import dataclass, field
 
@@ -8,13 +8,13 @@ from cfmcli.requests.shard import Shard
 
 @dataclass(frozen=True)
 class FitRequest:
-    """How to carry out a fit, beside its recipe.
+    """Request for a fit, apart from its recipe.
 
     Args:
         run: run folder to write.
-        resume: go on from where an interrupted fit stopped.
-        dry_run: say what would be done, and what it would cost, and do nothing.
-        nproc: processes that train together on this machine.
+        resume: continue an interrupted fit.
+        dry_run: describe what would be done and its cost, without doing it.
+        nproc: number of processes that train together on this machine.
         arguments: the command line after `cfm`, for those processes.
         write_couplings: write the plan of each gap into the run.
     """
@@ -29,16 +29,16 @@ class FitRequest:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """New points at a time.
+    """Request for new points at a time.
 
     Args:
         run: run folder.
         output: file to write.
-        count: how many points.
+        count: number of points.
         time: clock time or snapshot label, empty for the last.
-        dry_run: say what would be done, and do nothing.
-        condition: what is chosen of the points' condition.
-        shard: which part of the points is meant, None for all.
+        dry_run: describe what would be done, without doing it.
+        condition: condition chosen for the points.
+        shard: the part of the points to process, None for all.
     """
 
     run: str
@@ -53,20 +53,20 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class TransportRequest:
-    """Given points, carried from one time to another.
+    """Request to carry given points from one time to another.
 
     Args:
         run: run folder.
         data: file of points.
         output: file to write.
-        start: clock time or label of the points, own for that of each, empty for the first.
-        end: where they go, empty for the last.
+        start: clock time or label of the points, own for each point's own, empty for the first.
+        end: clock time or label of the destination, empty for the last.
         against: file of observed points at the end, for scores.
-        max_points: most points on a side when scores are computed.
+        max_points: maximum number of points on a side for scores.
         changes: features to set before the points are carried, such as GENE=0.
-        dry_run: say what would be done, and do nothing.
-        condition: what is chosen of the points' condition.
-        shard: which part of the points is meant, None for all.
+        dry_run: describe what would be done, without doing it.
+        condition: condition chosen for the points.
+        shard: the part of the points to process, None for all.
     """
 
     run: str
@@ -85,17 +85,17 @@ class TransportRequest:
 
 @dataclass(frozen=True)
 class LikelihoodRequest:
-    """Log densities of given points at a time.
+    """Request for log densities of given points at a time.
 
     Args:
         run: run folder.
         data: file of points.
         output: file to write.
-        time: clock time or label of the points, own for that of each, empty for the last.
-        scoring: how densities are obtained.
-        dry_run: say what would be done, and do nothing.
-        condition: what is chosen of the points' condition; there is no guidance.
-        shard: which part of the points is meant, None for all.
+        time: clock time or label of the points, own for each point's own, empty for the last.
+        scoring: settings of the density estimates.
+        dry_run: describe what would be done, without doing it.
+        condition: condition chosen for the points; without guidance.
+        shard: the part of the points to process, None for all.
     """
 
     run: str
@@ -111,23 +111,23 @@ class LikelihoodRequest:
 
 @dataclass(frozen=True)
 class InterpolateRequest:
-    """States and trajectories at chosen times.
+    """Request for states and trajectories at chosen times.
 
     Args:
         run: run folder.
         output: file to write.
         data: file of starting points, empty for the stored earliest cloud.
-        times: clock times or labels; empty where frames are asked for.
-        frames: evenly spaced times from first to last; 0 where times are given.
+        times: clock times or labels; empty if frames are requested.
+        frames: number of evenly spaced times from first to last; 0 if times are given.
         start: clock time or label of the starting points, empty for the first.
         population: carry every snapshot to the times that follow it instead.
-        cells: file of ids of starting points, one a line.
+        cells: file of ids of starting points, one per line.
         where: pandas query on the annotations of starting points.
-        dry_run: say what would be done, and do nothing.
-        condition: what is chosen of the points' condition.
-        shard: which part of the points is meant, None for all.
-        sides: the snapshots that a population comes from: before, or both, in shares 1 - s and s
-            at the share s of a gap; empty for what the method says.
+        dry_run: describe what would be done, without doing it.
+        condition: condition chosen for the points.
+        shard: the part of the points to process, None for all.
+        sides: the snapshots that a population comes from: before, or both, in shares 1 - s and s at
+            the fraction s of a gap; empty for the method's default.
     """
 
     run: str
@@ -148,16 +148,16 @@ class InterpolateRequest:
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """Scores of a run against what was observed.
+    """Request for scores of a run against observed points.
 
     Args:
         run: run folder.
         output: file of scores to write, empty for none.
         against: file of observed points, empty for the stored snapshots.
         time: clock time or label to score; empty for every snapshot after the first, or for the
-            last time where points are given.
-        max_points: most points on a side.
-        dry_run: say what would be done, and do nothing.
+            last time if points are given.
+        max_points: maximum number of points on a side.
+        dry_run: describe what would be done, without doing it.
     """
 
     run: str

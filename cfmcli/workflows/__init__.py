@@ -1,1 +1,1 @@
-"""Workflows: what each verb does, from files to files. The torch boundary."""
+"""Workflows: the implementation of each command, from files to files. The torch boundary."""

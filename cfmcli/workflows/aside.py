@@ -1,4 +1,4 @@
-"""Aside: points that take no part in training, for a validation loss."""
+"""Aside: points of each gap that are held out of training, for a validation loss."""
 
 import warnings
 from dataclasses import replace
@@ -13,17 +13,17 @@ from cfmcli.recipe import AUTO, KEPT, MOST_STEPS, Recipe
 from cfmcli.workflows import assemble, runtime
 
 AMPLE, PART, MOST = 20, 3, 500
-"""Points of the smaller cloud of a gap that `--steps auto` keeps aside: at least, if no more than
-one in three; and at most."""
+"""Points of the smaller cloud of a gap that `--steps auto` holds out: the minimum, unless that is
+more than one in three of the points, and the maximum."""
 FEWEST = 10
-"""Points whose loss tells anything: where one in three are fewer, nothing is kept aside."""
+"""Fewest held-out points with a meaningful loss; if one in three are fewer, none are held out."""
 
 
 def timed(recipe: Recipe, snapshots: Snapshots) -> Recipe:
-    """The recipe with the usual number of steps, where nothing can be kept aside to tell the end.
+    """Fix the usual number of steps if no points can be held out for `--steps auto`.
 
     Args:
-        recipe: how it is fitted.
+        recipe: settings of the fit.
         snapshots: all points.
     """
     if recipe.steps != AUTO or recipe.validation or not _hindrance(snapshots):
@@ -32,7 +32,7 @@ def timed(recipe: Recipe, snapshots: Snapshots) -> Recipe:
 
 
 def _hindrance(snapshots: Snapshots) -> str:
-    """Why `--steps auto` cannot keep points aside; nothing if it can."""
+    """Reason why `--steps auto` cannot hold out points; empty if it can."""
     least = min(snapshots.kept, key=len)
     if len(least) // PART >= FEWEST:
         return ""
@@ -43,7 +43,7 @@ def _hindrance(snapshots: Snapshots) -> str:
 
 
 def told(recipe: Recipe, snapshots: Snapshots) -> tuple[str, ...]:
-    """A line where the usual number of steps stands in for `--steps auto`."""
+    """A note if the usual number of steps replaces `--steps auto`."""
     own = timed(recipe, snapshots)
     if own == recipe or not assemble.triple(recipe).objective.heads:
         return ()
@@ -52,14 +52,14 @@ def told(recipe: Recipe, snapshots: Snapshots) -> tuple[str, ...]:
 
 
 def counts(recipe: Recipe, snapshots: Snapshots) -> dict[str, int]:
-    """How many points of the smaller end of each gap are kept aside.
+    """Number of held-out points of the smaller end of each gap.
 
     Args:
-        recipe: how it is fitted.
+        recipe: settings of the fit.
         snapshots: all points.
 
     Raises:
-        DataError: if a share that is asked for leaves too few.
+        DataError: if a requested fraction leaves too few points.
     """
     labels, gaps = snapshots.timeline.labels, _gaps(snapshots)
     shares = _shares(recipe, snapshots) or [0.0] * len(gaps)
@@ -72,22 +72,22 @@ def counts(recipe: Recipe, snapshots: Snapshots) -> dict[str, int]:
 def parted(
     task: Task, recipe: Recipe, snapshots: Snapshots, streams: Streams
 ) -> tuple[Task, Aside | None]:
-    """What to train on at first, and what is kept aside to tell how good a fit is.
+    """Split a task into the initial training task and held-out points.
 
-    With `--steps auto` the last steps take all points, once those kept aside have told when to end.
+    With `--steps auto` the last steps use all points, once those held out have decided when to end.
 
     Args:
-        task: over all points.
-        recipe: how it is fitted.
+        task: task over all points.
+        recipe: settings of the fit.
         snapshots: all points.
         streams: the run's randomness.
 
     Raises:
-        DataError: if a share that is asked for leaves too few.
+        DataError: if a requested fraction leaves too few points.
     """
     wanted = _shares(recipe, snapshots)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CfmWarning)  # those of the plans of all points are heard
+        warnings.simplefilter("ignore", CfmWarning)  # the plans of all points have warned
         train, aside = task.parted(wanted, streams) if wanted else (task, None)
     if aside:
         return train, Aside(aside, task if timed(recipe, snapshots).steps == AUTO else None)
@@ -114,7 +114,7 @@ def _gaps(snapshots: Snapshots) -> list[Cloud]:
 
 
 def _shares(recipe: Recipe, snapshots: Snapshots) -> list[float]:
-    """The share of the points of each gap that is kept aside; none where nothing is trained."""
+    """Fraction of the points of each gap to hold out; empty if none are or nothing is trained."""
     own = timed(recipe, snapshots)
     if not own.kept or not assemble.triple(recipe).objective.heads:
         return []
@@ -122,7 +122,7 @@ def _shares(recipe: Recipe, snapshots: Snapshots) -> list[float]:
 
 
 def _share(wanted: float, cloud: Cloud) -> float:
-    """The share of a cloud that is kept aside: that asked for, or what `--steps auto` needs."""
+    """Fraction of a cloud to hold out: as requested, or as `--steps auto` needs."""
     n = len(cloud)
     if not wanted:
         return max(min(round(KEPT * n), MOST), min(AMPLE, n // PART)) / n

@@ -1,4 +1,4 @@
-"""Assemble: a triple from its specs, with the impossible combinations refused."""
+"""Assemble: builds a triple from its specs and refuses invalid combinations."""
 
 import numpy as np
 import torch
@@ -14,14 +14,14 @@ from cfmcli.recipe import Recipe, default
 from cfmcli.workflows import runtime
 
 WIDE = 10.0
-"""Noise so many times as wide as the points of a snapshot is worth a warning."""
+"""Ratio of the path's noise to the width of a snapshot above which a warning is issued."""
 
 
 def triple(recipe: Recipe) -> Triple:
-    """Build a recipe's triple and refuse what cannot work.
+    """Build a recipe's triple and refuse invalid combinations.
 
     Raises:
-        ConfigError: for an unknown spec or a combination that cannot work, saying what to use.
+        ConfigError: for an unknown spec or an invalid combination, with what to use instead.
     """
     built = Triple.of(*recipe.triple())
     for refuse in (_growth, _wrong_source, _no_latent, _wrong_scope, _wrong_pairs, _not_static):
@@ -32,7 +32,7 @@ def triple(recipe: Recipe) -> Triple:
 
 
 def _wrong_source(recipe: Recipe, built: Triple) -> str:
-    """Why the source does not suit the path, if so."""
+    """Reason why the source does not suit the path; empty if it does."""
     _, interpolant, objective = recipe.triple()
     path = built.interpolant
     if path.needs_gaussian_source and recipe.source != "gaussian":
@@ -54,7 +54,7 @@ def _wrong_source(recipe: Recipe, built: Triple) -> str:
 
 
 def _no_latent(recipe: Recipe, built: Triple) -> str:
-    """Why the objective lacks something to regress on, or the path a head, if so."""
+    """Reason why path or objective lacks the latent or score that the other needs; else empty."""
     _, interpolant, objective = recipe.triple()
     if built.interpolant.epsilon and not built.objective.has_score:
         return (
@@ -72,7 +72,7 @@ def _no_latent(recipe: Recipe, built: Triple) -> str:
 
 
 def _wrong_scope(recipe: Recipe, built: Triple) -> str:
-    """Why the scope, or the size of its batches, cannot be meant, if so."""
+    """Reason why the scope or its batch size makes no sense; empty if it does."""
     if not recipe.ot_batch:
         return ""
     if recipe.scope == "dataset":
@@ -89,7 +89,7 @@ def _wrong_scope(recipe: Recipe, built: Triple) -> str:
 
 
 def _wrong_pairs(recipe: Recipe, built: Triple) -> str:
-    """Why the coupling does not suit the path or the source, if so."""
+    """Reason why the coupling does not suit the path or the source; empty if it does."""
     coupling, interpolant, _ = recipe.triple()
     path, random = built.interpolant, isinstance(built.coupling, Independent)
     if (path.needs_gaussian_source or path.needs_mirror_source) and not random:
@@ -112,7 +112,7 @@ def _wrong_pairs(recipe: Recipe, built: Triple) -> str:
 
 
 def _wrong_rows(recipe: Recipe, coupling: str) -> str:
-    """Why rows cannot be paired as they stand, if so."""
+    """Reason why rows cannot be paired by index; empty if they can."""
     if recipe.scope == "minibatch" or recipe.ot_batch:
         return (
             f"Coupling {coupling} joins whole clouds row by row: leave --scope and --ot-batch out."
@@ -128,7 +128,7 @@ def _wrong_rows(recipe: Recipe, coupling: str) -> str:
 
 
 def _not_static(recipe: Recipe, built: Triple) -> str:
-    """Why a method that learns nothing cannot do what is asked, if so."""
+    """Reason why a method without training cannot do what is requested; empty if it can."""
     _, interpolant, objective = recipe.triple()
     if built.objective.heads:
         return ""
@@ -146,7 +146,7 @@ def _not_static(recipe: Recipe, built: Triple) -> str:
 
 
 def _growth(recipe: Recipe, built: Triple) -> str:
-    """Why masses cannot grow or growth cannot be known, if so."""
+    """Reason why settings of growth are inconsistent; empty if they are not."""
     _, interpolant, objective = recipe.triple()
     grows = built.interpolant.needs_masses
     if grows != built.objective.has_growth:
@@ -164,10 +164,10 @@ def _growth(recipe: Recipe, built: Triple) -> str:
 
 
 def check_conditions(recipe: Recipe) -> None:
-    """Refuse settings of conditions where there are none, and covariates without a name.
+    """Refuse settings of conditions without conditions, and covariates without a name.
 
     Raises:
-        ConfigError: saying what they need.
+        ConfigError: with what they require.
     """
     if not all(recipe.covariates):
         raise ConfigError("--covariates: a name is empty: name a column, or leave it out.")
@@ -185,10 +185,11 @@ def check_conditions(recipe: Recipe) -> None:
 
 
 def check_data(built: Triple, snapshots: Snapshots, conditions: Conditions) -> None:
-    """Refuse data that a triple cannot use; warn of those that it drowns in noise.
+    """Refuse data that a triple cannot use; warn if its noise is many times their width.
 
     Raises:
-        ConfigError: for a mirror between two different clouds, or conditions where nothing learns.
+        ConfigError: for a mirror between two different clouds, paired rows in different orders, or
+            conditions or a Gaussian source without training.
     """
     if built.interpolant.needs_mirror_source:
         first, *rest = (np.asarray(cloud.points) for cloud in snapshots.kept)
@@ -218,7 +219,7 @@ def check_data(built: Triple, snapshots: Snapshots, conditions: Conditions) -> N
 
 
 def _not_too_wide(path: Interpolant, snapshots: Snapshots) -> None:
-    """Warn where the noise of a path is far wider than a snapshot."""
+    """Warn if the noise of a path is much wider than a snapshot."""
     width = float(path.variance(torch.full((1, 1), 0.5)).sqrt())
     if not width:
         return

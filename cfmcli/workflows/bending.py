@@ -1,9 +1,9 @@
-"""Bending: how much of a bend a fit's paths get, and what blur, where its recipe does not say.
+"""Bending: chooses bend and blur of a fit's paths where the recipe leaves them open.
 
 Both are chosen without a network. Each inner snapshot is predicted from the others by optimal
-pairs on bent paths, and scored; the mean log ratio of the scores to the straight paths', with a
-prior that expects a whole bend, decides. Where two snapshots are all there is, nothing can be
-scored, and the paths of `--method auto` follow the density of both.
+pairs on bent paths, and scored; the mean log ratio of the scores to those of straight paths, plus a
+prior that expects a whole bend, decides. With only two snapshots nothing can be scored, and the
+paths of `--method auto` follow the density of both.
 """
 
 import math
@@ -28,44 +28,45 @@ from cfmcli.workflows.prepare import Prepared
 BENT, DENSITY, AUTO = "bent", "density", "auto"
 GRID = tuple(k / 4 for k in range(7))
 EXPECTED, PULL = 1.0, 0.36
-"""The prior: a log ratio of -0.36 at the whole bend, and a parabola that is 0 without one. With a
-snapshot left out gaps are twice as long as those to be bridged, so their verdict counts little."""
+"""The prior: a log ratio of -0.36 at the whole bend, as a parabola that is 0 at no bend. With a
+snapshot left out, gaps are twice as long as those to be bridged, so the scores have little
+weight."""
 UNTOLD = 0.75
-"""The bend of three snapshots, none of which can be predicted by a bend of the others: most of what
-a whole bend is expected to gain, at little more than half of what it may lose."""
+"""Bend with three snapshots, where none can be predicted from a bend of the others: most of the
+expected gain of a whole bend, at little more than half of its possible loss."""
 MOST_POINTS = 400
 NOTHING = 1e-9
-"""Added to every W1, so that perfect predictions compare."""
+"""Added to every W1, so that ratios of perfect predictions are defined."""
 NEIGHBOUR = 5
 BLUR, MOST_BLUR = 0.3, 0.1
 
 
 @dataclass(frozen=True)
 class Inner:
-    """An inner snapshot, predicted from the others without a network.
+    """Scores of an inner snapshot that is predicted from the others without a network.
 
     Args:
-        label: what the data call it.
-        w1: bend -> W1 of its prediction; of 0, that of static optimal transport.
+        label: label of the snapshot in the data.
+        w1: bend -> W1 of its prediction; bend 0 is static optimal transport.
     """
 
     label: str
     w1: Mapping[float, float]
 
     def figures(self) -> dict[str, Any]:
-        """The scores as JSON."""
+        """The scores as JSON values."""
         bent = {f"{bend:g}": value for bend, value in self.w1.items() if bend}
         return {"left_out": self.label, "static_ot_w1": self.w1[0.0], "w1": bent}
 
 
 @dataclass(frozen=True)
 class Bending:
-    """What was chosen, and why.
+    """The chosen options of a path, and the scores behind them.
 
     Args:
-        options: of the path, chosen here.
-        inner: the scores that chose the bend.
-        path: its name.
+        options: the path's options that were chosen.
+        inner: the scores that determined the bend.
+        path: name of the path.
     """
 
     options: Mapping[str, float] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class Bending:
     path: str = BENT
 
     def figures(self) -> dict[str, Any]:
-        """What was chosen as JSON; nothing where nothing was."""
+        """The choice as JSON values; empty if nothing was chosen."""
         if not self.options:
             return {}
         return {
@@ -85,7 +86,7 @@ class Bending:
         }
 
     def told(self) -> tuple[str, ...]:
-        """A line for what was chosen, and one for each inner snapshot."""
+        """One line for the choice, and one for each inner snapshot."""
         chosen = ", ".join(f"{name} {value:.3g}" for name, value in self.options.items())
         bend = self.options.get("bend", 0.0)
         return (
@@ -99,17 +100,17 @@ class Bending:
 
 
 def stated(interpolant: str) -> bool:
-    """Whether nothing of a path is left to choose: it is not bent, or says how."""
+    """Whether a path leaves nothing to choose: it is not bent, or states both bend and sigma."""
     spec = parse_spec(interpolant)
     return spec.name != BENT or {"bend", "sigma"} <= dict(spec.options).keys()
 
 
 def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
-    """The same with the path bent settled in its recipe, and what was chosen.
+    """Choose the open options of a bent path; return the completed data and recipe, and the choice.
 
     Args:
         prepared: the data, with the triple resolved.
-        streams: seeded subsamples.
+        streams: random streams for subsamples.
     """
     if stated(prepared.recipe.interpolant):
         return prepared, Bending()
@@ -129,7 +130,7 @@ def settled(prepared: Prepared, streams: Streams) -> tuple[Prepared, Bending]:
 
 
 def settles(found: str, wanted: str) -> bool:
-    """Whether a run's path is the one wanted; of a bent one it may say what a fit chose."""
+    """Whether a run's path matches the requested one; a bent path may include a fit's choices."""
     if found == wanted or not wanted.startswith(BENT):
         return found == wanted
     there, here = parse_spec(found), dict(parse_spec(wanted).options)
@@ -140,9 +141,9 @@ def settles(found: str, wanted: str) -> bool:
 
 
 def _is_alone(prepared: Prepared) -> bool:
-    """Whether a gap between two observed snapshots is all there is for the method auto.
+    """Whether method auto has only a gap between two observed snapshots.
 
-    No inner snapshot can tell then, and paths follow the density.
+    Then no inner snapshot can decide, and paths follow the density.
     """
     snapshots = prepared.snapshots
     two = len(snapshots.kept) == 2 and not snapshots.gaussian_source
@@ -150,7 +151,7 @@ def _is_alone(prepared: Prepared) -> bool:
 
 
 def _bend(snapshots: Snapshots, streams: Streams) -> tuple[float, tuple[Inner, ...]]:
-    """The bend of some snapshots, and the scores that chose it."""
+    """Choose the bend for some snapshots; return it with the scores that determined it."""
     kept = snapshots.kept
     if len(kept) < 4:
         return (UNTOLD if len(kept) == 3 else 0.0), ()
@@ -160,7 +161,7 @@ def _bend(snapshots: Snapshots, streams: Streams) -> tuple[float, tuple[Inner, .
 
 
 def choice(inner: Sequence[Inner]) -> float:
-    """The bend of the least mean log ratio of W1 to that of straight paths, plus the prior's.
+    """Bend with the smallest mean log ratio of W1 to that of straight paths, plus the prior.
 
     Args:
         inner: scores, at least one.
@@ -172,7 +173,7 @@ def choice(inner: Sequence[Inner]) -> float:
 
 
 def leave_one_out(kept: Sequence[Cloud], k: int) -> Inner:
-    """The scores of an inner snapshot, predicted from the others.
+    """Score predictions of an inner snapshot from the others, for each bend.
 
     Args:
         kept: snapshots in flow coordinates, in the order of their times.
@@ -193,11 +194,11 @@ def leave_one_out(kept: Sequence[Cloud], k: int) -> Inner:
 def blur(kept: Sequence[Cloud], streams: Streams) -> float:
     """0.3 of the median distance to the fifth neighbour over sqrt(D), at most 0.1 of the spread.
 
-    Medians of each snapshot and the spread are over points by their weights.
+    Medians of each snapshot and the spread are weighted.
 
     Args:
         kept: snapshots in flow coordinates.
-        streams: seeded subsamples.
+        streams: random streams for subsamples.
     """
     from scipy.spatial import cKDTree
 
@@ -213,6 +214,6 @@ def blur(kept: Sequence[Cloud], streams: Streams) -> float:
 
 
 def _median(values: Array, weights: Array) -> float:
-    """The middle of some values by weight: where half of it lies below, or between two such."""
+    """Weighted median, averaged between two values if it lies between them."""
     low, high = (quantiles(sign * values[:, None], weights, [0.5])[0, 0] for sign in (1, -1))
     return float(low - high) / 2

@@ -1,4 +1,4 @@
-"""Binding: a coupling tied to the points of each segment, its plans solved."""
+"""Binding: applies a coupling to the points of each segment and solves its plans."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -37,24 +37,24 @@ from cfmcli.workflows.tangents import led
 
 POOL = 10_000
 LEAST_POOL = 1_000
-"""Points of N(0, I) for each of many classes, at least."""
+"""Smallest pool of N(0, I) per class if there are many classes."""
 RECTIFIED = 4
-"""Pools of N(0, I) that a trained flow carries at once, to make pairs."""
+"""Size of the pool of N(0, I) for pairs made by a trained flow, in multiples of the usual pool."""
 STRAIGHT = Linear()
 LARGE = 0.5
-"""A share of left-out mass to warn of."""
+"""Fraction of left-out mass above which a warning is issued."""
 
 
 @dataclass(frozen=True)
 class Binder:
-    """Binds a recipe's coupling to the segments of some snapshots.
+    """Applies a recipe's coupling to the segments of snapshots.
 
     Args:
         recipe: scope, batch sizes and the cost of conditions.
-        coupling: joint law of (x0, x1).
+        coupling: joint distribution of (x0, x1).
         conditions: how annotations become conditions.
         streams: the run's randomness.
-        carry: for pairs made by a trained flow, (points, conditions, segment) -> where they end.
+        carry: for pairs made by a trained flow: (points, conditions, segment) -> end points.
     """
 
     recipe: Recipe
@@ -66,14 +66,14 @@ class Binder:
     def segments(
         self, snapshots: Snapshots, path: Interpolant = STRAIGHT
     ) -> tuple[list[PairSource], Layout, list[PlanNote]]:
-        """The pairs of every segment, the columns of their rows, and what became of the plans.
+        """Bind every segment; return pair sources, column layout and notes on the plans.
 
         Args:
             snapshots: clouds in flow coordinates.
-            path: what the pairs are joined by, which may need tangents at their ends, or masses.
+            path: path between the pairs, which may require tangents or masses at their ends.
 
         Raises:
-            ConfigError: if tangents are needed and the pairs are not planned over whole clouds.
+            ConfigError: if tangents are needed but the pairs are not planned over whole clouds.
             NumericsError: if a plan cannot be solved.
         """
         kept, labels = snapshots.kept, snapshots.timeline.labels
@@ -103,7 +103,7 @@ class Binder:
         return pairs, layout, notes
 
     def _gaps(self, snapshots: Snapshots, path: Interpolant) -> Iterable[tuple[Side | None, Side]]:
-        """The ends of every segment."""
+        """Source and target of every segment."""
         kept, grows = snapshots.kept, path.needs_masses
         sides = [self.side(cloud) for cloud in kept]
         if snapshots.gaussian_source:
@@ -113,7 +113,7 @@ class Binder:
         return pairwise(sides)
 
     def side(self, cloud: Cloud) -> Side:
-        """A cloud as an end of a segment."""
+        """Convert a cloud to one end of a segment."""
         points = np.asarray(cloud.points, dtype=np.float64)
         if not self.conditions.known(cloud.obs):
             return Side(points, cloud.weights)
@@ -122,9 +122,9 @@ class Binder:
         return Side(points, cloud.weights, self.conditions.encode(cloud.obs, origin), classes)
 
     def _grouped(self, source: Side | None, target: Side, k: int) -> Bound:
-        """Pairs inside each class of the target, or of all points where there are no classes.
+        """Bind within each class of the target, or over all points without classes.
 
-        Rows that belong together are of one class already.
+        Rows that are paired by index are of the same class already.
         """
         given = isinstance(self.coupling, Paired) and self.carry is None
         if target.classes is None or given:
@@ -142,7 +142,7 @@ class Binder:
         return grouped(bounds, shares / shares.sum(), drawn, places)
 
     def _say_what_ends(self, before: Codes, after: Codes) -> None:
-        """Warn of classes that a gap leaves behind."""
+        """Warn about classes that are absent from the target of a gap."""
         gone = [self.conditions.classes[c] for c in np.setdiff1d(before, after)]
         if gone:
             runtime.warn(
@@ -151,7 +151,7 @@ class Binder:
             )
 
     def _source_of(self, source: Side | None, c: int, share: float) -> Side | None:
-        """The points of a class in the source; where that tells none, a share of all of them."""
+        """Points of a class in the source; if there are none, all with a share of the weight."""
         if source is None or source.classes is None:
             return source and source.scaled(share)
         if (source.classes == c).any():
@@ -165,13 +165,13 @@ class Binder:
     def _bound(
         self, source: Side | None, target: Side, k: int, group: int, groups: int = 1
     ) -> Bound:
-        """Pairs of one group of a segment."""
+        """Bind one group of a segment."""
         if source is None:
             return self._from_normal(target, k, group, groups)
         return self._between(source, target, k, group)
 
     def _between(self, source: Side, target: Side, k: int, group: int) -> Bound:
-        """Pairs between two finite clouds."""
+        """Bind two finite clouds."""
         rng = self.streams.numpy("plan", k, *([group] if group else []))
         told = source.condition is not None and self.conditions.covariates
         if told and isinstance(self.coupling, Independent):
@@ -212,7 +212,7 @@ class Binder:
         return Bound(PlannedPairs(x0, x1, plan), "dataset", whole, cost, left_out, pieces, excess)
 
     def _from_normal(self, target: Side, k: int, group: int, groups: int) -> Bound:
-        """Pairs between N(0, I) and a finite cloud; random pairs need no pool."""
+        """Bind N(0, I) to a finite cloud; random pairs need no pool."""
         dim = target.points.shape[1]
         size = max(len(target.points), POOL // groups, min(POOL, LEAST_POOL))
         if self.carry is not None:
@@ -246,7 +246,7 @@ class Binder:
     def _cells(
         self, normal: NormalSource, target: Side, coupling: SemiDiscrete, number: int
     ) -> Bound:
-        """Pairs of N(0, I) with the cells of a potential that is fitted once."""
+        """Bind N(0, I) to the cells of a semidiscrete potential, which is fitted once."""
         ends, rng = (target.rows, target.weights), self.streams.numpy("potential", number)
         ruler = self._ruler(target)
         cells = CellPairs.fitted(normal, ends, coupling.tolerance, ruler, rng)
@@ -254,7 +254,7 @@ class Binder:
         return Bound(cells, "cells", coupling, cost)
 
     def _ruler(self, target: Side) -> Array | None:
-        """The factor of each column where distances are measured: covariates count, classes not.
+        """Factor of each column in distances: covariates count, classes do not.
 
         Reference: Cheng & Schwing (2025), arXiv 2503.10636 (condition-aware cost)
         """
@@ -270,7 +270,7 @@ class Binder:
 
 
 def _say_what_is_left_out(note: PlanNote) -> None:
-    """Warn where a relaxed coupling hardly sees a cloud."""
+    """Warn if a relaxed coupling leaves out most of a cloud."""
     if note.loss > LARGE:
         before, after = note.left_out
         runtime.warn(

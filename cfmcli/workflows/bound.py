@@ -1,4 +1,4 @@
-"""Bound: what binding a coupling to the two ends of a segment comes to."""
+"""Bound: a coupling applied to the two ends of a segment."""
 
 import math
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from cfmcli.workflows.sides import Codes, Piece
 
 
 class Bound(NamedTuple):
-    """A coupling bound to the two ends of a segment.
+    """A coupling applied to the two ends of a segment.
 
     Args:
-        pairs: where its pairs come from.
+        pairs: source of the pairs.
         scope: dataset, minibatch, pool or cells.
-        coupling: the coupling in use.
-        cost: its mean cost, NaN where it is not known beforehand.
-        left_out: share of the mass of either end that its plan leaves out, NaN likewise.
-        pieces: its plans over whole clouds of points; none where there are none.
-        excess: what its plan costs beyond the exact one, where that is not 0 and can be told.
-        lengths: δ of each axis, where pairs grow and it plays a role.
+        coupling: the coupling actually used.
+        cost: its mean cost, NaN if not known in advance.
+        left_out: fraction of the mass of either end that its plan leaves out, NaN if not known.
+        pieces: its plans over whole clouds; empty if there are none.
+        excess: estimated cost of its plan above the exact plan, if not 0 and known.
+        lengths: growth length δ of each axis, if pairs have masses and it matters.
     """
 
     pairs: PairSource
@@ -40,13 +40,13 @@ class Bound(NamedTuple):
 def grouped(
     bounds: Sequence[Bound], shares: Array, drawn: Array, places: Sequence[tuple[Codes, Codes]]
 ) -> Bound:
-    """What binding inside each of several groups comes to in all.
+    """Combine couplings bound within several groups.
 
     Args:
-        bounds: of each group.
-        shares: how much of the target each group is, shape (G,), sum 1.
-        drawn: the mass that the pairs of each group are drawn by, shape (G,), above 0.
-        places: which points of either whole cloud each group has, none of N(0, I).
+        bounds: bound coupling of each group.
+        shares: share of the target in each group, shape (G,), sum 1.
+        drawn: mass by which pairs of each group are drawn, shape (G,), above 0.
+        places: indices of each group's points in both whole clouds; empty for N(0, I).
     """
     means = shares @ np.array([(bound.cost, *bound.left_out) for bound in bounds])
     cost, before, after = means.tolist()

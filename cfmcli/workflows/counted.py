@@ -1,4 +1,4 @@
-"""Counted: whether points are raw counts, as their transform takes them, or were logged before."""
+"""Counted: checks whether points are raw counts, as their transform expects, or already logged."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from cfmcli.data.arrays import Matrix
 
 OF_COUNTS = ("normalize", "log1p")
-"""Transforms of what was counted."""
+"""Transforms that expect counts."""
 SHOWN, RUNS = 1000, 4
-"""Points by which the scale of all is known, and the runs of rows that they are read in."""
+"""Number of points used to judge the scale, and the number of runs of rows they are read in."""
 
 
 def told_of_counts(transform: str, points: "Matrix", origin: str) -> tuple[str, ...]:
-    """What a person should be told of counts; warn where the transform does not suit the points.
+    """Describe counts to the user; warn if the transform does not suit the points.
 
     Args:
-        transform: the chain that they are to pass through.
-        points: to learn from, in data units.
+        transform: the chain of transforms for the points.
+        points: points of the fit, in data units.
         origin: their file, for messages.
     """
     steps = [step.name for step in parse_chain(transform)]
@@ -44,7 +44,7 @@ def told_of_counts(transform: str, points: "Matrix", origin: str) -> tuple[str, 
 
 
 def not_logged(chain: Chain, table: Table) -> Table:
-    """Points for a model, with a warning where it takes counts and they were logged before.
+    """Return points for a model, with a warning if it takes counts and they are already logged.
 
     Args:
         chain: the model's transform.
@@ -55,7 +55,7 @@ def not_logged(chain: Chain, table: Table) -> Table:
 
 
 def not_logged_where_read(chain: Chain, table: Backed) -> Backed:
-    """The same for points that stay in their file, said when the first of them are read."""
+    """The same for points that stay in their file; the check runs at the first read."""
     told = False
 
     def read(rows: slice) -> "Matrix":
@@ -69,7 +69,7 @@ def not_logged_where_read(chain: Chain, table: Backed) -> Backed:
 
 
 def _warn_of_logged(chain: Chain, table: Backed) -> None:
-    """Warn where points were logged, and a model logs them again."""
+    """Warn if points are already logged and the model's transform logs them again."""
     if not (chain.kinds and chain.kinds[0] in OF_COUNTS):
         return
     points = _spread(table)
@@ -83,9 +83,9 @@ def _warn_of_logged(chain: Chain, table: Backed) -> None:
 
 
 def _spread(table: Backed) -> "Matrix":
-    """Runs of rows from all over a table: those of one day or type may be of a scale of their own.
+    """Read runs of rows from all over a table, since one day or type may have a scale of its own.
 
-    All rows are there where they are few, some of them twice.
+    Small tables are read completely, some rows twice.
     """
     run = SHOWN // RUNS
     starts = np.linspace(0, max(0, len(table) - run), RUNS).astype(int).tolist()
@@ -93,7 +93,7 @@ def _spread(table: Backed) -> "Matrix":
 
 
 def _told_of_scale(transform: str, points: "Matrix", origin: str) -> tuple[str, ...]:
-    """What is said where a transform takes points for counts that are not whole numbers."""
+    """Describe or warn if a transform expects counts but the points are not whole numbers."""
     if logged(points) or points.min() < 0:
         runtime.warn(
             f"{_seen(points, origin)}: they look logged or scaled already, and {transform} takes "
@@ -106,6 +106,6 @@ def _told_of_scale(transform: str, points: "Matrix", origin: str) -> tuple[str, 
 
 
 def _seen(points: "Matrix", origin: str) -> str:
-    """What was seen of the scale of points."""
+    """Describe the observed scale of points."""
     kind = "whole numbers" if whole(points) else "numbers that are not whole"
     return f"{origin} holds {kind}, from {points.min():.4g} to {points.max():.4g}"

@@ -1,4 +1,4 @@
-"""Couplings: the plans of a fit as files, one a gap, which CellRank and WOT read."""
+"""Couplings: the plans of a fit as files, one per gap, in the format of CellRank and WOT."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 NEGLIGIBLE = 1e-10
-"""Share of a row's mass below which a pair is left out."""
+"""Fraction of a row's mass below which a pair is omitted."""
 MEANING = {
     "row_sums": "source mass: a row adds up to the mass that leaves the cell; 1 over all cells",
     "weight": "weight of the cell in its snapshot; 1 over all cells",
@@ -28,11 +28,11 @@ MEANING = {
 
 
 def writers(snapshots: Snapshots, notes: Sequence[PlanNote]) -> dict[str, Callable[[Path], None]]:
-    """What writes the coupling of each gap: name in the run -> a function of a path.
+    """Build writers of the coupling of each gap: name in the run -> function of a path.
 
     Args:
-        snapshots: the clouds that are coupled.
-        notes: what became of the plans, a gap each.
+        snapshots: the coupled clouds.
+        notes: notes on the plans, one per gap.
 
     Raises:
         ConfigError: if a gap has no plan over whole clouds.
@@ -55,7 +55,7 @@ def writers(snapshots: Snapshots, notes: Sequence[PlanNote]) -> dict[str, Callab
 
 
 def matrix(note: PlanNote, shape: tuple[int, int]) -> "sparse.csr_matrix":
-    """The plan of a gap over whole clouds, without its negligible pairs, shape (n0, n1)."""
+    """Plan of a gap over whole clouds without negligible pairs, shape (n0, n1)."""
     from scipy import sparse
 
     whole = sparse.csr_matrix(shape, dtype=np.float64)
@@ -69,7 +69,7 @@ def matrix(note: PlanNote, shape: tuple[int, int]) -> "sparse.csr_matrix":
 
 
 def _writer(name: str, source: Cloud, target: Cloud, note: PlanNote) -> Callable[[Path], None]:
-    """What writes the coupling of a gap."""
+    """Build the writer of the coupling of a gap."""
     import pandas as pd
 
     plan = matrix(note, (len(source), len(target)))
@@ -84,7 +84,7 @@ def _writer(name: str, source: Cloud, target: Cloud, note: PlanNote) -> Callable
 
 
 def _growth(weights: Array, leaving: Array) -> dict[str, Array]:
-    """Columns of growth, where a plan does not keep the weights."""
+    """Growth columns, if a plan does not preserve the weights."""
     if np.allclose(weights, leaving, rtol=1e-4, atol=0):
         return {}
     return {"g0": len(weights) * weights, "g1": len(weights) * leaving}

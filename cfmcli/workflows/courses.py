@@ -1,4 +1,4 @@
-"""Courses: points carried to several times, and given back in the order of these."""
+"""Courses: points carried to several times, returned in the order of the times."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """The points of a cloud on their way through times.
+    """The points of a cloud and the times they are carried to.
 
     Args:
-        model: whose flow carries them.
+        model: the model whose flow carries them.
         how: the motion.
         cloud: the points at the start.
-        times: clock times at which they are wanted.
-        part: the points that are meant.
-        request: what was asked for.
-        weight: the column that holds masses, where they are not constant.
+        times: requested clock times.
+        part: the shard of points to process.
+        request: the request.
+        weight: name of the column of masses, if mass varies.
     """
 
     model: Model
@@ -45,13 +45,13 @@ class Course:
 
     @property
     def frames(self) -> list[Frame]:
-        """The frames of the points, in the order of their times."""
+        """Frames of the points, in the order of their times."""
         obs = self.cloud.head.obs.iloc[self.part.own]
         bare = verbs.apart(obs.assign(trajectory=obs.index, **self._masses(np.zeros(len(obs)))))
         return [Frame(time, self._named(bare, time)) for time in self.times]
 
     def pieces(self) -> Iterator[tuple[float, Piece, int]]:
-        """Time, points, and the evaluations that they took, frame after frame."""
+        """Yield time, points and evaluations, frame after frame."""
         head, count = self.cloud.head, len(self.times)
         guide = self.model.guide(head.obs, self.request.condition)
         cuts = list(self.part.pieces(count * max(1, len(self.model.chain.genes))))
@@ -75,17 +75,17 @@ class Course:
                     yield time, piece, nfe
 
     def _velocity(self, place: Array, time: float, guide: Guide | None) -> Array | None:
-        """The velocities of points, where the output has room for them."""
+        """Velocities of points, if the output format can store them."""
         if not results.is_anndata(self.request.output):
             return None
         return self.model.flow.velocity(place, time, guide=guide)
 
     def _masses(self, mass: Array) -> dict[str, Array]:
-        """The mass of points as a column, where mass is not constant."""
+        """Column of masses, if mass varies."""
         return {self.weight: mass} if self.model.flow.varies else {}
 
     def _named(self, obs: "pd.DataFrame", time: float) -> "pd.DataFrame":
-        """Annotations under names that tell points and times apart, where names are kept."""
+        """Index annotations by names unique to point and time, if the output keeps names."""
         if not results.is_anndata(self.request.output):
             return obs
         names = results.unique_names(obs.index, np.full(len(obs), time))

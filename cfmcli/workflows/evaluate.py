@@ -1,4 +1,4 @@
-"""Evaluate: how near a run carries its source to what was observed, and how straight it goes."""
+"""Evaluate: scores of a run against observed points, and the straightness of its paths."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ NOTE = (
 
 
 def evaluate(request: EvaluateRequest, where: Runtime, listen: Listener) -> Outcome:
-    """Score a run against the snapshots that it stores, or against given points.
+    """Score a run against its stored snapshots or given points.
 
     Raises:
         CfmError: see the command line's exit codes.
@@ -49,7 +49,7 @@ def evaluate(request: EvaluateRequest, where: Runtime, listen: Listener) -> Outc
 
 
 def _check(request: EvaluateRequest, where: Runtime) -> None:
-    """Refuse, before any work, what cannot be meant or written."""
+    """Refuse invalid or unwritable requests before any work."""
     run = Path(request.run)
     if request.run == "-" or run.is_file() or run.suffix.lower() in results.ANNDATA:
         raise ConfigError(
@@ -64,7 +64,7 @@ def _check(request: EvaluateRequest, where: Runtime) -> None:
 
 
 def _observed(model: Model, request: EvaluateRequest) -> list[Cloud]:
-    """What the run is scored against: its snapshots after the first, one of them, or a file."""
+    """Observed clouds: the stored snapshots after the first, one of them, or a file."""
     stored = sorted(model.clouds, key=lambda cloud: cloud.time)
     stored = [cloud for cloud in stored if cloud.time > model.timeline.times[0]]
     if request.against:
@@ -82,7 +82,7 @@ def _observed(model: Model, request: EvaluateRequest) -> list[Cloud]:
 
 
 def _time(model: Model, text: str) -> float:
-    """The clock time to score at, after the first; the last where nothing is said."""
+    """The clock time to score at, after the first; the last by default."""
     time, last = verbs.clock_time(model, text, last=True), model.timeline.times[-1]
     if model.timeline.inner(time) <= 0:
         raise ConfigError(
@@ -92,7 +92,7 @@ def _time(model: Model, text: str) -> float:
 
 
 def _read(model: Model, path: str, time: float) -> Cloud:
-    """The points of a file that were observed at a time, in flow coordinates."""
+    """Read the points of a file observed at a time, in flow coordinates."""
     table = points.observed(model, points.read_points(model, path), time)
     mass = verbs.point_weights(model, table)
     if len(table) < 2:
@@ -101,7 +101,7 @@ def _read(model: Model, path: str, time: float) -> Cloud:
 
 
 def _about(judge: Judge, observed: Sequence[Cloud], solver: str) -> dict[str, Any]:
-    """What is scored: how many points on each side, and of each sample that makes a floor."""
+    """Describe the sizes of both sides, and of the samples behind the floors."""
     start = len(judge.start(0))
     sizes = {cloud.label: min(len(cloud), judge.most) for cloud in observed}
     return {
@@ -113,7 +113,7 @@ def _about(judge: Judge, observed: Sequence[Cloud], solver: str) -> dict[str, An
 
 
 def _write(path: str, scores: Sequence[Score]) -> None:
-    """Write the scores, a row each."""
+    """Write the scores, one row each."""
     import pandas as pd
 
     frame = pd.DataFrame([score.row() for score in scores])

@@ -1,4 +1,4 @@
-"""Fate: the probability of each class that points reach at a later time, to a file."""
+"""Fate: probabilities of the classes that points reach at a later time, written to a file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ PREFIX, PROBABILITIES, NAMES = "p_", "cfm_fate_probs", "cfm_fate_names"
 
 
 def fate(request: FateRequest, where: Runtime, listen: Listener) -> Outcome:
-    """Write the class probabilities of given points at a later time.
+    """Write the probabilities of the classes that given points reach at a later time.
 
     Raises:
         CfmError: see the command line's exit codes.
@@ -80,13 +80,13 @@ def fate(request: FateRequest, where: Runtime, listen: Listener) -> Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Teller:
-    """Tells the fates of points: carries them to the end, and asks the labelled points there.
+    """Computes fates: carries points to the end and takes votes of labelled points there.
 
     Args:
-        model: whose flow carries them.
-        request: how.
-        where: the seed.
-        ballot: who votes at the end.
+        model: the model whose flow carries them.
+        request: the request.
+        where: runtime settings, including the seed.
+        ballot: the labelled points that vote at the end.
         end: clock time of the end.
     """
 
@@ -98,7 +98,7 @@ class Teller:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should be told of how fates are averaged."""
+        """Notes to the user on how fates are averaged."""
         if not self.model.conditions.width or self.request.integration.sde:
             return ()
         return (
@@ -107,15 +107,15 @@ class Teller:
         )
 
     def spread(self, start: float) -> int:
-        """Observed points near a start whose fates are averaged; 1 is the point alone.
+        """Number of observed points near a start whose fates are averaged; 1 for the point alone.
 
-        Of n points a third of n^(4/5), where nothing is random and no condition sets them apart:
-        the order at which votes along a line of points err least.
+        The default is n^(4/5) / 3 of n points if dynamics are deterministic and unconditional: the
+        order at which regression on a line of points has the smallest error.
 
         Reference: Györfi et al. (2002), doi 10.1007/b97848, theorem 6.2, for the order.
 
         Raises:
-            ConfigError: if neighbours are asked for where there are none.
+            ConfigError: if neighbours are requested but there are none.
         """
         cloud, wanted = self.model.cloud(start, held_out=True), self.request.spread
         alone = cloud is None or self.model.conditions.width or start == self.end
@@ -131,12 +131,12 @@ class Teller:
         return min(wanted or usual, len(cloud))
 
     def tell(self, table: Table, starts: Array, listen: Listener) -> tuple[Array, int]:
-        """Probabilities of classes, shape (n, C), and evaluations of the field, at most.
+        """Compute class probabilities, shape (n, C), and the largest number of field evaluations.
 
         Args:
             table: points in data units.
             starts: clock time of each, shape (n,).
-            listen: hears of the progress.
+            listen: receives progress.
         """
         x = self.model.encode(table.values)
         p = np.empty((len(table), len(self.ballot.among.classes)))
@@ -157,11 +157,11 @@ class Teller:
                 p[rows] = np.einsum("ns,nsc->nc", mass, fates[voters])
             done, most = done + len(rows), max(most, nfe)
             listen(Progress(done, len(table), f"from {start:g}"))
-        # A mean of certain fates is certain, whatever the weights add up to in floating point.
+        # Rounding must not make a mean of certain fates uncertain.
         return p / p.sum(axis=1, keepdims=True), most
 
     def _fates(self, x: Array, start: float, guide: Guide | None) -> tuple[Array, int]:
-        """Votes at the end, the mean over all paths, shape (n, D) -> (n, C); and the NFE."""
+        """Mean votes at the end over all paths, shape (n, D) -> (n, C), and the NFE."""
         if start == self.end:
             return self.ballot.votes_of_others(x), 0
         total, nfe = np.zeros((len(x), len(self.ballot.among.classes))), 0
@@ -175,7 +175,7 @@ class Teller:
 
 
 def _blocks(draws: int, size: int, seed: int) -> Iterator[tuple[int, int]]:
-    """Draws that are carried at once: the seed of their noise, and how many."""
+    """Split draws into blocks carried at once; yield the seed of their noise and their number."""
     most = max(1, CHUNK // size)
     for block, first in enumerate(range(0, draws, most)):
         own = int(Streams(seed).numpy("draws", block).integers(2**31))
@@ -183,10 +183,10 @@ def _blocks(draws: int, size: int, seed: int) -> Iterator[tuple[int, int]]:
 
 
 def _starts(model: Model, table: Table, request: FateRequest) -> Array:
-    """The clock time of every point: the one given, its own, or the first.
+    """Clock time of every point: as given, its own, or the first.
 
     Raises:
-        ConfigError: if nothing tells it and the first is that of noise.
+        ConfigError: if no time is given and the first is that of noise.
     """
     key = model.recipe.time_key
     own = request.start == points.OWN or (not request.start and key in table.obs.columns)
@@ -203,15 +203,15 @@ def _starts(model: Model, table: Table, request: FateRequest) -> Array:
 
 
 def _facts(figures: dict[str, Any]) -> dict[str, Any]:
-    """What the result says of itself."""
+    """Metadata of the result."""
     kept = ("to", "label_key", "neighbours", "draws")
     return {name: figures[name] for name in kept}
 
 
 def _truth(table: Table, key: str, classes: tuple[str, ...], early: npt.NDArray[np.bool_]) -> Array:
-    """1 for the class that each point really reached and 0 elsewhere, shape (n, C).
+    """One-hot classes that points actually reached, shape (n, C); zeros if unknown.
 
-    Of points that are at the end already nothing is foretold, so they count as unknown.
+    Points already at the end are not predicted, so they count as unknown.
     """
     io.require(table, key)
     labels = np.where(early, targets.names(table.obs[key]), "").tolist()
@@ -233,7 +233,7 @@ def _truth(table: Table, key: str, classes: tuple[str, ...], early: npt.NDArray[
 def _write(
     request: FateRequest, table: Table, p: Array, classes: tuple[str, ...], facts: dict[str, Any]
 ) -> None:
-    """Write the probabilities: columns beside the ids, or a copy of the AnnData with them added."""
+    """Write probabilities as columns beside the ids, or into a copy of the AnnData."""
     import pandas as pd
 
     columns = {f"{PREFIX}{name}": p[:, k] for k, name in enumerate(classes)}
@@ -251,17 +251,17 @@ def _write(
 
 
 def read(path: str, ids: "pd.Index[Any]") -> tuple[tuple[str, ...], Array]:
-    """The fates of some points, from a file that `fate` wrote.
+    """Read the fates of some points from a file that `fate` wrote.
 
     Args:
         path: the file.
-        ids: the points, m of them.
+        ids: ids of the m points.
 
     Returns:
         Names of C classes, and probabilities of shape (m, C).
 
     Raises:
-        DataError: if it holds no fates, or not those of all the points.
+        DataError: if it holds no fates, or lacks some of the points.
     """
     if results.is_anndata(path):
         table = io.read_table(path, io.Selection(use_rep=PROBABILITIES))
@@ -280,7 +280,7 @@ def read(path: str, ids: "pd.Index[Any]") -> tuple[tuple[str, ...], Array]:
 
 
 def _told(table: Table) -> Table:
-    """The fates among columns that begin like them: the last ones, which sum to 1.
+    """Select the fate columns among those with their prefix: the last ones that sum to 1.
 
     Raises:
         DataError: if there are none.

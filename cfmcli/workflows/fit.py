@@ -1,4 +1,4 @@
-"""Fit: from tables to a run folder, stoppable and resumable at any block of steps."""
+"""Fit: from tables to a run folder; can be stopped and resumed at any block of steps."""
 
 import json
 import math
@@ -41,7 +41,7 @@ SAVE_EVERY = 5.0
 
 
 def ignore(progress: Progress) -> None:
-    """A listener that does not listen."""
+    """Ignore progress."""
 
 
 def learn(
@@ -50,10 +50,10 @@ def learn(
     """Fit a model to tables in memory.
 
     Args:
-        recipe: how.
+        recipe: settings of the fit.
         tables: points, in the order of the recipe's inputs.
         where: device and threads.
-        listen: told of progress.
+        listen: receives progress.
 
     Raises:
         CfmError: see `fit`.
@@ -71,12 +71,12 @@ def learn(
 
 
 def trained(prepared: prepare.Prepared, device: torch.device, listen: Listener = ignore) -> Model:
-    """A model of prepared data.
+    """Train a model on prepared data.
 
     Args:
-        prepared: the data and their recipe.
-        device: where it is trained.
-        listen: told of progress.
+        prepared: the data with their recipe.
+        device: device of training.
+        listen: receives progress.
     """
     recipe = prepared.recipe
     job = training.job(prepared, Streams(recipe.seed), device)
@@ -87,7 +87,7 @@ def trained(prepared: prepare.Prepared, device: torch.device, listen: Listener =
 
 
 def write_model(run: Run, model: Model, steps: int | None = None) -> None:
-    """Write a model that was fitted in memory, in so many steps if known, as a run folder."""
+    """Write a model that was fitted in memory, and its steps if known, as a run folder."""
     if steps is None and model.recipe.steps != AUTO:
         steps = int(model.recipe.steps)
     points = {cloud.label: len(cloud) for cloud in model.clouds}
@@ -101,18 +101,18 @@ def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -
     """Fit a model to files and write its run folder.
 
     Args:
-        recipe: how, with its inputs.
-        request: the run folder, and whether to resume or only to plan.
-        where: device, threads, leave to overwrite.
-        listen: told of progress.
+        recipe: settings of the fit, including its inputs.
+        request: the run folder, and whether to resume or only plan.
+        where: device, threads, permission to overwrite.
+        listen: receives progress.
 
     Raises:
-        ConfigError: options that cannot work together.
+        ConfigError: inconsistent options.
         DataError: unusable inputs.
-        NumericsError: training left the finite numbers.
+        NumericsError: training became non-finite.
         OutputExistsError: the run exists.
-        CheckpointError: the interrupted run is of another recipe or other inputs.
-        Interrupted: a signal came; the state was saved.
+        CheckpointError: the run to resume has another recipe or other inputs.
+        Interrupted: a signal was received; the state is saved.
     """
     if recipe.from_run:
         recipe = rectify.inherited(recipe)
@@ -128,13 +128,13 @@ def fit(recipe: Recipe, request: FitRequest, where: Runtime, listen: Listener) -
 
 
 def _fit(recipe: Recipe, asked: tuple[FitRequest, Runtime, Listener], ranks: Ranks) -> Outcome:
-    """Fit as one of the ranks, or alone."""
+    """Fit as one of the ranks of a distributed fit, or alone."""
     request, where, listen = asked
     run = Run(Path(request.run))
     device = _device(recipe, where)
     run.claim(rectify.files(recipe), force=where.force, resume=request.resume)
     finished = request.resume and run.finished()
-    ranks.largest(0)  # nobody writes before all have looked
+    ranks.largest(0)  # no rank writes before all have checked
     if finished:
         return replace(_already(run, recipe), told=ranks.leads)
     prepared = _prepared(recipe)
@@ -147,7 +147,7 @@ def _fit(recipe: Recipe, asked: tuple[FitRequest, Runtime, Listener], ranks: Ran
 
 
 def _prepared(recipe: Recipe) -> prepare.Prepared:
-    """The data of the files, or of the run that makes the pairs."""
+    """Prepare the data from files, or from the run that makes the pairs."""
     if recipe.from_run:
         return rectify.prepared(recipe)
     tables = [io.read_table(path, prepare.selection(recipe)) for path in recipe.inputs]
@@ -158,13 +158,13 @@ def _prepared(recipe: Recipe) -> prepare.Prepared:
 
 
 def _device(recipe: Recipe, where: Runtime) -> torch.device:
-    """The device, and threads that suit the network and the batch."""
+    """Select the device, and threads that suit network and batch."""
     width = catalog.build("fields", recipe.field).width
     return runtime.prepare(where, width, recipe.batch_size)
 
 
 def check_specs(recipe: Recipe) -> None:
-    """Refuse unknown transforms and fields, and idle settings, before any work."""
+    """Refuse unknown transforms and fields, and settings without effect, before any work."""
     assemble.check_conditions(recipe)
     catalog.build("fields", recipe.field)
     for spec in parse_chain(recipe.chain()):
@@ -177,7 +177,7 @@ def _train(
     asked: tuple[FitRequest, Runtime, Listener],
     at: tuple[torch.device, Ranks],
 ) -> Outcome:
-    """Train, with the state saved now and then, and write the run; the leading rank writes."""
+    """Train, save the state periodically, and write the run; only the leading rank writes."""
     request, where, listen = asked
     ranks = at[1]
     recipe = prepared.recipe
@@ -232,7 +232,7 @@ def _train(
 def _save(
     run: Run, trainer: Trainer | None, facts: Mapping[str, Any], records: Sequence[Record]
 ) -> None:
-    """Write the state of training."""
+    """Save the state of training."""
     if trainer is None:
         return
     arrays = {name: value.detach().cpu().numpy() for name, value in trainer.state().items()}
@@ -241,7 +241,7 @@ def _save(
 
 
 def _restore(run: Run, trainer: Trainer | None, facts: Mapping[str, Any]) -> list[Record]:
-    """Continue from a saved state, if there is one."""
+    """Continue from a saved state, if any."""
     saved = run.load_state()
     if saved is None or trainer is None:
         return []
@@ -259,7 +259,7 @@ def _restore(run: Run, trainer: Trainer | None, facts: Mapping[str, Any]) -> lis
 
 
 def _difference(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """What differs between two fits, in words; a setting that one was made without is as usual."""
+    """Describe how two fits differ; settings that the first was saved without are defaults."""
     wanted = json.loads(json.dumps(facts))
     usual = json.loads(json.dumps(Recipe().to_mapping()))
     there = {
@@ -276,17 +276,17 @@ def _difference(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 
 def _same(name: str, found: Any, wanted: Any) -> bool:
-    """Whether a run's setting is the one wanted, or of its path what a fit made of that."""
+    """Whether a setting matches the requested one; a path may include choices made by a fit."""
     return settles(str(found), wanted) if name == "interpolant" else bool(found == wanted)
 
 
 def _progress(record: Record, steps: int) -> Progress:
-    """A sign of life."""
+    """Convert a record to progress."""
     return Progress(record.step, steps, f"loss {record.loss:.4f}")
 
 
 def _already(run: Run, recipe: Recipe) -> Outcome:
-    """What --resume finds when the run is finished."""
+    """Outcome of --resume for a finished run."""
     facts = {"recipe": recipe.resolved().to_mapping(), "inputs": run.digests(rectify.files(recipe))}
     difference = _difference(run.facts(), facts)
     if difference:

@@ -1,4 +1,4 @@
-"""Folds: a course with one of its interior times left out, for every time in turn."""
+"""Folds: leave-one-out over the interior times of a time course."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +13,11 @@ from cfmcli.workflows.prepare import Prepared
 
 @dataclass(frozen=True)
 class Fold:
-    """A time left out.
+    """A left-out time with the data for predicting it.
 
     Args:
-        observed: what was observed then, in flow coordinates.
-        prepared: the data with that time held out, for each method.
+        observed: points observed then, in flow coordinates.
+        prepared: the data with that time held out, one per method.
     """
 
     observed: Cloud
@@ -29,18 +29,18 @@ class Fold:
         return self.prepared[0].snapshots.kept
 
     def sizes(self, most: int) -> list[int]:
-        """Points before, at and after the time, each at most so many."""
+        """Number of points before, at and after the time, each at most `most`."""
         before, after = score.neighbours(self.kept, self.observed.time)
         return [min(len(cloud), most) for cloud in (before, self.observed, after)]
 
 
 def folds(recipes: Sequence[Recipe], tables: Sequence[Table], *, strict: bool) -> list[Fold]:
-    """A fold for each interior time, or for each that the recipes hold out.
+    """Build a fold for each interior time, or for each time that the recipes hold out.
 
     Args:
-        recipes: one of each method, alike but for it.
+        recipes: one recipe per method, otherwise identical.
         tables: the inputs, in the order given.
-        strict: whether the transform is fitted without the time left out too.
+        strict: whether the transform, too, is fitted without the left-out time.
 
     Raises:
         DataError: if no time lies between others.
@@ -59,7 +59,7 @@ def folds(recipes: Sequence[Recipe], tables: Sequence[Table], *, strict: bool) -
 
 
 def _left_out(recipe: Recipe, tables: Sequence[Table]) -> list[str]:
-    """The labels of the times to leave out."""
+    """Labels of the times to leave out."""
     clouds = intake.snapshots(recipe, tables)[0].clouds
     if len(clouds) < 3:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Frames: points at times, written piece after piece in the order of their times."""
+"""Frames: points at several times, written piecewise in the order of the times."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Frame:
-    """All points at one time, without their numbers.
+    """Annotations of all points at one time.
 
     Args:
         time: clock time.
@@ -35,13 +35,13 @@ class Frame:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some points of a frame, ready to be written.
+    """A part of a frame's points, ready to be written.
 
     Args:
         points: flow coordinates, shape (n, D).
         velocity: per unit of the clock in flow coordinates, shape (n, D), or None.
-        kept: the rows that are written.
-        columns: numbers of those rows that take the place of columns of the frame.
+        kept: the rows to write.
+        columns: values of those rows that replace columns of the frame.
     """
 
     points: Array
@@ -55,16 +55,16 @@ Append = Callable[[Piece, Mapping[str, Any]], None]
 
 @contextmanager
 def writing_frames(path: str, model: Model, frames: Sequence[Frame], key: str) -> Iterator[Append]:
-    """Write points at times: tidy rows, or an AnnData whose X is in the input's feature space.
+    """Write points at several times: tidy rows, or an AnnData with X in the input's features.
 
-    What is yielded takes the pieces of one frame after those of another, and what `uns["cfm"]`
-    says.
+    Yields a function that takes the pieces, frame after frame, and the metadata for
+    `uns["cfm"]`.
 
     Args:
         path: output file.
-        model: whose coordinates the points are in.
-        frames: their times and other columns, in order.
-        key: name of the column that the index becomes in a delimited file.
+        model: the model whose coordinates the points are in.
+        frames: times and other columns of the frames, in order.
+        key: name of the index column in a delimited file.
     """
     import pandas as pd
 
@@ -77,7 +77,7 @@ def writing_frames(path: str, model: Model, frames: Sequence[Frame], key: str) -
 
 @contextmanager
 def _tidy(path: str, model: Model, obs: "pd.DataFrame", times: Array, key: str) -> Iterator[Append]:
-    """Points at times as rows of a file."""
+    """Write points at times as rows of a file."""
     obs.insert(0, "time", times)
     named = key not in obs.columns
     obs = obs.rename_axis(index=key if named else None)
@@ -102,7 +102,7 @@ def _tidy(path: str, model: Model, obs: "pd.DataFrame", times: Array, key: str) 
 def _simulated(
     path: str, model: Model, obs: "pd.DataFrame", times: Array, key: str
 ) -> Iterator[Append]:
-    """Points at times as an AnnData of genes."""
+    """Write points at times as an AnnData of genes."""
     chain, done = model.chain, 0
     obs = obs.assign(**_stamps(model, times))
     changing: set[str] = set()
@@ -124,7 +124,7 @@ def _simulated(
 def _additions(
     model: Model, piece: Piece, obs: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> io.Annotation:
-    """What an AnnData of points at times holds beside their genes."""
+    """Collect annotations of an AnnData of points at times, beyond the genes."""
     chain, moving = model.chain, piece.velocity is not None
     obsm = {name: values[piece.kept] for name, values in _places(model, piece).items()}
     bases = [name.removeprefix("velocity_") for name in obsm if name.startswith("velocity_")]
@@ -139,13 +139,13 @@ def _additions(
 
 
 def _stamps(model: Model, times: Array) -> dict[str, Any]:
-    """The columns of times, with what the data call them, where they call them anything."""
+    """Time columns, with the labels of the data if there are any."""
     known = {cloud.time: cloud.label for cloud in model.clouds}
     return clocked("time", times, [known.get(time, word(time)) for time in times])
 
 
 def _places(model: Model, piece: Piece) -> dict[str, Array]:
-    """Points and velocities where the flow lives, as obsm entries."""
+    """Points and velocities in the flow's representations, as obsm entries."""
     found = _representations(model, piece.points)
     if piece.velocity is None:
         return found
@@ -156,12 +156,12 @@ def _places(model: Model, piece: Piece) -> dict[str, Array]:
 def _representations(
     model: Model, points: Array, velocity: Array | None = None
 ) -> dict[str, Array]:
-    """Where the flow lives, if that is not the features, as obsm entries by name.
+    """Values in the flow's own representation, if that is not the features, by obsm name.
 
     Args:
-        model: whose coordinates the points are in.
+        model: the model whose coordinates the points are in.
         points: flow coordinates.
-        velocity: what to tell at the points, in flow coordinates, instead of themselves.
+        velocity: vectors to convert at the points, instead of the points themselves.
     """
     rep, chain = model.recipe.use_rep, model.chain
 

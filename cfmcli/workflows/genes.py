@@ -23,11 +23,11 @@ from cfmcli.workflows.evaluate import TABLES
 
 LEVELS = {"q25": 0.25, "q50": 0.5, "q75": 0.75}
 POOR = 0.3
-"""Correlation of a gene with its own reconstruction below which its trend is doubtful."""
+"""Correlation of a gene with its reconstruction below which its trend is unreliable."""
 
 
 def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
-    """Write means and quartiles of genes along trajectories, those that change most first.
+    """Write means and quartiles of genes along trajectories, ordered by largest change.
 
     Raises:
         CfmError: see the command line's exit codes.
@@ -67,7 +67,7 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
     growth = [went.masses(k, np.ones(len(cloud))) for k in range(len(times))]
     frames = Frames(model, places, groups, np.stack(growth))
     changes = frames.changes
-    # A group of less than one trajectory counts in part.
+    # Groups with less than one trajectory count proportionally.
     size = np.abs(changes) * np.minimum(groups.mass.sum(axis=0), 1)[:, None]
     ranked = np.argsort(-size.max(axis=0), kind="stable")
     kept = [k for k in ranked if not named or model.features[k] in named]
@@ -87,11 +87,11 @@ def genes(request: GenesRequest, where: Runtime, listen: Listener) -> Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Groups of points, which may belong to several in part.
+    """Groups of points with fractional membership.
 
     Args:
-        names: the G groups.
-        mass: how much each point belongs to each, shape (n, G).
+        names: names of the G groups.
+        mass: membership of each point in each group, shape (n, G).
     """
 
     names: tuple[str, ...]
@@ -99,34 +99,34 @@ class Groups:
 
     @classmethod
     def of(cls, names: Sequence[str], mass: Array) -> "Groups":
-        """Those of the groups that any point belongs to."""
+        """Build groups, dropping those without any members."""
         some = np.flatnonzero(mass.any(axis=0))
         return cls(tuple(names[k] for k in some.tolist()), mass[:, some])
 
     def weighted(self, weights: Array) -> "Groups":
-        """The same where points count by their weights, shape (n,)."""
+        """Multiply memberships by weights of the points, shape (n,)."""
         return Groups(self.names, self.mass * weights[:, None])
 
     @property
     def shares(self) -> Array:
-        """How much each point counts in each group, columns of sum one, shape (n, G)."""
+        """Weight of each point within each group, columns of sum 1, shape (n, G)."""
         return np.asarray(self.mass / self.mass.sum(axis=0))
 
     @property
     def sizes(self) -> dict[str, float]:
-        """The points of each group, in parts where they belong to several."""
+        """Number of points of each group, with fractional members."""
         return dict(zip(self.names, self.mass.sum(axis=0).tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Points along trajectories, decoded one time after the other so that they fit in memory.
+    """Points along trajectories, decoded one time after another to bound memory.
 
     Args:
-        model: whose coordinates they are in.
+        model: the model whose coordinates they are in.
         places: flow coordinates at each time, shape (n, D).
-        groups: of the n points, by their masses at the start.
-        growth: what a unit of each point's mass has become at each time, shape (T, n).
+        groups: groups of the n points, weighted by their initial masses.
+        growth: mass at each time per unit of each point's initial mass, shape (T, n).
     """
 
     model: Model
@@ -135,13 +135,13 @@ class Frames:
     growth: Array
 
     def __iter__(self) -> Iterator[tuple[Array, Groups]]:
-        """The points at each time, data units, shape (n, d), and their groups by mass then."""
+        """Yield points at each time, data units, shape (n, d), with groups weighted by mass."""
         for place, grown in zip(self.places, self.growth, strict=True):
             yield self.model.chain.inverse(place), self.groups.weighted(grown)
 
     @property
     def changes(self) -> Array:
-        """The largest change of each gene in each group, in standard deviations, (G, d)."""
+        """Largest change of each gene in each group, in standard deviations, shape (G, d)."""
         trends, first, second = [], [], []
         for values, groups in self:
             trends.append(means(values, groups.shares))
@@ -154,7 +154,7 @@ class Frames:
 
 
 def _has_genes(model: Model) -> None:
-    """Refuse a run whose features are no genes."""
+    """Raise if the features of a run are not genes."""
     if model.recipe.use_rep:
         raise ConfigError(
             f"The run was fitted on obsm '{model.recipe.use_rep}', from which no way leads back "
@@ -163,7 +163,7 @@ def _has_genes(model: Model) -> None:
 
 
 def _groups(request: GenesRequest, cloud: Cloud) -> Groups:
-    """The groups of the starting points: by an annotation, by their fates, or all in one."""
+    """Group the starting points: by an annotation, by their fates, or all in one."""
     if request.fates:
         names, mass = fate.read(request.fates, cloud.obs.index)
         return Groups.of(names, mass)
@@ -181,11 +181,10 @@ def _groups(request: GenesRequest, cloud: Cloud) -> Groups:
 
 
 def _fidelity(model: Model, data: str, shown: Rows) -> Array | None:
-    """The correlation of genes with their own reconstruction, shape (len(shown),).
+    """Correlation of genes with their reconstruction, shape (len(shown),).
 
-    Of counts that the transform normalises, that is with the normalised ones.
-
-    None where nothing is lost, or where there is no input to compare with.
+    For counts that the transform normalises, the normalised ones are compared. None if the
+    transform is lossless, or without input to compare with.
     """
     if model.chain.invertible or not data:
         return None
@@ -200,7 +199,7 @@ def _fidelity(model: Model, data: str, shown: Rows) -> Array | None:
 def _write(
     path: str, frames: Frames, times: list[float], shown: Rows, fidelity: Array | None
 ) -> None:
-    """Write the trends, a row for each gene, group and time."""
+    """Write the trends, one row per gene, group and time."""
     import pandas as pd
 
     names = frames.groups.names
@@ -227,7 +226,7 @@ def _write(
 def _judged(
     model: Model, shown: Rows, fidelity: Array | None, told: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What JSON says of genes; a warning where some are not what the input holds."""
+    """Build the JSON output of genes; warn if some are badly reconstructed."""
     if fidelity is None:
         return {"genes": told}
     poor = [model.features[k] for k, r in zip(shown, fidelity, strict=True) if not r >= POOR]

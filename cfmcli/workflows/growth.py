@@ -1,4 +1,4 @@
-"""Growth: the mass of snapshots, what is known of its change, and pairs that take it along."""
+"""Growth: masses of snapshots, prior growth, and pairs with masses."""
 
 import math
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ from cfmcli.workflows import runtime
 from cfmcli.workflows.sides import Side
 
 ALONE = 0.01
-"""Share of a snapshot's mass beyond the reach of the other that is worth a warning."""
+"""Fraction of a snapshot's mass out of reach of the other above which a warning is issued."""
 
 
 def massive(how: str, clouds: Sequence[Cloud]) -> list[Cloud]:
-    """Clouds with the total masses asked for, in units of the first.
+    """Assign total masses to the clouds, in units of the first.
 
     Args:
         how: counts (sum of the weights, or number of points), equal, or numbers in time order.
-        clouds: in time order, their mass the sum of their weights.
+        clouds: in time order, with mass equal to the sum of their weights.
 
     Raises:
         ConfigError: if it is none of these.
@@ -47,7 +47,7 @@ def massive(how: str, clouds: Sequence[Cloud]) -> list[Cloud]:
 
 
 def _numbers(text: str) -> list[float]:
-    """The numbers of a list; none where it is no such list."""
+    """Parse a list of numbers; empty if it is not one."""
     try:
         return [float(word) for word in text.split(",")]
     except ValueError:
@@ -55,10 +55,10 @@ def _numbers(text: str) -> list[float]:
 
 
 def prior(recipe: Recipe, cloud: Cloud) -> Array:
-    """What a recipe's growth column says of the points of a cloud, shape (n,).
+    """Read a recipe's growth column for the points of a cloud, shape (n,).
 
     Raises:
-        DataError: if it is not there, or holds something that cannot be growth.
+        DataError: if it is missing or holds invalid values.
     """
     key = recipe.growth_key
     if key not in cloud.obs.columns:
@@ -84,16 +84,16 @@ def prior(recipe: Recipe, cloud: Cloud) -> Array:
 
 
 def expecting(recipe: Recipe, side: Side, ends: tuple[Cloud, Cloud], grows: bool) -> Side:
-    """The source of a gap with the weights that are expected of it after the gap.
+    """Weight the source of a gap by the growth expected over the gap.
 
     Args:
-        recipe: which column says so.
+        recipe: settings of the fit, including the growth column.
         side: the source.
         ends: the clouds at both ends of the gap.
-        grows: whether mass takes part.
+        grows: whether pairs have masses.
 
     Raises:
-        DataError: if the column cannot be used.
+        DataError: if the column is unusable.
     """
     cloud, after = ends
     own = become = cloud.mass * cloud.weights
@@ -113,16 +113,16 @@ def expecting(recipe: Recipe, side: Side, ends: tuple[Cloud, Cloud], grows: bool
 def gaps(
     recipe: Recipe, sides: Sequence[Side], kept: Sequence[Cloud], grows: bool
 ) -> list[tuple[Side, Side]]:
-    """The ends of every gap: the source as `expecting` has it, the target as it was observed.
+    """Ends of every gap: the source weighted by `expecting`, the target as observed.
 
     Args:
-        recipe: which column says how points grow.
+        recipe: settings of the fit, including the growth column.
         sides: the points of each snapshot.
         kept: the snapshots.
-        grows: whether mass takes part.
+        grows: whether pairs have masses.
 
     Raises:
-        DataError: if the column cannot be used.
+        DataError: if the column is unusable.
     """
     found = []
     for (source, target), ends in zip(pairwise(sides), pairwise(kept), strict=True):
@@ -132,12 +132,12 @@ def gaps(
 
 
 def between(source: Side | None, target: Side, share: float) -> float:
-    """What the pairs of a group are drawn by: the mean mass of its ends, as pairs in it are.
+    """Mass by which the pairs of a group are drawn: the mean of its ends.
 
     Args:
-        source: the points of the group before; None for N(0, I).
-        target: the points of the group after.
-        share: what counts where mass plays no role.
+        source: points of the group in the source; None for N(0, I).
+        target: points of the group in the target.
+        share: returned if there are no masses.
     """
     if source is None or source.masses is None or target.masses is None:
         return share
@@ -145,7 +145,7 @@ def between(source: Side | None, target: Side, share: float) -> float:
 
 
 def described(recipe: Recipe, kept: Sequence[Cloud]) -> tuple[str, ...]:
-    """A line for each gap on what a recipe's growth column makes of the points before it."""
+    """Describe the effect of a recipe's growth column, one line per gap."""
     if not recipe.growth_key:
         return ()
     lines = []
@@ -170,15 +170,15 @@ def paired(
     ruler: Array | None,
     rng: np.random.Generator,
 ) -> tuple[PairSource, Array | None, float]:
-    """Pairs that take along their masses, the length δ of each axis, and their mean cost.
+    """Build pairs with masses; return them with the growth length δ of each axis and the mean cost.
 
     Args:
         source: points with masses.
-        target: likewise.
-        coupling: of the two.
-        size: points of a minibatch; 0 for one plan over whole clouds.
-        ruler: factor of each column where distances are measured.
-        rng: randomness of the plan.
+        target: points with masses.
+        coupling: coupling of the two.
+        size: number of points of a minibatch; 0 for one plan over whole clouds.
+        ruler: factor of each column in distances.
+        rng: source of randomness for the plan.
     """
     before, expected, after = source.masses, source.expected, target.masses
     assert before is not None
@@ -205,11 +205,11 @@ def paired(
 
 
 def totals(model: Model, times: tuple[float, float], ratio: float) -> dict[str, float]:
-    """What a population became, beside what was observed where both times were.
+    """Relative mass of a population, with the observed one if both times are snapshots.
 
     Args:
-        model: whose snapshots are meant.
-        times: clock times, from where to where.
+        model: the model with its snapshots.
+        times: clock times of start and end.
         ratio: mass at the second time over mass at the first.
     """
     first, last = (model.cloud(time, held_out=True) for time in times)
@@ -222,13 +222,13 @@ def totals(model: Model, times: tuple[float, float], ratio: float) -> dict[str, 
 
 
 def spoken(coupling: Coupling, lengths: Array | None) -> str:
-    """A coupling by name, with the lengths that it found."""
+    """Name of a coupling, with the growth lengths it found."""
     name = catalog.name_of("couplings", coupling)
     return name if lengths is None else f"{name} ({wfr.told(lengths)})"
 
 
 def _say_what_is_left(dying: float, born: float) -> None:
-    """Warn of mass that the other end of a gap does not reach."""
+    """Warn about mass that is out of reach of the other end of a gap."""
     if max(dying, born) > ALONE:
         runtime.warn(
             f"Out of reach over a gap: {dying:.1%} of the mass before, which dies where it is, and "

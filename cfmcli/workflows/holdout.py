@@ -1,4 +1,4 @@
-"""Holdout: the times that are kept out of training."""
+"""Holdout: times excluded from training."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from cfmcli.errors import ConfigError
 
 
 def held_out(holdout: Sequence[str], clouds: Sequence[Cloud]) -> set[str]:
-    """The labels of the clouds that --holdout names, all of them between kept ones.
+    """Labels of the clouds that --holdout names, all of them between kept ones.
 
     Args:
         holdout: labels or clock times.
-        clouds: all of them, in time order.
+        clouds: all clouds, in time order.
 
     Raises:
         ConfigError: if one does not exist, or is the first or the last.
@@ -35,7 +35,7 @@ def held_out(holdout: Sequence[str], clouds: Sequence[Cloud]) -> set[str]:
 
 
 def _same(text: str, time: float) -> bool:
-    """Whether a text is this number."""
+    """Whether a text equals a number."""
     try:
         return float(text) == time
     except ValueError:

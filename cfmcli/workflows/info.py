@@ -1,4 +1,4 @@
-"""Info: what a run is, from its small files and the checkpoint's header."""
+"""Info: description of a run from its small files and the checkpoint's header."""
 
 import json
 import tomllib
@@ -10,13 +10,13 @@ from cfmcli.headers import MODEL, TRAINING, read_facts
 
 
 def describe_run(path: str) -> dict[str, Any]:
-    """What a run folder holds, without loading torch.
+    """Describe a run folder without loading torch.
 
     Args:
         path: run folder.
 
     Raises:
-        CheckpointError: if it is no run, or its checkpoint is damaged.
+        CheckpointError: if it is not a run, or its checkpoint is damaged.
     """
     run = Path(path)
     if not (run / MODEL).exists() and (run / TRAINING).exists():

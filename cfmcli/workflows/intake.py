@@ -1,4 +1,4 @@
-"""Intake: from tables to snapshots in time order, in data units."""
+"""Intake: converts tables to snapshots in time order, in data units."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 
 def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeMap]:
-    """The clouds of some tables, each at its time.
+    """Build the clouds of tables, each at its time.
 
     Args:
-        recipe: keys, times and what is held out.
+        recipe: settings of the fit: keys, times and what is held out.
         tables: the inputs, in the order given.
 
     Returns:
-        Snapshots in data units, and how their times were found.
+        Snapshots in data units, and how their times were determined.
 
     Raises:
-        DataError: if tables do not fit together or a key is missing.
+        DataError: if tables are inconsistent or a key is missing.
         ConfigError: if options about time contradict the data.
     """
     aligned = align([chosen(table, recipe.where) for table in tables])
@@ -59,7 +59,7 @@ def snapshots(recipe: Recipe, tables: Sequence[Table]) -> tuple[Snapshots, TimeM
 
 
 def align(tables: Sequence[Table]) -> list[Table]:
-    """The tables with the features of the first, in its order.
+    """Align tables to the features of the first, in its order.
 
     Raises:
         DataError: if one has other features.
@@ -76,12 +76,12 @@ def align(tables: Sequence[Table]) -> list[Table]:
 
 
 def adopt(table: Table, features: tuple[str, ...], wanted_by: str) -> Table:
-    """The table with these features in this order; its other numeric columns become annotations.
+    """Select features in a given order; other numeric columns become annotations.
 
     Args:
         table: points to align.
-        features: names wanted.
-        wanted_by: who wants them, for messages.
+        features: names of the features.
+        wanted_by: who requires them, for messages.
 
     Raises:
         DataError: if one is missing.
@@ -104,7 +104,7 @@ def adopt(table: Table, features: tuple[str, ...], wanted_by: str) -> Table:
 
 
 def weights(table: Table, key: str) -> Array:
-    """Sample weights of a table's points, shape (n,), all one where there is no key.
+    """Sample weights of a table's points, shape (n,), all one without a key.
 
     Raises:
         DataError: if they are not positive, finite numbers.
@@ -128,9 +128,9 @@ def weights(table: Table, key: str) -> Array:
 
 
 def times_of(recipe: Recipe, clouds: Sequence[Cloud], table: Table) -> Array | None:
-    """The clock time of each point, shape (n,), by its label or by the number it stands for.
+    """Clock time of each point, shape (n,), from its label or the number it equals.
 
-    NaN for a time that no cloud has; None where the table does not tell times.
+    NaN for times without a cloud; None if the table has no times.
     """
     if not recipe.time_key or recipe.time_key not in table.obs.columns:
         return None
@@ -140,7 +140,7 @@ def times_of(recipe: Recipe, clouds: Sequence[Cloud], table: Table) -> Array | N
 
 
 def _by_file(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], TimeMap]:
-    """One cloud a file, at 0, 1, 2, ... or at the times given."""
+    """Build one cloud per file, at 0, 1, 2, ... or at given times."""
     if recipe.time_map or recipe.time_order:
         raise ConfigError("--time-map and --time-order need --time-key, the column they speak of.")
     gaussian = recipe.source == "gaussian"
@@ -174,11 +174,11 @@ def _by_file(recipe: Recipe, tables: Sequence[Table]) -> tuple[list[Cloud], Time
 def _by_key(
     recipe: Recipe, tables: Sequence[Table], unchosen: Sequence[Table]
 ) -> tuple[list[Cloud], TimeMap]:
-    """One cloud a time label, over all files.
+    """Build one cloud per time label, over all files.
 
     Args:
-        recipe: how times are found.
-        tables: the points to use.
+        recipe: settings of the fit, including how times are determined.
+        tables: the selected points.
         unchosen: the same files with all their points.
     """
     if recipe.times:
@@ -190,7 +190,7 @@ def _by_key(
             "condition."
         )
     for table in tables:
-        weights(table, recipe.weight_key)  # here a row still tells its line
+        weights(table, recipe.weight_key)  # rows still correspond to lines here
     order, ranked = _distinct(labels, [table.obs[recipe.time_key] for table in tables])
     found = map_times(
         order,
@@ -210,7 +210,7 @@ def _by_key(
 
 
 def _lonely(table: Table, key: str, name: str) -> DataError:
-    """The error for a time of one point, and how to leave it out."""
+    """Build the error for a time with a single point, with how to leave it out."""
     value = table.obs[key].iloc[0]
     said = f"'{value}'" if isinstance(value, str) else name
     return DataError(
@@ -220,7 +220,7 @@ def _lonely(table: Table, key: str, name: str) -> DataError:
 
 
 def _labels(table: Table, key: str) -> npt.NDArray[Any]:
-    """The time label of every point of a table."""
+    """Time label of every point of a table."""
     from pandas.api.types import is_bool_dtype
 
     require(table, key)
@@ -234,13 +234,13 @@ def _labels(table: Table, key: str) -> npt.NDArray[Any]:
 
 
 def _known(recipe: Recipe, tables: Sequence[Table]) -> set[str]:
-    """Every time label of some tables, whichever of their points are used."""
+    """All time labels of tables, including those of unselected points."""
     columns = (table.obs[recipe.time_key] for table in tables)
     return {word(value) for column in columns for value in column.dropna().unique()}
 
 
 def _filled(table: Table, key: str, what: str) -> None:
-    """Refuse points without a value in a column.
+    """Raise if points lack a value in a column.
 
     Raises:
         DataError: with file, line and id of the first.
@@ -257,7 +257,7 @@ def _filled(table: Table, key: str, what: str) -> None:
 def _distinct(
     labels: Sequence[npt.NDArray[Any]], columns: Sequence["pd.Series[Any]"]
 ) -> tuple[list[str], bool]:
-    """The distinct labels, in category order where all columns are ordered alike."""
+    """Distinct labels, in category order if all columns share one ordering."""
     import pandas as pd
 
     present = set(np.concatenate(labels))
@@ -269,7 +269,7 @@ def _distinct(
 
 
 def _joined(tables: Sequence[Table]) -> Table:
-    """Tables with the same features, one below the other."""
+    """Concatenate tables with the same features."""
     if len(tables) == 1:
         return tables[0]
     import pandas as pd
@@ -280,6 +280,6 @@ def _joined(tables: Sequence[Table]) -> Table:
 
 
 def _cloud(table: Table, mass: Array, name: str, time: float) -> Cloud:
-    """A table as the cloud of one time."""
+    """Convert a table to the cloud of one time."""
     total = float(mass.sum())
     return Cloud(table.values, mass / total, table.obs, name, time, mass=total)

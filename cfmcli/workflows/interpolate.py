@@ -1,4 +1,4 @@
-"""Interpolate: states and trajectories at chosen times, to a file."""
+"""Interpolate: states and trajectories at chosen times, written to a file."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,11 +22,11 @@ from cfmcli.workflows.score import share_of
 
 SIDES = ("before", "both")
 Leg = tuple[BackedCloud, list[float]]
-"""Points, and the times at which they are wanted."""
+"""Points, and the times they are requested at."""
 
 
 def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -> Outcome:
-    """Write points at each of some times: trajectories, or populations.
+    """Write points at several times: trajectories, or populations.
 
     Raises:
         CfmError: see the command line's exit codes.
@@ -75,7 +75,7 @@ def interpolate(request: InterpolateRequest, where: Runtime, listen: Listener) -
 
 
 def _check_interpolate(request: InterpolateRequest) -> None:
-    """Refuse what cannot be meant."""
+    """Refuse inconsistent requests."""
     if bool(request.times) == bool(request.frames):
         raise ConfigError("Say when: either --times 0.5,1,1.5 or --frames 20.")
     if request.frames < 0 or request.frames == 1:
@@ -94,7 +94,7 @@ def _check_interpolate(request: InterpolateRequest) -> None:
 
 
 def asked_times(model: Model, request: InterpolateRequest) -> list[float]:
-    """The clock times asked for."""
+    """The requested clock times."""
     if request.frames:
         first, last = model.timeline.times[0], model.timeline.times[-1]
         return [float(t) for t in np.linspace(first, last, request.frames)]
@@ -111,7 +111,7 @@ def _legs(
     request: InterpolateRequest,
     streams: Streams,
 ) -> list[Leg]:
-    """Which points are wanted when: of one cloud, or of the snapshots beside each time."""
+    """Assign times to points: of one cloud, or of the snapshots on either side of each time."""
     if not request.population:
         return [(cloud, times) for cloud in clouds]
     sides = request.sides or ("both" if preset(model.recipe.method).both_sides else "before")
@@ -127,14 +127,14 @@ def _legs(
 
 
 def _started(legs: list[Leg], parts: list[shards.Part]) -> int:
-    """The points that are carried to any time, each counted once."""
+    """Number of points carried to any time, each counted once."""
     wanted = [(cloud, part) for (cloud, own), part in zip(legs, parts, strict=True) if own]
     named = [(c.head.time, c.head.obs.index[part.own]) for c, part in wanted]
     return len({(time, name) for time, names in named for name in names})
 
 
 def _observed(request: InterpolateRequest, legs: list[Leg]) -> tuple[str, ...]:
-    """Say at which times a population is what was observed, and nothing is predicted."""
+    """Note the times at which a population is observed rather than predicted."""
     known = [c.head.label for c, own in legs if request.population and c.head.time in own]
     if not known:
         return ()
@@ -147,7 +147,7 @@ def _observed(request: InterpolateRequest, legs: list[Leg]) -> tuple[str, ...]:
 def _shared(
     model: Model, sides: tuple[BackedCloud, BackedCloud], time: float, streams: Streams
 ) -> list[BackedCloud]:
-    """As much weight of two snapshots as gives each its share: the nearer, the more."""
+    """Sample two snapshots in proportion to their nearness to a time."""
     heads = [side.head for side in sides]
     share = share_of(time, *heads)
     parts = 1 - share, share
@@ -163,7 +163,7 @@ def _shared(
 
 
 def _filled(weights: Array, total: float, rng: np.random.Generator) -> Rows:
-    """Random rows whose weights add up to about a total; at least one."""
+    """Random rows whose weights sum to about a total; at least one."""
     order = rng.permutation(len(weights))
     sums = np.cumsum(weights[order])
     return np.sort(order[: 1 + int(np.argmin(np.abs(sums - total)))])

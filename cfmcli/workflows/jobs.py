@@ -1,4 +1,4 @@
-"""Jobs: a verb's shards as processes of this machine, put together when all are done."""
+"""Jobs: runs a command's shards as local processes and merges the results."""
 
 import multiprocessing
 import tempfile
@@ -27,22 +27,22 @@ Verb = Callable[[Request, Runtime, Listener], Outcome]
 def spread(
     verb: Callable[..., Outcome], request: Request, where: Runtime, listen: Listener, jobs: int
 ) -> Outcome:
-    """Carry out a verb in so many processes, which share the threads.
+    """Run a command in several processes that share the threads.
 
     Args:
-        verb: a workflow.
-        request: what it is asked for.
-        where: device, threads, leave to overwrite.
-        listen: told of progress.
-        jobs: how many processes; 1 is this one.
+        verb: the workflow.
+        request: the request.
+        where: device, threads, permission to overwrite.
+        listen: receives progress.
+        jobs: number of processes; 1 for this process.
 
     Raises:
-        CfmError: as the verb does, or if a process dies.
+        CfmError: as for the command, or if a process dies.
     """
     if jobs == 1 or request.dry_run:
         return verb(request, where, listen)
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise SystemExit(ConfigError.exit_code)  # a script begun anew; its first process tells why
+        raise SystemExit(ConfigError.exit_code)  # a script run again; its first process reports
     _check(request, jobs)
     io.claim(request.output, force=where.force, inputs=[getattr(request, "data", "")])
     home = Path(request.output).absolute().parent
@@ -61,7 +61,7 @@ def spread(
 
 
 def _check(request: Request, jobs: int) -> None:
-    """Refuse what several processes cannot share."""
+    """Refuse requests that cannot be split among processes."""
     if request.shard:
         raise ConfigError(f"--jobs {jobs} and --shard {request.shard} exclude each other.")
     if "-" in (request.output, *(getattr(request, name, "") for name in ("data", "cells"))):
@@ -69,7 +69,7 @@ def _check(request: Request, jobs: int) -> None:
 
 
 def _run(verb: Verb, shards: list[Request], where: Runtime, listen: Listener) -> None:
-    """Wait for all shards; the first that fails ends the others."""
+    """Wait for all shards; if one fails, terminate the others."""
     fresh = multiprocessing.get_context("spawn")
     begun = fresh.Event()
     with ProcessPoolExecutor(len(shards), fresh, begun.set) as pool:
@@ -92,7 +92,7 @@ def _run(verb: Verb, shards: list[Request], where: Runtime, listen: Listener) ->
 
 
 def _one(verb: Verb, shard: Request, where: Runtime) -> list[str]:
-    """Carry out one shard; what it warned of."""
+    """Run one shard; return its warnings."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", CfmWarning)
         verb(shard, where, lambda progress: None)

@@ -1,4 +1,4 @@
-"""Journeys: points carried to one time, each from its own or all from the same."""
+"""Journeys: points carried to a common time, each from its own start or all from the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from cfmcli.workflows.shards import Part
 
 
 class Trip(NamedTuple):
-    """How points went, their velocities at the start, shape (n, D), and their growth by name."""
+    """Paths of points, their initial velocities, shape (n, D), and growth by name."""
 
     paths: Paths
     velocity: Array
@@ -30,13 +30,13 @@ class Trip(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Journey:
-    """How points are carried, those of each time on their own.
+    """Carries points from possibly different start times to one end time.
 
     Args:
-        model: whose flow carries them.
+        model: the model whose flow carries them.
         how: the motion.
-        starts: clock time at which each point starts, shape (n,).
-        end: where all go.
+        starts: clock time of each point's start, shape (n,).
+        end: clock time of the end.
     """
 
     model: Model
@@ -46,11 +46,11 @@ class Journey:
 
     @cached_property
     def times(self) -> list[float]:
-        """The times at which any of them starts, ascending."""
+        """Distinct start times, ascending."""
         return sorted(set(self.starts.tolist()))
 
     def of(self, x: Array, part: Part, guide: Guide | None) -> Trip:
-        """The trip of the points of a part, shape (n, D)."""
+        """Carry the points of a shard, shape (n, D)."""
         before = part.blocks(CHUNK)
         if len(self.times) == 1:
             return self._trip(x, self.times[0], self.how.after(before), guide)
@@ -67,7 +67,7 @@ class Journey:
         return _joined(found)
 
     def _trip(self, x: Array, start: float, how: Motion, guide: Guide | None) -> Trip:
-        """The trip of points that start at one time."""
+        """Carry points that start at the same time."""
         flow, span = self.model.flow, (start, self.end)
         paths = how.paths(flow, x, span, guide)
         velocity = flow.velocity(x, start, forward=self.end >= start, guide=guide)
@@ -75,7 +75,7 @@ class Journey:
 
 
 def _joined(found: Sequence[tuple[Rows, Trip]]) -> Trip:
-    """The trips of all points from those of some: the rows of each, and its trip."""
+    """Merge trips of disjoint rows into a trip of all points."""
     back = np.argsort(np.concatenate([rows for rows, _ in found]))
     trips = [trip for _, trip in found]
     paths = [trip.paths for trip in trips]

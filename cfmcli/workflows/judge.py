@@ -1,4 +1,4 @@
-"""Judge: the scores of a run, whatever it is scored against."""
+"""Judge: computes all scores of a run against observed clouds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,15 +27,15 @@ NONE = float("nan")
 
 @dataclass(frozen=True)
 class Score:
-    """One figure of a run.
+    """One score of a run.
 
     Args:
         start: clock time from which the points were carried.
         end: clock time to which they were carried.
         metric: name of the figure.
         value: the figure, NaN where it is not defined.
-        floor: what the metric comes to between two samples of the observed points; NaN where it
-            is no distance.
+        floor: value of the metric between two samples of the observed points; NaN if it is not a
+            distance.
     """
 
     start: float
@@ -45,7 +45,7 @@ class Score:
     floor: float = NONE
 
     def row(self) -> dict[str, Any]:
-        """The figure as a row of a table, None for what there is not."""
+        """The score as a row of a table, with None for undefined values."""
         row = {"from": self.start, "to": self.end, "metric": self.metric}
         figures = {"value": self.value, "floor": self.floor}
         return row | {name: None if isnan(x) else x for name, x in figures.items()}
@@ -53,13 +53,13 @@ class Score:
 
 @dataclass(frozen=True)
 class Judge:
-    """How a run is scored, whatever it is scored against.
+    """Scores a run against observed clouds.
 
     Args:
         model: the run's model.
         how: the motion.
-        streams: seeded subsamples, splits and lines.
-        most: most points on a side.
+        streams: random streams for subsamples, splits and projections.
+        most: maximum number of points on a side.
     """
 
     model: Model
@@ -68,13 +68,13 @@ class Judge:
     most: int
 
     def count(self, observed: Sequence[Cloud]) -> int:
-        """How many scores there will be."""
+        """Number of scores that `scores` yields."""
         gaps = sum(cloud.time in self.model.timeline.times for cloud in observed)
         each = len(DISTANCES) + (len(MASSES) if self.model.flow.grows else 0)
         return each * len(observed) + len(PATHS) * gaps
 
     def scores(self, observed: Sequence[Cloud]) -> Iterator[Score]:
-        """Distances from each observed cloud, and the paths of the gap that ends there.
+        """Yield distances to each observed cloud, and path figures of the gap that ends there.
 
         Args:
             observed: clouds in flow coordinates, in the order of their times.
@@ -93,9 +93,9 @@ class Judge:
                 yield from self._paths(cloud, floors["w2"])
 
     def start(self, knot: int) -> Cloud:
-        """Points at a knot of the clock, with conditions: of its snapshot, or of N(0, I).
+        """Points at a knot of the clock with conditions, from its snapshot or from N(0, I).
 
-        Of N(0, I) there are as many as the largest snapshot has, within the limit.
+        Of N(0, I) there are as many as in the largest snapshot, within the limit.
         """
         source = self.model.source
         if source.cloud is None:
@@ -103,16 +103,16 @@ class Judge:
         return source.conditioned(self.sample(self.model.kept[knot]), self.streams)
 
     def sample(self, cloud: Cloud) -> Cloud:
-        """At most so many points of an observed cloud."""
+        """Subsample an observed cloud to the maximum number of points."""
         return subsample(cloud, self.streams, self.most)
 
     def carried(self, cloud: Cloud, times: Sequence[float], how: Motion) -> Paths:
-        """The points of a cloud at times, of which the first is its own."""
+        """Carry the points of a cloud through times, the first of which is its own."""
         x, guide = np.asarray(cloud.points, dtype=np.float64), self.model.guide(cloud.obs)
         return how.paths(self.model.flow, x, times, guide)
 
     def _masses(self, source: Cloud, cloud: Cloud, ratio: float) -> Iterator[Score]:
-        """What the mass has become, where it is not constant, and by what share that is wrong."""
+        """Yield relative mass and its error, if the flow has learnt growth."""
         if self.model.flow.grows:
             ends = (source.time, cloud.time)
             told = growth.totals(self.model, ends, ratio)
@@ -120,7 +120,7 @@ class Judge:
                 yield Score(*ends, name, told.get(name, NONE))
 
     def _distances(self, moved: Cloud, cloud: Cloud) -> Iterator[Score]:
-        """Every distance of points carried to the time of an observed cloud, beside its floor."""
+        """Yield every distance between carried points and an observed cloud, with its floor."""
         sample = self.sample(cloud)
         known = measures(sample, self.streams)
         for name in DISTANCES:
@@ -131,13 +131,13 @@ class Judge:
             yield Score(self.model.timeline.times[0], cloud.time, name, value, floor)
 
     def _floor(self, measure: metrics.Distance, cloud: Cloud) -> float:
-        """What a distance comes to between two samples of an observed cloud."""
+        """Value of a distance between two samples of an observed cloud."""
         rng = self.streams.numpy(f"floor {cloud.label}")
         y, b, n = cloud.points, cloud.weights, min(len(cloud), self.most)
         return metrics.floor(measure, y, b, n, rng=rng, splits=SPLITS)
 
     def _paths(self, cloud: Cloud, floor: float) -> Iterator[Score]:
-        """The paths of the gap that ends at an observed cloud, and where few steps lead."""
+        """Yield path figures of the gap ending at an observed cloud, and errors with few steps."""
         start = self.start(self.model.timeline.times.index(cloud.time) - 1)
         sample, ends = self.sample(cloud), (start.time, cloud.time)
         for name, value in self._figures(start, sample).items():
@@ -151,7 +151,7 @@ class Judge:
     def _figures(self, start: Cloud, end: Cloud) -> dict[str, float]:
         """Energy and shape of the paths over a gap, on its own unit clock.
 
-        Of each point as much is joined as comes of it, where mass grows.
+        Points are weighted by the mass that they have at the end of the gap.
         """
         times = start.time, end.time
         paths = self.carried(start, times, self.how)

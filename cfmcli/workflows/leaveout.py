@@ -1,4 +1,4 @@
-"""Leave out: how well methods predict each interior time of a course that they have not seen."""
+"""Leave out: how well methods predict unseen interior times of a time course."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,14 +34,14 @@ NOTE = (
 def leave_out(
     recipes: Sequence[Recipe], request: LeaveOutRequest, where: Runtime, listen: Listener
 ) -> Outcome:
-    """Score methods at each interior time, fitted without it, beside what needs no model.
+    """Score methods at each interior time, fitted without it, against model-free references.
 
     Args:
-        recipes: one of each method, alike but for it; the times they hold out are left out, one
-            at a time, all interior ones where there are none.
-        request: what is scored, and how.
-        where: device and threads, and the seed of the first fit, of subsamples and of splits.
-        listen: told of progress.
+        recipes: one recipe per method, otherwise identical; the times they hold out are left out,
+            one at a time, or all interior ones by default.
+        request: the request.
+        where: device, threads, and the seed of the first fit, of subsamples and of splits.
+        listen: receives progress.
 
     Raises:
         CfmError: see the command line's exit codes.
@@ -85,7 +85,7 @@ def leave_out(
 
 
 def _check(recipes: Sequence[Recipe], request: LeaveOutRequest, where: Runtime) -> None:
-    """Refuse, before any work, what cannot be meant or written."""
+    """Refuse invalid or unwritable requests before any work."""
     for recipe in recipes:
         if recipe.source == "gaussian" or recipe.from_run:
             raise ConfigError(
@@ -111,7 +111,7 @@ def _check(recipes: Sequence[Recipe], request: LeaveOutRequest, where: Runtime) 
 
 
 def _selection(recipe: Recipe, request: LeaveOutRequest) -> io.Selection:
-    """What is read: the recipe's columns, and the labels that are scored apart."""
+    """Columns to read: the recipe's, and the labels for separate scores."""
     chosen = prepare.selection(recipe)
     more = [request.by] if request.by and request.by not in chosen.annotations else []
     return replace(chosen, annotations=(*chosen.annotations, *more))
@@ -119,14 +119,14 @@ def _selection(recipe: Recipe, request: LeaveOutRequest) -> io.Selection:
 
 @dataclass(frozen=True)
 class Guess:
-    """What is said of a time.
+    """A prediction of the points at a time.
 
     Args:
-        method: who says it.
+        method: name of the method.
         kind: model or reference.
         seed: seed of the fit.
-        cloud: the points expected then, in flow coordinates.
-        told: what was chosen to carry them, and what is known of the error.
+        cloud: predicted points, in flow coordinates.
+        told: the steps chosen to carry them, and what is known of their error.
     """
 
     method: str
@@ -136,20 +136,20 @@ class Guess:
     told: Mapping[str, Any] = field(default_factory=dict)
 
     def paces(self, time: float) -> list[dict[str, Any]]:
-        """A line of what was chosen to carry the points to a time, if anything was."""
+        """Row describing the steps chosen to reach a time, if any."""
         about = {"time": time, "method": self.method, "seed": self.seed}
         return [{**about, **self.told}] if self.told else []
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """How predictions of a time are made and scored.
+    """Makes and scores predictions of a time.
 
     Args:
-        request: seeds, labels and the most points.
-        streams: seeded subsamples and splits.
+        request: seeds, labels and the maximum number of points.
+        streams: random streams for subsamples and splits.
         how: the motion.
-        device: where fits are trained.
+        device: device of training.
     """
 
     request: LeaveOutRequest
@@ -158,7 +158,7 @@ class Scorer:
     device: torch.device
 
     def guesses(self, fold: Fold) -> Iterator[Guess]:
-        """What each method, by each seed, and each reference says of a time."""
+        """Yield predictions of a time by each method and seed, and by each reference."""
         time, most = fold.observed.time, self.request.max_points
         for prepared in fold.prepared:
             for seed in range(self.streams.seed, self.streams.seed + self.request.seeds):
@@ -170,13 +170,13 @@ class Scorer:
             yield Guess(name, REFERENCE, self.streams.seed, cloud)
 
     def _told(self, model: Model, time: float) -> dict[str, Any]:
-        """What was chosen to predict a time, from one side or from both."""
+        """Steps chosen to predict a time, from one side or from both."""
         first, *_, last = model.timeline.times
         starts = (first, last) if score.looks_at_both(model) else (first,)
         return self.how.told(model.flow, [(start, time) for start in starts])
 
     def scores(self, observed: Cloud, guess: Guess) -> Iterator[Row]:
-        """Every distance of a guess, of all points and of those of each label."""
+        """Yield all distances of a prediction, for all points and for each label."""
         target = score.subsample(observed, self.streams, self.request.max_points)
         predicted = self._parts(guess.cloud)
         for label, theirs in self._parts(target).items():
@@ -191,7 +191,7 @@ class Scorer:
                 yield Row(*about, name, value, count)
 
     def floors(self, observed: Cloud) -> Iterator[Row]:
-        """What every distance comes to between two halves of what was observed."""
+        """Yield all distances between two halves of the observed points."""
         target = score.subsample(observed, self.streams, self.request.max_points)
         for label, own in self._parts(target).items():
             about = (observed.time, label, FLOOR, FLOOR, self.streams.seed)
@@ -205,7 +205,7 @@ class Scorer:
                 yield Row(*about, name, value, half)
 
     def _parts(self, cloud: Cloud) -> dict[str, Cloud]:
-        """All points under the empty label, and those of each label."""
+        """Split a cloud: all points under the empty label, and those of each label."""
         by = self.request.by
         if by not in cloud.obs.columns:
             return {"": cloud}
@@ -215,7 +215,7 @@ class Scorer:
 
 
 def _say_what_is_empty(rows: Sequence[Row], by: str) -> None:
-    """Warn of labels of which too few points are expected or observed to be scored."""
+    """Warn about labels with too few predicted or observed points for a score."""
     empty = {(row.label, row.time): row.method for row in rows if row.value is None}
     if empty:
         first = [f"{label} at {time:g} ({who})" for (label, time), who in empty.items()]

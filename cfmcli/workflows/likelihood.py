@@ -23,7 +23,7 @@ from cfmcli.workflows import points, results, runtime, shards, verbs
 from cfmcli.workflows.scorers import Scorers
 
 FEW, LEAST = 0.1, 5
-"""Share and number of the paths of a point that should count, at least."""
+"""Smallest acceptable effective fraction and number of paths per point."""
 
 Append = Callable[[Table, Mapping[str, Array], Mapping[str, Any]], io.Annotation | None]
 
@@ -85,7 +85,7 @@ def likelihood(request: LikelihoodRequest, where: Runtime, listen: Listener) -> 
 
 
 def _observed(model: Model, table: Table, request: LikelihoodRequest) -> Array:
-    """The clock time that each point is scored at, shape (n,)."""
+    """Clock time at which each point is scored, shape (n,)."""
     if request.time == points.OWN:
         return points.own_times(model, table, "--time")
     time = verbs.clock_time(model, request.time, last=True)
@@ -95,7 +95,7 @@ def _observed(model: Model, table: Table, request: LikelihoodRequest) -> Array:
 
 
 def _warn_of_few(found: LogProb, scoring: Scoring) -> None:
-    """Say so where too few paths of a point count."""
+    """Warn if too few paths per point are effective."""
     counting = float(np.median(found.found.effective))
     if scoring.sde and counting < max(FEW * found.paths, min(LEAST, found.paths / 2)):
         runtime.warn(
@@ -106,19 +106,19 @@ def _warn_of_few(found: LogProb, scoring: Scoring) -> None:
 
 
 def _names(scorer: Scorer, scoring: Scoring) -> tuple[str, ...]:
-    """The columns that are written."""
+    """Names of the columns to write."""
     error = ("log_prob_se",) if scorer.stochastic else ()
     return ("log_prob", *error, *(("log_prob_bound", "paths") if scoring.sde else ()))
 
 
 def _columns(found: LogProb) -> dict[str, Array]:
-    """The columns of log densities, all of them."""
+    """All columns of log densities."""
     names = ("log_prob", "log_prob_se", "log_prob_bound", "paths")
     return dict(zip(names, found.found.columns, strict=True))
 
 
 def _summed(model: Model, found: LogProb, scoring: Scoring, weights: Array) -> dict[str, Any]:
-    """Means over the points, by their weights."""
+    """Weighted means over the points."""
     mass = weights / weights.sum()
     mean = float(mass @ found.values)
     dim = len(model.features) if model.chain.invertible else model.dim
@@ -139,15 +139,15 @@ def _summed(model: Model, found: LogProb, scoring: Scoring, weights: Array) -> d
 
 @contextmanager
 def _writing(request: LikelihoodRequest, head: Table, names: Sequence[str]) -> Iterator[Append]:
-    """New columns beside ids and annotations, or in a copy of the AnnData; all or nothing.
+    """Write new columns beside ids and annotations, or into a copy of the AnnData, atomically.
 
-    What is yielded takes points, columns and what `uns["cfm"]` says; it gives what was added to an
-    AnnData that was the input. Of a shard's points that holds those alone.
+    Yields a function that takes points, columns and metadata for `uns["cfm"]`; it returns what was
+    added to an AnnData input. For a shard, the AnnData holds only the shard's points.
 
     Args:
-        request: from where to where.
-        head: the points that are written, without their numbers.
-        names: of the columns.
+        request: the request, with input and output.
+        head: the points to write, without their values.
+        names: names of the columns.
     """
     if not (results.is_anndata(request.output) and results.is_anndata(request.data)):
         with results.writing_columns(request.output, head, names) as rows:

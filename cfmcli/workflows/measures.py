@@ -1,4 +1,4 @@
-"""Measures: the distances to an observed cloud, whatever is compared with it."""
+"""Measures: distances to an observed cloud."""
 
 from functools import partial
 
@@ -13,11 +13,11 @@ DISTANCES = ("w1", "w2", "sliced_w2", "energy", "mmd", "sinkhorn_divergence")
 
 
 def measures(sample: Cloud, streams: Streams) -> dict[str, metrics.Distance]:
-    """The distances by name, their scales and lines set once, so that scores and floors compare.
+    """Build distances by name, with scales and projections fixed, so that values are comparable.
 
     Args:
         sample: the observed points, in flow coordinates.
-        streams: lines of the sliced distance.
+        streams: random streams for the projections of sliced W2.
     """
 
     def along_lines(x: Array, y: Array, a: Array, b: Array) -> float:

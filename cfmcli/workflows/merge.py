@@ -1,4 +1,4 @@
-"""Merge: what shards wrote, checked to be one whole and written as one run would write it."""
+"""Merge: checks that shard outputs form one whole and writes it like a single run."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,16 +14,16 @@ MEANS = (
     *("mean_cost", "path_energy"),
     *("mean_log_prob", "cross_entropy", "bits_per_dim", "mean_bound"),
 )
-"""Figures of a whole that are the means of those of its parts."""
+"""Figures that are averaged over parts, weighted by their masses."""
 SUMS, MOST = ("points", "rows"), ("nfe",)
 
 
 def merge(request: MergeRequest, where: Runtime, listen: Listener) -> Outcome:
-    """Put the files of shards together.
+    """Merge the output files of shards.
 
     Raises:
-        ConfigError: if the output has another format than the parts.
-        DataError: if a part is missing, damaged, there twice, or of another run or request.
+        ConfigError: if the output format differs from that of the parts.
+        DataError: if a part is missing, damaged, duplicated, or of another run or request.
         OutputExistsError: the output exists.
     """
     kinds = {io.suffix(path) for path in (*request.parts, request.output)}
@@ -47,7 +47,7 @@ def merge(request: MergeRequest, where: Runtime, listen: Listener) -> Outcome:
 
 
 def ordered(parts: Sequence[Signed]) -> list[Signed]:
-    """Parts in the order of their rows, if they are all parts of one whole.
+    """Sort parts by their rows, after checking that they are all parts of one whole.
 
     Raises:
         DataError: if they are not.
@@ -81,7 +81,7 @@ def ordered(parts: Sequence[Signed]) -> list[Signed]:
 
 
 def _differing(one: Signed, other: Signed) -> str:
-    """What two shards differ in that those of one whole do not."""
+    """Name the properties in which two shards differ but must not."""
     asked = {**one.asked, "shards": one.shard.count, "stretches": len(one.frames)}
     wanted = {**other.asked, "shards": other.shard.count, "stretches": len(other.frames)}
     names = [name for name in {**asked, **wanted} if asked.get(name) != wanted.get(name)]
@@ -89,7 +89,7 @@ def _differing(one: Signed, other: Signed) -> str:
 
 
 def _gapless(parts: Sequence[Signed]) -> None:
-    """Refuse parts whose rows do not follow one another."""
+    """Raise if the rows of the parts are not contiguous."""
     for stretch in zip(*(part.frames for part in parts), strict=True):
         starts, stops, totals = zip(*stretch, strict=True)
         if starts != (0, *stops[:-1]) or {stops[-1]} != set(totals):
@@ -101,7 +101,7 @@ def _gapless(parts: Sequence[Signed]) -> None:
 
 
 def _pieces(parts: Sequence[Signed]) -> list[tuple[int, int]]:
-    """Where the rows of the whole come from: of each stretch, those of one part after another."""
+    """Origin of the rows of the whole: part number and number of rows, in order."""
     return [
         (number, part.frames[k][1] - part.frames[k][0])
         for k in range(len(parts[0].frames))
@@ -110,7 +110,7 @@ def _pieces(parts: Sequence[Signed]) -> list[tuple[int, int]]:
 
 
 def _annotate(request: MergeRequest, parts: Sequence[Signed]) -> None:
-    """Add what all parts found to a copy of the AnnData that they worked on."""
+    """Add the results of all parts to a copy of the AnnData they were computed from."""
     source = request.data or parts[0].source
     if not Path(source).exists():
         raise DataError(f"{source}: the AnnData is not where it was: say where with --data.")
@@ -127,7 +127,7 @@ def _annotate(request: MergeRequest, parts: Sequence[Signed]) -> None:
 
 
 def together(parts: Sequence[Signed]) -> dict[str, Any]:
-    """The figures of the whole, as far as those of its parts tell."""
+    """Combine the figures of the parts into those of the whole, as far as possible."""
     found: dict[str, Any] = {}
     mass = sum(part.mass for part in parts)
     for name in parts[0].figures:

@@ -1,4 +1,4 @@
-"""Moved: transported points, and what they add to the file they came from."""
+"""Moved: transported points, and the annotations they add to their file."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 Append = Callable[[Table, "Moved", Mapping[str, Any]], io.Annotation | None]
 
 MOST_GENES = 5e8
-"""Numbers in a layer of results, at most: 4 GB."""
+"""Maximum number of values in a layer of results: 4 GB."""
 
 
 @dataclass(frozen=True)
 class Moved:
-    """Points before and after transport, as they are written.
+    """Points before and after transport, ready to be written.
 
     Args:
         start: flow coordinates, shape (n, D).
@@ -34,11 +34,11 @@ class Moved:
         velocity: at the start, per unit of the clock in flow coordinates, shape (n, D).
         values: the end in data units, shape (n, d).
         tangent: the velocity in data units, shape (n, d).
-        genes: end, start and velocity in genes, shape (n, genes) each; None where these would not
-            fit in memory.
-        changes: what a change of their features did to where they end.
-        growth: columns of growth by name, shape (n,) each; none where mass is constant.
-        before: where they were before the change, flow coordinates, shape (n, D), if there was one.
+        genes: end, start and velocity in genes, shape (n, genes) each; None if too large for
+            memory.
+        changes: effect of changed features on the end points.
+        growth: growth columns by name, shape (n,) each; empty if mass is constant.
+        before: points before the change of features, flow coordinates, shape (n, D), if any.
     """
 
     start: Array
@@ -52,13 +52,13 @@ class Moved:
     before: Array | None = None
 
     def columns(self, obs: "pd.DataFrame") -> "pd.DataFrame":
-        """Annotations with the growth of the points, under other names where these are taken."""
+        """Add growth columns to annotations, renamed if their names are taken."""
         taken = {k: f"cfm_{k}" if k in obs.columns else k for k in self.growth}
         return obs.assign(**{taken[k]: value for k, value in self.growth.items()})
 
     @property
     def marked(self) -> dict[str, Array]:
-        """The columns of growth under the names that cfm has in an AnnData."""
+        """Growth columns under their names in an AnnData."""
         return {f"cfm_{name}": value for name, value in self.growth.items()}
 
     @classmethod
@@ -70,14 +70,14 @@ class Moved:
         growth: Mapping[str, Array] | None = None,
         total: int = 0,
     ) -> "Moved":
-        """From start, end and velocity in flow coordinates; some of the rows.
+        """Convert start, end and velocity in flow coordinates, and keep some of the rows.
 
         Args:
-            model: whose coordinates they are in.
+            model: the model whose coordinates they are in.
             places: start, end and velocity, shape (n, D) each.
-            kept: the rows that are written.
-            growth: columns of growth by name, if there are any.
-            total: rows of the whole that these are a part of; 0 if they are the whole.
+            kept: the rows to write.
+            growth: growth columns by name, if any.
+            total: number of rows of the whole that these are part of; 0 if they are the whole.
         """
         start, end, velocity = places
         chain = model.chain
@@ -92,23 +92,23 @@ class Moved:
 
 
 def _small(rows: int, model: Model) -> bool:
-    """Whether a layer of all genes for so many rows is worth writing."""
+    """Whether a layer of all genes for a number of rows is small enough to write."""
     return rows * len(model.chain.genes) <= MOST_GENES
 
 
 @contextmanager
 def writing_moved(path: str, source: str, model: Model, head: Table) -> Iterator[Append]:
-    """Write transported points piece after piece, all or nothing.
+    """Write transported points piecewise, atomically.
 
-    The same columns, or the same AnnData with the result added; of some of its points it holds
-    those alone. What is yielded takes points as read, the same before and after, and what
-    `uns["cfm"]` says; it gives what was added to an AnnData that was the input.
+    Output has the same columns, or is the same AnnData with the result added; for a subset of its
+    points it holds only those. Yields a function that takes points as read, the same before and
+    after transport, and metadata for `uns["cfm"]`; it returns what was added to an AnnData input.
 
     Args:
         path: output file.
         source: input file.
-        model: whose coordinates the points are in.
-        head: the points that are written, without their numbers.
+        model: the model whose coordinates the points are in.
+        head: the points to write, without their values.
     """
     if not is_anndata(path):
         with io.writing(path, head) as rows:
@@ -147,7 +147,7 @@ def writing_moved(path: str, source: str, model: Model, head: Table) -> Iterator
 
 
 def _row(table: Table, moved: Moved) -> Table:
-    """Points as rows of a file: their own columns, moved, and what is new."""
+    """Build rows of a file from transported points: their own columns and new ones."""
     obs = moved.columns(table.obs)
     more = [name for name in obs.columns if name not in table.obs.columns and table.columns]
     told = replace(table, values=moved.values, obs=obs, columns=(*table.columns, *more))
@@ -155,7 +155,7 @@ def _row(table: Table, moved: Moved) -> Table:
 
 
 def _beside(table: Table, layers: Mapping[str, Array]) -> Table:
-    """The table with a column more for each feature of each layer: GENE_delta of cfm_delta."""
+    """Append a column for each feature of each layer: GENE_delta of cfm_delta."""
     import pandas as pd
 
     added = {
@@ -171,14 +171,14 @@ def _beside(table: Table, layers: Mapping[str, Array]) -> Table:
 def additions(
     model: Model, table: Table, held: io.Outline, moved: Moved, facts: Mapping[str, Any]
 ) -> io.Annotation:
-    """What transport adds to an AnnData; nothing of others' work is replaced.
+    """Collect the annotations that transport adds to an AnnData, keeping those of other software.
 
     Args:
-        model: whose coordinates the points are in.
+        model: the model whose coordinates the points are in.
         table: the points as read.
-        held: what is there already.
+        held: existing content of the AnnData.
         moved: the points before and after.
-        facts: what `uns["cfm"]` says.
+        facts: metadata for `uns["cfm"]`.
     """
     chain, own = model.chain, False
     if table.basis.startswith("obsm:"):
@@ -205,7 +205,7 @@ def additions(
 
 
 def _observed(model: Model, table: Table, facts: Mapping[str, Any]) -> Array:
-    """The clock time of each point: as the table tells, else where they start; NaN if unknown."""
+    """Clock time of each point: from the table, else the start; NaN if unknown."""
     told = intake.times_of(model.recipe, model.clouds, table)
     return np.full(len(table), float(facts["start"])) if told is None else told
 
@@ -213,7 +213,7 @@ def _observed(model: Model, table: Table, facts: Mapping[str, Any]) -> Array:
 def _with_genes(
     added: io.Annotation, model: Model, held: io.Outline, moved: Moved, own: bool
 ) -> io.Annotation:
-    """The additions with what they are in genes; genes that the model does not know are NaN."""
+    """Extend the additions by gene layers; genes unknown to the model are NaN."""
     chain, count = model.chain, len(held.genes)
     place = {name: k for k, name in enumerate(held.genes)}
     columns = np.array([place[name] for name in chain.genes])

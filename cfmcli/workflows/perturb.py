@@ -1,4 +1,4 @@
-"""Perturb: features of given points set to other values before the points are carried."""
+"""Perturb: sets features of given points to other values before the points are carried."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,15 +21,15 @@ SHOWN = 10
 
 
 def changed(model: Model, table: Table, changes: Sequence[str]) -> Table:
-    """The same points with some features set, in the space of the input.
+    """Set some features of the points, in the space of the input.
 
     Args:
-        model: which knows the features.
+        model: the model, which knows the features.
         table: points.
-        changes: GENE=VALUE, or GENE=*FACTOR and GENE=+TERM relative to what is there.
+        changes: GENE=VALUE, or GENE=*FACTOR and GENE=+TERM relative to the current value.
 
     Raises:
-        ConfigError: if a change cannot be read, or the run lives in a representation.
+        ConfigError: if a change cannot be parsed, or the run lives in a representation.
         DataError: if there is no such feature.
     """
     if not changes:
@@ -53,12 +53,12 @@ def changed(model: Model, table: Table, changes: Sequence[str]) -> Table:
 
 
 def differences(model: Model, moved: Moved, without: Array) -> io.Annotation:
-    """What a change did to where points end, in the units of X_cfm and in data units.
+    """Effect of a change on the end points, in the units of X_cfm and in data units.
 
     Args:
-        model: whose coordinates the points are in.
+        model: the model whose coordinates the points are in.
         moved: the points with the change.
-        without: where they end without it, flow coordinates, shape (n, D).
+        without: end points without it, flow coordinates, shape (n, D).
     """
     layer = moved.values - model.chain.inverse(without)
     gap = written(model).inverse_tangent(without, moved.end - without)
@@ -66,11 +66,11 @@ def differences(model: Model, moved: Moved, without: Array) -> io.Annotation:
 
 
 class Shifts:
-    """How far a change moved points, and the features that it moved most, by the weighted mean.
+    """Accumulates how far a change moved points, and which features most, in the weighted mean.
 
     Args:
-        model: which names the features.
-        weights: of all points, in their order, shape (n,); 0 for those that do not count.
+        model: the model, which names the features.
+        weights: weights of all points, in order, shape (n,); 0 for points to ignore.
     """
 
     def __init__(self, model: Model, weights: Array) -> None:
@@ -82,7 +82,7 @@ class Shifts:
         self._ends: list[Array] = []
 
     def add(self, moved: Moved) -> None:
-        """Count the next points in, if they were changed."""
+        """Add the next points, if they were changed."""
         if moved.before is not None:
             first = sum(map(len, self._ends))
             own = self._weights[first : first + len(moved.end)]
@@ -92,7 +92,7 @@ class Shifts:
             self._ends.append(np.linalg.norm(moved.changes.obsm["X_cfm_delta"], axis=1))
 
     def figures(self) -> dict[str, Any]:
-        """What it came to; nothing where nothing that counts was changed."""
+        """Summary of the shifts; empty if no relevant point was changed."""
         if not (self._starts and self._weights.any()):
             return {}
         mass = self._weights / self._weights.sum()
@@ -109,12 +109,12 @@ class Shifts:
 
 
 def told(changes: Sequence[str]) -> dict[str, str]:
-    """What a result says of the changes made to its points."""
+    """Metadata of a result about the changes made to its points."""
     return {"set": ", ".join(changes)} if changes else {}
 
 
 def warn_of_losses(model: Model, table: Table, changes: Sequence[str]) -> None:
-    """Warn of features that the transform drops: no direction of the flow leads back to them."""
+    """Warn of changed features that the transform drops, so that they cannot affect the flow."""
     names = [_read(change)[0] for change in changes]
     if not names:
         return
@@ -131,7 +131,7 @@ def warn_of_losses(model: Model, table: Table, changes: Sequence[str]) -> None:
 
 
 def _read(change: str) -> tuple[str, float, float]:
-    """The feature, the factor and the term of `GENE=0`, `GENE=*2` or `GENE=+1`."""
+    """Parse `GENE=0`, `GENE=*2` or `GENE=+1` into feature, factor and term."""
     name, _, text = change.rpartition("=")
     text = text.strip()
     try:
@@ -149,7 +149,7 @@ def _read(change: str) -> tuple[str, float, float]:
 
 
 def _place(name: str, table: Table) -> int:
-    """Which feature has a name."""
+    """Index of a feature, by name."""
     if name not in table.features:
         raise unknown("feature", name, table.features, table.origin)
     return table.features.index(name)

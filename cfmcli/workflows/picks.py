@@ -1,4 +1,4 @@
-"""Picks: the starting points that --cells and --where leave."""
+"""Picks: selects starting points by --cells and --where."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,19 +14,19 @@ from cfmcli.requests import InterpolateRequest
 from cfmcli.workflows.queries import satisfying
 
 Times = Callable[[], Mapping[str, float]]
-"""The clock time of every point that could have been one of the starting points, by id."""
+"""Function that returns the clock time of every candidate starting point by id."""
 
 
 def picked(cloud: BackedCloud, request: InterpolateRequest, times: Times) -> BackedCloud:
-    """The starting points that are asked for.
+    """Select the requested starting points.
 
     Args:
         cloud: the points at the start.
-        request: which of them.
-        times: what tells of an id that is not among them.
+        request: the request.
+        times: looks up times of ids that are not among the points, for messages.
 
     Raises:
-        DataError: if an id is not there, or no point is left.
+        DataError: if an id is missing, or no point is left.
     """
     if request.cells:
         cloud = cloud.rows(_listed(cloud.head, request.cells, times))
@@ -38,7 +38,7 @@ def picked(cloud: BackedCloud, request: InterpolateRequest, times: Times) -> Bac
 
 
 def _listed(cloud: Cloud, path: str, times: Times) -> Rows:
-    """Rows of the ids in a file, in its order."""
+    """Rows of the ids listed in a file, in its order."""
     import pandas as pd
 
     try:
@@ -58,7 +58,7 @@ def _listed(cloud: Cloud, path: str, times: Times) -> Rows:
 
 
 def _whereabouts(name: str, times: Mapping[str, float]) -> str:
-    """Where an id is instead, or which one is like it."""
+    """Explain a missing id: its actual time, or a similar id."""
     if name not in times:
         near = catalog.nearest(name, times)
         known = next(iter(times), "none")

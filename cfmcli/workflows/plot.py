@@ -1,4 +1,4 @@
-"""Plot: pictures of a run, to a folder or a file."""
+"""Plot: pictures of a run, written to a folder or a file."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from cfmcli.workflows import sight
 from cfmcli.workflows.run import PLOTS
 
 ALONE = "clouds"
-"""The picture that a file holds where none is named."""
+"""The picture drawn into a file if none is named."""
 
 
 def plot(request: PlotRequest, where: Runtime, listen: Listener) -> Outcome:
@@ -38,10 +38,10 @@ def plot(request: PlotRequest, where: Runtime, listen: Listener) -> Outcome:
 
 
 def _kind(request: PlotRequest) -> tuple[str, bool]:
-    """The suffix of the pictures, and whether the output is a file of one.
+    """Determine the suffix of the pictures, and whether the output is a single file.
 
     Raises:
-        ConfigError: if format, output and the number of pictures do not go together.
+        ConfigError: if format, output and number of pictures are inconsistent.
     """
     chosen = f".{request.format.lower().lstrip('.')}" if request.format else ""
     there = Path(request.output)
@@ -63,7 +63,7 @@ def _kind(request: PlotRequest) -> tuple[str, bool]:
 
 
 def _claim(paths: list[Path], request: PlotRequest, where: Runtime) -> None:
-    """Check that pictures may be written."""
+    """Check that the pictures may be written."""
     given = [request.view.data] if request.view.data else []
     for path in paths:
         io.claim(str(path), force=where.force, inputs=given, suffixes=plots.FORMATS)

@@ -1,4 +1,4 @@
-"""Points: which points a verb works on, of a file or of the run, and which of them are chosen."""
+"""Points: reads and selects the points that a command works on, from a file or the run."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,25 +28,25 @@ STARTS, OWN = 1000, "own"
 
 
 def read_points(model: Model, path: str) -> Table:
-    """The points of a file, with the features of a model in its order.
+    """Read the points of a file, with the features of a model in its order.
 
     Raises:
-        DataError: if they are not there or not usable.
+        DataError: if they are missing or unusable.
     """
     return not_logged(model.chain, _read_points(model, path))
 
 
 def open_points(model: Model, path: str) -> Backed:
-    """The same, of which the numbers are read when their rows are asked for.
+    """Open the points of a file like `read_points`, but read values only when rows are accessed.
 
     Raises:
-        DataError: if they are not there or not usable.
+        DataError: if they are missing or unusable.
     """
     return not_logged_where_read(model.chain, _open_points(model, path))
 
 
 def _read_points(model: Model, path: str) -> Table:
-    """The points of a file, whatever their scale."""
+    """Read the points of a file, without a check of their scale."""
     table = io.read_table(path, _wanted(model, path))
     if _nameless(path):
         return table.with_values(table.values, counted(model, table))
@@ -54,7 +54,7 @@ def _read_points(model: Model, path: str) -> Table:
 
 
 def _open_points(model: Model, path: str) -> Backed:
-    """The same, of which the numbers stay in the file."""
+    """Open the points of a file, without a check of their scale; values stay in the file."""
     found = io.open_table(path, _wanted(model, path))
     if _nameless(path):
         return replace(found, head=replace(found.head, features=counted(model, found.head)))
@@ -67,12 +67,12 @@ def _open_points(model: Model, path: str) -> Backed:
 
 
 def _nameless(path: str) -> bool:
-    """Whether a file has no names of features."""
+    """Whether a file format has no feature names."""
     return Path(path).suffix.lower() in NAMELESS
 
 
 def _wanted(model: Model, path: str) -> io.Selection:
-    """What of a file holds the points of a model."""
+    """Selection of a file's content that holds the points of a model."""
     recipe = model.recipe
     nameless = _nameless(path)
     base = prepare.selection(recipe)
@@ -86,7 +86,7 @@ def _wanted(model: Model, path: str) -> io.Selection:
 
 
 def counted(model: Model, table: Table) -> tuple[str, ...]:
-    """The model's features for an array without names, which must be as many."""
+    """The model's features for an array without names, after checking their number."""
     if len(table.features) != len(model.features):
         raise DataError(
             f"{table.origin} has {len(table.features)} columns, the model expects "
@@ -96,7 +96,10 @@ def counted(model: Model, table: Table) -> tuple[str, ...]:
 
 
 def at_time(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | None:
-    """Which points of a table were observed at a time, None where it does not say."""
+    """Mask of a table's points observed at a time.
+
+    None if the table has no times, or the run has no snapshot at that time.
+    """
     told = intake.times_of(model.recipe, model.clouds, table)
     if told is None or all(cloud.time != time for cloud in model.clouds):
         return None
@@ -104,13 +107,13 @@ def at_time(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_] | 
 
 
 def say_other_times(model: Model, table: Table, time: float, done: str) -> None:
-    """Say so where a table holds points of other times than the one that all are taken for.
+    """Warn if a table holds points of other times than the one assumed for all.
 
     Args:
-        model: whose clock is meant.
+        model: the model with its clock.
         table: the points.
-        time: clock time that they are taken for.
-        done: what is done with all of them, and how to have it otherwise.
+        time: clock time assumed for them.
+        done: what is done with all of them, and the alternative.
     """
     there = at_time(model, table, time)
     if there is not None and not there.all():
@@ -121,16 +124,16 @@ def say_other_times(model: Model, table: Table, time: float, done: str) -> None:
 
 
 def own_times(model: Model, table: Table, option: str = "--from") -> Array:
-    """The clock time at which each point of a table was observed, shape (n,).
+    """Clock time of each point of a table, shape (n,), from its time column.
 
     Args:
-        model: whose clock is meant.
+        model: the model with its clock.
         table: the points.
-        option: how a user asks for it.
+        option: name of the option, for messages.
 
     Raises:
-        ConfigError: if the table does not tell.
-        DataError: if some are of a time that the run does not know.
+        ConfigError: if the table has no times.
+        DataError: if some are of a time unknown to the run.
     """
     told, key = intake.times_of(model.recipe, model.clouds, table), model.recipe.time_key
     if told is None:
@@ -150,11 +153,11 @@ def own_times(model: Model, table: Table, option: str = "--from") -> Array:
 
 
 def each_time(model: Model, table: Table, time: float | str, option: str = "--from") -> Array:
-    """The clock time of each point of a table, shape (n,): one for all, or "own".
+    """Clock time of each point of a table, shape (n,): one for all, or "own".
 
     Raises:
-        ConfigError: if the table does not tell, or the text is no snapshot's label.
-        DataError: if some are of a time that the run does not know.
+        ConfigError: if the table has no times, or the text is not a snapshot's label.
+        DataError: if some are of a time unknown to the run.
     """
     if time == OWN:
         return own_times(model, table, option)
@@ -162,12 +165,12 @@ def each_time(model: Model, table: Table, time: float | str, option: str = "--fr
 
 
 def say_if_noise(model: Model, path: str, start: str) -> None:
-    """Say so where points of a file are taken for the noise that a generator starts from.
+    """Warn if points of a file are taken for the noise that a generator starts from.
 
     Args:
-        model: whose clock is meant.
+        model: the model with its clock.
         path: the file, empty for none.
-        start: when its points were said to be observed, empty where nothing was said.
+        start: stated time of its points, empty if none was stated.
     """
     if path and model.gaussian_source and not start:
         first, last = model.timeline.times
@@ -179,13 +182,13 @@ def say_if_noise(model: Model, path: str, start: str) -> None:
 
 
 def observed(model: Model, table: Table, time: float) -> Table:
-    """The points of a table that were observed at a time; all, said aloud, where none was."""
+    """Points of a table observed at a time; all if none are, with a warning if it has times."""
     rows = _observed(model, table, time)
     return table if len(rows) == len(table) else table.rows(rows)
 
 
 def _observed(model: Model, table: Table, time: float) -> Rows:
-    """The rows of a table that were observed at a time; all, said aloud, where none was."""
+    """Rows of a table observed at a time; all if none are, with a warning if it has times."""
     key = model.recipe.time_key
     there = at_time(model, table, time)
     if there is not None and there.any():
@@ -200,7 +203,7 @@ def _observed(model: Model, table: Table, time: float) -> Rows:
 
 @contextmanager
 def conditions_of(model: Model, table: Table) -> Iterator[None]:
-    """Say of points whose conditions cannot be used where the run was fitted without such points.
+    """Context that explains errors in conditions of points that the run's `--where` left out.
 
     Raises:
         DataError: as what is done in it does.
@@ -227,16 +230,16 @@ def starts(
     streams: Streams,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[BackedCloud]:
-    """The clouds to carry: every snapshot, the points of a file, or a stored snapshot.
+    """Clouds to carry: every snapshot, the points of a file, or a stored snapshot.
 
-    Where the flow is conditional, all their points have conditions among their annotations.
+    If the flow is conditional, all points have conditions among their annotations.
 
     Args:
-        model: what carries them.
-        request: which of them.
-        start: clock time at which they start.
-        streams: the randomness of what is drawn.
-        say: hears of points of a file that are left out though nobody chose a time.
+        model: the model that carries them.
+        request: the request.
+        start: clock time of the start.
+        streams: random streams for drawn points and conditions.
+        say: receives a note if points of a file are omitted although no time was chosen.
     """
     given = request.condition
     model.conditions.checked(given)
@@ -260,7 +263,7 @@ def starts(
 
 
 def _times(model: Model, table: Table | None) -> Mapping[str, float]:
-    """The clock time of each point by id, of a table or of the run; NaN where it is not known."""
+    """Clock time of each point by id, from a table or the run; NaN if unknown."""
     if table is None:
         return {str(name): cloud.time for cloud in model.clouds for name in cloud.obs.index}
     told = intake.times_of(model.recipe, model.clouds, table)
@@ -269,7 +272,7 @@ def _times(model: Model, table: Table | None) -> Mapping[str, float]:
 
 
 def _given(model: Model, whole: Backed, start: float) -> BackedCloud:
-    """The points of a file that were observed at a time."""
+    """Points of a file observed at a time."""
     rows = _observed(model, whole.head, start)
     table = whole if len(rows) == len(whole) else whole.chosen(rows)
     mass = verbs.point_weights(model, table.head)
@@ -278,7 +281,7 @@ def _given(model: Model, whole: Backed, start: float) -> BackedCloud:
 
 
 def _completed(model: Model, table: Table, cloud: BackedCloud, given: Condition) -> BackedCloud:
-    """Points of a table with their conditions among their annotations."""
+    """Add the conditions of points to their annotations."""
     own = replace(table, values=cloud.head.points, obs=cloud.head.obs)
     with conditions_of(model, own):
         obs = model.conditions.completed(own.obs, given, own.origin)
@@ -286,7 +289,7 @@ def _completed(model: Model, table: Table, cloud: BackedCloud, given: Condition)
 
 
 def _normal_cloud(model: Model, start: float, streams: Streams, given: Condition) -> Cloud:
-    """Points of a Gaussian source."""
+    """Draw points of a Gaussian source."""
     if not model.gaussian_source or start != model.timeline.times[0]:
         listed = ", ".join(cloud.label for cloud in model.clouds)
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Prepare: from input tables to everything that training needs."""
+"""Prepare: converts input tables to everything that training needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +20,9 @@ from cfmcli.workflows.suspects import warn_of_suspects
 
 WIDE = 500
 FAR = 1e4
-"""Distance from the origin, in spreads, at which single precision loses a thousandth of these."""
+"""Distance from the origin, in spreads, at which float32 loses a thousandth of the spread."""
 WRITTEN, GROWN = ("id", "time", "trajectory"), ("weight", "growth_rate", "log_mass")
-"""Names of columns that verbs write, and those where mass grows."""
+"""Names of columns that commands write, and of those written with growth."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Prepared:
     """Everything that training needs.
 
     Args:
-        recipe: with its triple resolved.
+        recipe: settings of the fit, with the triple resolved.
         snapshots: clouds in flow coordinates.
         chain: the fitted transform.
-        times: how times were found.
-        conditions: what the flow is conditional on.
-        notes: what a person should be told of the data, a line each.
+        times: how times were determined.
+        conditions: conditions of the flow.
+        notes: notes on the data for the user, one line each.
     """
 
     recipe: Recipe
@@ -47,7 +47,7 @@ class Prepared:
 
 
 def selection(recipe: Recipe) -> Selection:
-    """What the recipe reads from a file."""
+    """Columns that the recipe reads from a file."""
     keys = (recipe.time_key, recipe.label_key, recipe.weight_key, recipe.growth_key)
     return Selection(
         features=recipe.features,
@@ -61,11 +61,11 @@ def selection(recipe: Recipe) -> Selection:
 
 
 def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
-    """Order the clouds, fit the transform to those that are kept, and encode them all.
+    """Order the clouds, fit the transform to the kept ones, and encode all.
 
     Raises:
         DataError: unusable points.
-        ConfigError: options that do not suit them.
+        ConfigError: options that do not suit the data.
     """
     raw, times = intake.snapshots(recipe, tables)
     resolved = recipe.resolved()
@@ -82,14 +82,14 @@ def prepared(recipe: Recipe, tables: Sequence[Table]) -> Prepared:
 
 
 def free_names(recipe: Recipe, table: Table) -> None:
-    """Refuse features with names of columns that verbs write beside them in tables.
+    """Refuse features named like columns that commands write beside them in tables.
 
     Args:
-        recipe: how it is fitted.
-        table: its first input.
+        recipe: settings of the fit.
+        table: the first input.
 
     Raises:
-        DataError: with the first such feature, before anything is learnt.
+        DataError: with the first such feature, before any training.
     """
     grows = Triple.of(*recipe.triple()).interpolant.needs_masses
     taken = [name for name in (*WRITTEN, *(GROWN if grows else ())) if name in table.features]
@@ -104,7 +104,7 @@ def free_names(recipe: Recipe, table: Table) -> None:
 
 
 def _fitted(transform: str, raw: Snapshots, first: Table) -> tuple[Chain, tuple[str, ...]]:
-    """The transform of the points to learn from, and what a person should be told of them."""
+    """Fit the transform to the training points; return it with notes for the user."""
     points = raw.stacked()
     _not_too_wide(transform, first)
     chain = fit_chain(transform, points, first.features, raw.stacked_weights)
@@ -112,7 +112,7 @@ def _fitted(transform: str, raw: Snapshots, first: Table) -> tuple[Chain, tuple[
 
 
 def conditions(recipe: Recipe, found: Snapshots) -> Conditions:
-    """What a recipe makes the flow conditional on; the first cloud may lack it.
+    """Determine the conditions of the flow from a recipe; the first cloud may lack them.
 
     Raises:
         DataError: if a later cloud lacks a column, or a value is missing.
@@ -133,13 +133,13 @@ def conditions(recipe: Recipe, found: Snapshots) -> Conditions:
 
 
 def _left(query: str, tables: Sequence[Table], raw: Snapshots) -> str:
-    """How many points a condition leaves."""
+    """Describe how many points a condition leaves."""
     left = sum(len(cloud) for cloud in raw.clouds)
     return f'--where "{query}" leaves {left} of {sum(map(len, tables))} points'
 
 
 def _told_of_scales(recipe: Recipe) -> tuple[str, ...]:
-    """Say so where components of a PCA, which have scales of their own, come to weigh alike."""
+    """Note if PCA components, which have scales of their own, are standardised to equal weight."""
     if "pca" not in recipe.use_rep.lower() or recipe.transform or recipe.preprocess:
         return ()
     return (
@@ -149,7 +149,7 @@ def _told_of_scales(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _not_too_far(transform: str, encoded: Snapshots) -> None:
-    """Warn where points lie so far from the origin that float32 rounds what sets them apart."""
+    """Warn if points lie so far from the origin that float32 cannot resolve their differences."""
     moments = encoded.moments
     away = float(np.abs(moments.center).max()) / moments.scale
     if away > FAR:
@@ -161,7 +161,7 @@ def _not_too_far(transform: str, encoded: Snapshots) -> None:
 
 
 def _not_too_wide(transform: str, table: Table) -> None:
-    """Warn where a flow would live in very many dimensions."""
+    """Warn if a flow would have very many dimensions."""
     if len(table.features) > WIDE and "pca" not in transform:
         runtime.warn(
             f"A flow in {len(table.features)} dimensions is slow and hard to learn: reduce them "

@@ -1,4 +1,4 @@
-"""Queries: the rows of points for which a condition on their annotations holds."""
+"""Queries: rows of points that satisfy a condition on their annotations."""
 
 import re
 from dataclasses import replace
@@ -14,7 +14,7 @@ from cfmcli.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-# What a condition may call; anything else that pandas can call may write files.
+# Methods that a condition may call; others of pandas may write files.
 QUESTIONS = (
     *("str", "contains", "startswith", "endswith", "match", "fullmatch", "lower", "upper", "strip"),
     *("len", "abs", "isin", "between", "isna", "notna", "isnull", "notnull"),
@@ -24,28 +24,28 @@ LITERAL = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`"
 
 
 def chosen(table: Table, query: str) -> Table:
-    """The points of a table for which a condition holds; all of them where there is none.
+    """Points of a table that satisfy a condition; all of them without one.
 
     Args:
-        table: as read.
-        query: what --where says.
+        table: the table as read.
+        query: the condition, as given to --where.
 
     Raises:
-        ConfigError: if it cannot be read, or is no condition.
+        ConfigError: if it cannot be parsed, or is not a condition.
     """
-    # Rows no longer count lines of the file, so messages are to name points by their ids.
+    # Rows no longer correspond to lines of the file, so messages name points by their ids.
     return replace(table.rows(satisfying(table.obs, query)), columns=()) if query else table
 
 
 def satisfying(obs: "pd.DataFrame", query: str) -> IntArray:
-    """The rows for which a condition holds.
+    """Indices of the rows that satisfy a condition.
 
     Args:
         obs: annotations of points.
-        query: what --where says, in the words of pandas.
+        query: the condition, as given to --where, in pandas syntax.
 
     Raises:
-        ConfigError: if it cannot be read, or is no condition.
+        ConfigError: if it cannot be parsed, or is not a condition.
     """
     numbered = obs.reset_index(drop=True)
     try:
@@ -53,7 +53,7 @@ def satisfying(obs: "pd.DataFrame", query: str) -> IntArray:
         if not set(called) <= set(QUESTIONS):
             raise ValueError(f"of methods it may use {', '.join(QUESTIONS)}")
         found: Any = numbered.eval(query, engine="python", local_dict={}, global_dict={})
-        if str(getattr(found, "dtype", "")) == "boolean":  # a gap is neither true nor false
+        if str(getattr(found, "dtype", "")) == "boolean":  # missing values count as false
             found = found.fillna(False).astype(bool)
         holds = np.asarray(found)
         if holds.dtype != np.bool_ or holds.shape != (len(numbered),):
@@ -71,5 +71,5 @@ def satisfying(obs: "pd.DataFrame", query: str) -> IntArray:
 
 
 def spelled(name: str) -> str:
-    """A column as a condition names it: in backticks where it is no word, or Python's own."""
+    """Spell a column name in a condition: in backticks unless it is a valid identifier."""
     return name if name.isidentifier() and not iskeyword(name) else f"`{name}`"

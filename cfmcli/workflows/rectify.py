@@ -1,4 +1,4 @@
-"""Rectify: pairs that a trained run makes, and the settings that a fit takes over from it."""
+"""Rectify: pairs made by a trained run, and the settings that a fit inherits from it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,15 +23,15 @@ Carry = Callable[[Array, Array | None, int], Array]
 
 
 def files(recipe: Recipe) -> tuple[str, ...]:
-    """The files that a fit reads."""
+    """Files that a fit reads."""
     return (str(Path(recipe.from_run) / MODEL),) if recipe.from_run else recipe.inputs
 
 
 def inherited(recipe: Recipe) -> Recipe:
-    """The recipe with everything about the data as the trained run has it.
+    """Take all settings of the data from the trained run.
 
     Raises:
-        ConfigError: if files or settings of data are given that the run decides, or mass grows.
+        ConfigError: if files or data settings conflict with the run, or mass grows.
         CheckpointError: if the run cannot be read.
     """
     model = _parent(recipe.from_run)
@@ -70,7 +70,7 @@ def _typed(value: object) -> str:
 
 
 def prepared(recipe: Recipe) -> Prepared:
-    """The snapshots of the trained run, in its flow coordinates."""
+    """Load the snapshots of the trained run, in its flow coordinates."""
     parent = _parent(recipe.from_run)
     clouds = parent.clouds
     times = TimeMap(
@@ -81,13 +81,13 @@ def prepared(recipe: Recipe) -> Prepared:
 
 
 def carrier(run: str) -> Carry | None:
-    """What the flow of a run does to points of a segment; None where there is no run.
+    """Build the map that the flow of a run applies to points of a segment; None without a run.
 
     Args:
         run: run folder, or empty.
 
     Returns:
-        (points, their conditions or None, segment) -> where they end, shape (n, D).
+        (points, their conditions or None, segment) -> end points, shape (n, D).
     """
     if not run:
         return None
@@ -105,5 +105,5 @@ def carrier(run: str) -> Carry | None:
 
 
 def _parent(run: str) -> Model:
-    """The model of a run."""
+    """Load the model of a run."""
     return load(run)

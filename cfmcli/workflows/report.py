@@ -1,4 +1,4 @@
-"""Report: one page about a run, and what MultiQC reads of it."""
+"""Report: a page about a run, and custom content for MultiQC."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ PARTS = ("coupling", "interpolant", "objective")
 
 
 def report(request: ReportRequest, where: Runtime, listen: Listener) -> Outcome:
-    """Write the page of a run, and what MultiQC reads.
+    """Write the report of a run, and the files for MultiQC.
 
     Raises:
         CfmError: see the command line's exit codes.
@@ -56,15 +56,15 @@ def report(request: ReportRequest, where: Runtime, listen: Listener) -> Outcome:
 
 
 def _card(part: str, spec: str) -> Card:
-    """What the catalogue says of a part of the method."""
+    """Catalogue card of a part of the method."""
     return describe(f"{part}s", parse_spec(spec).name)
 
 
 def _multiqc(request: ReportRequest, metrics: dict[str, object], losses: str) -> dict[str, bytes]:
-    """Path -> content of what MultiQC reads.
+    """Content of the MultiQC files, by path.
 
     Raises:
-        ConfigError: if the name of the sample cannot be that of a file.
+        ConfigError: if the sample name is not a valid file name.
     """
     if not request.multiqc:
         return {}

@@ -1,4 +1,4 @@
-"""Results: how moved points become files that other tools read."""
+"""Results: conversion of results to files for other tools."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,19 +33,19 @@ def is_anndata(path: str) -> bool:
 
 
 def clocked(key: str, times: Array, labels: "Sequence[object] | pd.Series[Any]") -> dict[str, Any]:
-    """The columns that tell the time of cells, by name.
+    """Time columns of cells, by name.
 
     Args:
-        key: the column of times, made an ordered categorical of floats; none if empty.
+        key: name of the time column, made an ordered categorical of floats; none if empty.
         times: clock times, shape (n,).
-        labels: what the data call them.
+        labels: labels of the times in the data.
     """
     numbers = {"cfm_time": times}
     return {key: clock(times), f"{key}_label": labels, **numbers} if key else numbers
 
 
 def clock(times: Array) -> "pd.Categorical":
-    """Times as an ordered categorical of floats, which CellRank, moscot and WOT read alike."""
+    """Convert times to an ordered categorical of floats, as CellRank, moscot and WOT expect."""
     import pandas as pd
 
     known = np.unique(times[~np.isnan(times)])
@@ -53,11 +53,11 @@ def clock(times: Array) -> "pd.Categorical":
 
 
 def loadings(model: Model, *, own: bool = True) -> dict[str, Array]:
-    """The PCA of the model, if it has one, as varm entries.
+    """Loadings of the model's PCA, if any, as varm entries.
 
     Args:
-        model: whose transform is meant.
-        own: the names that scanpy uses are free; they are taken where its scores are written too.
+        model: the model with its transform.
+        own: whether scanpy's names are free; they are used if its scores are written too.
     """
     if model.chain.decoder:
         back = model.chain.decoder.map
@@ -74,7 +74,7 @@ def loadings(model: Model, *, own: bool = True) -> dict[str, Array]:
 
 
 def explained(model: Model) -> dict[str, Any]:
-    """What that PCA explains, as scanpy writes it to `uns`, where its scores are written."""
+    """Variances explained by the PCA, as scanpy writes them to `uns`, if its scores are written."""
     found = _pca(model)
     if found is None or not model.chain.after_pca:
         return {}
@@ -84,26 +84,26 @@ def explained(model: Model) -> dict[str, Any]:
 
 
 def _pca(model: Model) -> ProjectionMap | None:
-    """The PCA of the model's transform, if there is one and it starts from features."""
+    """The PCA of the model's transform, if there is exactly one."""
     found = [item for item in model.chain.maps if isinstance(item, ProjectionMap)]
     return found[0] if len(found) == 1 else None
 
 
 def written(model: Model) -> Chain:
-    """What lies between the flow's coordinates and those that an AnnData holds: scores of a PCA."""
+    """Map from flow coordinates to those stored in an AnnData: scores of a PCA."""
     return model.chain.after_pca or Chain((), ())
 
 
 @contextmanager
 def writing_columns(path: str, head: Table, names: Sequence[str]) -> Iterator[AppendColumns]:
-    """New columns beside the ids and annotations of points, without their features.
+    """Write new columns beside the ids and annotations of points, without their features.
 
-    What is yielded takes points and their columns, those of one piece after those of another.
+    Yields a function that takes points and their columns, piece after piece.
 
     Args:
         path: output file.
-        head: all points, without their numbers.
-        names: of the columns; one that is there is replaced, and said to be.
+        head: all points, without their values.
+        names: names of the columns; existing ones are replaced, with a warning.
     """
     gone = [repr(name) for name in names if name in head.obs.columns]
     if gone:
@@ -115,7 +115,7 @@ def writing_columns(path: str, head: Table, names: Sequence[str]) -> Iterator[Ap
 
 
 def write_columns(path: str, table: Table, columns: Mapping[str, Array]) -> None:
-    """Write new columns of all points at once; otherwise as `writing_columns`.
+    """Write new columns of all points at once, like `writing_columns`.
 
     Args:
         path: output file.
@@ -127,9 +127,9 @@ def write_columns(path: str, table: Table, columns: Mapping[str, Array]) -> None
 
 
 def _noted(table: Table, names: Sequence[str], values: Array) -> Table:
-    """The ids and annotations of points with columns of numbers.
+    """Combine ids and annotations of points with columns of values.
 
-    Ids are called id, or the next name that ids have and no other column.
+    The id column is called id, or by the next usual name that is not taken.
     """
     kept = table.obs.drop(columns=[n for n in names if n in table.obs.columns])
     known = ("id", str(kept.index.name or "cell"), "cell", "barcode", "obs_names")
@@ -141,13 +141,13 @@ def _noted(table: Table, names: Sequence[str], values: Array) -> Table:
 
 
 def facts(verb: str, run: str, where: Runtime, **more: str | float | int) -> dict[str, Any]:
-    """What a result says of how it came to be; nothing that differs between two equal runs."""
+    """Metadata of a result; nothing that differs between two equal runs."""
     said = {"verb": verb, "run": run, "version": cfmcli.__version__, "seed": where.seed}
     return {**said, **more, "generated": verb in ("sample", "interpolate")}
 
 
 def chosen(condition: Condition, how: Integration | None = None) -> dict[str, Any]:
-    """What a result says of the condition that was chosen for its points, and of their motion."""
+    """Metadata of a result about the chosen condition and motion."""
     said: dict[str, Any] = {"label": condition.label} if condition.label else {}
     said |= {f"covariate_{name}": value for name, value in condition.covariates.items()}
     if how:
@@ -157,5 +157,5 @@ def chosen(condition: Condition, how: Integration | None = None) -> dict[str, An
 
 
 def unique_names(names: "pd.Index[Any]", times: Array) -> list[str]:
-    """Row names of trajectories: id and time, with a separator no id collides with."""
+    """Row names of trajectories: id and time, joined by a separator that avoids collisions."""
     return [f"{name}__t={word(time)}" for name, time in zip(names, times, strict=True)]

@@ -1,4 +1,4 @@
-"""The run folder: what a fit leaves behind, and how it comes into being."""
+"""Run: the run folder that a fit writes."""
 
 import json
 import shutil
@@ -18,39 +18,39 @@ METRICS, PROVENANCE = "metrics.json", "provenance.json"
 FIGURES = "figures"
 COUPLINGS = "couplings"
 PLOTS, PAGE = "plots", "report.html"
-"""What `cfm plot` and `cfm report` add to a run where they are not told another place."""
+"""Default outputs of `cfm plot` and `cfm report` in the run folder."""
 NAMES = (checkpoint.MODEL, checkpoint.TRAINING, RECIPE, LOSSES, METRICS, PROVENANCE)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder.
+    """A run folder and its files.
 
     Args:
-        path: where it is.
+        path: path of the folder.
     """
 
     path: Path
 
     @property
     def model(self) -> Path:
-        """The checkpoint of a finished fit."""
+        """Path of the checkpoint of a finished fit."""
         return self.path / checkpoint.MODEL
 
     @property
     def state(self) -> Path:
-        """The state of an unfinished fit."""
+        """Path of the state of an unfinished fit."""
         return self.path / checkpoint.TRAINING
 
     def finished(self) -> bool:
-        """Whether the fit came to its end."""
+        """Whether the fit has finished."""
         return self.model.exists() and not self.state.exists()
 
     def claim(self, inputs: Sequence[str], *, force: bool, resume: bool) -> None:
         """Check, before any work, that the run may be written.
 
         Raises:
-            OutputExistsError: if a run is there, with neither leave to overwrite nor to resume.
+            OutputExistsError: if a run exists, without permission to overwrite or resume.
             ConfigError: if it is an input.
             ResourceError: if its folder cannot be written.
         """
@@ -66,7 +66,11 @@ class Run:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """The folder, there for as long as it is written; gone if nothing worth keeping came."""
+        """Create the folder for a fit.
+
+        On an error a new folder is removed again, with all that the fit wrote. It is kept if a
+        signal stopped the fit and its state is saved, or if another rank is lost.
+        """
         created = not self.path.exists()
         try:
             with io.blaming_disk(self.path):
@@ -84,7 +88,7 @@ class Run:
             raise
 
     def _clear(self) -> None:
-        """Remove what a fit writes, and the folder if nothing else is in it."""
+        """Remove the files of a fit, and the folder if nothing else is in it."""
         self._forget()
         self.state.unlink(missing_ok=True)
         shutil.rmtree(self.path / FIGURES, ignore_errors=True)
@@ -92,28 +96,28 @@ class Run:
             self.path.rmdir()
 
     def _forget(self) -> None:
-        """Remove what a finished fit left, so that the folder never tells of two."""
-        pictures = (self.path / FIGURES).glob("[!.]*")  # the others are being written
+        """Remove the files of a finished fit, so that results of two fits are never mixed."""
+        pictures = (self.path / FIGURES).glob("[!.]*")  # hidden ones are still being written
         names = [self.path / name for name in NAMES if name != checkpoint.TRAINING]
         plots_of = self.path / PLOTS
         drawn = [plots_of / f"{name}{kind}" for name in plots.PICTURES for kind in plots.FORMATS]
         for old in (*names, *pictures, *self._couplings(), *drawn, self.path / PAGE):
             old.unlink(missing_ok=True)
-        with suppress(OSError):  # others' pictures stay, and their folder with them
+        with suppress(OSError):  # foreign pictures stay, and so does their folder
             plots_of.rmdir()
 
     def digests(self, inputs: Sequence[str]) -> dict[str, str]:
-        """SHA-256 of each input file."""
+        """SHA-256 digest of each input file, without stdin."""
         return {name: io.sha256(name) for name in inputs if name != "-"}
 
     def save_state(self, arrays: checkpoint.Arrays, facts: Mapping[str, Any]) -> None:
-        """Write the state of an unfinished fit, in place of what a finished one left."""
+        """Write the state of an unfinished fit, replacing the files of a finished one."""
         self._forget()
         with io.atomic(str(self.state)) as part:
             part.write_bytes(checkpoint.pack(arrays, facts))
 
     def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """The state of an unfinished fit, None where there is none.
+        """Read the state of an unfinished fit, None if there is none.
 
         Raises:
             CheckpointError: if it is damaged.
@@ -128,17 +132,17 @@ class Run:
         provenance: Mapping[str, Any],
         couplings: Mapping[str, Callable[[Path], None]] = MappingProxyType({}),
     ) -> None:
-        """Write everything or nothing: files take their names only when all are written.
+        """Write all files or none: they get their names only when all are written.
 
         Args:
             model: the trained model.
-            losses: the content of losses.csv, empty where there is no history.
+            losses: content of losses.csv, empty if there is none.
             metrics: the content of metrics.json.
             provenance: the content of provenance.json.
-            couplings: what writes each coupling, by its name in the run.
+            couplings: writers of couplings, by name in the run.
         """
         pictures = plots.of_run(model, losses)
-        # The checkpoint takes its name last: a run with one is whole.
+        # The checkpoint gets its name last: a run that has one is complete.
         content: dict[str, bytes | Callable[[Path], None]] = {
             **couplings,
             **{f"{FIGURES}/{name}": picture for name, picture in pictures.items()},
@@ -152,11 +156,11 @@ class Run:
         self.state.unlink(missing_ok=True)
 
     def _couplings(self) -> list[Path]:
-        """The couplings that a fit wrote."""
+        """Paths of the coupling files of a fit."""
         return sorted((self.path / COUPLINGS).glob("tmaps_*.h5ad"))
 
     def outputs(self) -> dict[str, str]:
-        """Name -> path of what a finished run holds."""
+        """Outputs of a finished run: name -> path."""
         names = {
             "model": checkpoint.MODEL,
             "recipe": RECIPE,
@@ -172,11 +176,11 @@ class Run:
         return found | {f"figure_{p.stem}": str(p) for p in pictures}
 
     def metrics(self) -> dict[str, Any]:
-        """The metrics of a finished run."""
+        """Read the metrics of a finished run."""
         found: dict[str, Any] = json.loads((self.path / METRICS).read_text())
         return found
 
     def facts(self) -> dict[str, Any]:
-        """Recipe and input digests of a finished run."""
+        """Read recipe and input digests of a finished run."""
         origin = json.loads((self.path / PROVENANCE).read_text())
         return {"recipe": checkpoint.read_facts(self.model)["recipe"], "inputs": origin["inputs"]}

@@ -1,4 +1,4 @@
-"""Runtime: devices, threads and signals, set up in one place."""
+"""Runtime: set-up of devices, threads and signals."""
 
 import os
 import signal
@@ -23,19 +23,19 @@ WORTH_SHARING = 2**20
 
 
 def prepare(runtime: Runtime, width: int, rows: int) -> "torch.device":
-    """Set threads, workers and determinism, and find the device.
+    """Set threads, workers and determinism, and select the device.
 
-    Unless the user says otherwise, one thread does work whose layers have less than a million
-    numbers: there, waking a second one costs more than it gains.
+    Unless the user says otherwise, one thread is used for layers with fewer than a million values,
+    where waking a second one costs more than it gains.
 
     Args:
-        runtime: what the user asked for.
-        width: units of a layer of the network.
-        rows: points that pass through it at once.
+        runtime: the user's settings.
+        width: number of units of a layer of the network.
+        rows: number of points that pass through it at once.
 
     Raises:
-        ConfigError: if the device is no device's name, or there are too many workers.
-        ResourceError: if the device is not there.
+        ConfigError: if the device name is invalid, or there are too many workers.
+        ResourceError: if the device is not available.
     """
     import torch
 
@@ -57,11 +57,11 @@ def prepare(runtime: Runtime, width: int, rows: int) -> "torch.device":
 
 
 def find_device(name: str) -> "torch.device":
-    """The device of a name; "auto" takes a GPU where there is one.
+    """Find a device by name; "auto" takes a GPU if there is one.
 
     Raises:
-        ConfigError: if it is no device's name.
-        ResourceError: if it is not there: an explicit choice never falls back in silence.
+        ConfigError: if the name is invalid.
+        ResourceError: if it is not available: an explicit choice never falls back silently.
     """
     import torch
 
@@ -81,7 +81,7 @@ def find_device(name: str) -> "torch.device":
 
 
 def allowed_threads() -> int:
-    """What the scheduler, the cgroup and the affinity allow, at most 4."""
+    """Number of threads that scheduler, cgroup and CPU affinity allow, at most 4."""
     limits = [MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1]
     for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS", "PBS_NP", "NSLOTS"):
         value = os.environ.get(name, "")
@@ -91,7 +91,7 @@ def allowed_threads() -> int:
 
 
 def _cgroup_cpus() -> int:
-    """Whole CPUs of the cgroup's quota."""
+    """Number of whole CPUs in the cgroup's quota."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return max(1, int(quota) // int(period)) if quota != "max" else MOST_THREADS
@@ -101,7 +101,7 @@ def _cgroup_cpus() -> int:
 
 @dataclass
 class Stop:
-    """A wish to stop, heard at the next safe point.
+    """A request to stop, acted upon at the next safe point.
 
     Args:
         signal: number of the signal received, 0 for none.
@@ -110,7 +110,7 @@ class Stop:
     signal: int = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal; a second one stops at once."""
+        """Record the signal; a second one stops at once."""
         if self.signal:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         self.signal = number
@@ -118,9 +118,9 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Hear Ctrl-C and SIGTERM as a wish, so that a long job can save before it ends.
+    """Treat Ctrl-C and SIGTERM as a request, so that a long job can save before it ends.
 
-    A wish that came too late to be met is passed on to whoever heard the signals before.
+    A request that came too late is passed on to the previous signal handlers.
     """
     stop = Stop()
     with heard_by(stop):
@@ -130,5 +130,5 @@ def stoppable() -> Iterator[Stop]:
 
 
 def warn(message: str) -> None:
-    """Tell the user something that does not stop the run."""
+    """Issue a warning to the user that does not stop the run."""
     warnings.warn(message, CfmWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Sample: new points, drawn at the source and carried to a time, to a file."""
+"""Sample: new points, drawn at the source and carried to a time, written to a file."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from cfmcli.workflows import results, shards, verbs
 from cfmcli.workflows.frames import Frame, Piece, writing_frames
 
 MOST = 10**9
-"""Points that are drawn at once, at most: their ids alone would fill a memory of 64 GB."""
+"""Maximum number of points in one call: ids of more would fill 64 GB of memory."""
 
 
 def sample(request: SampleRequest, where: Runtime, listen: Listener) -> Outcome:

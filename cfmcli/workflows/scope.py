@@ -1,4 +1,4 @@
-"""Scope: whether a coupling is solved over whole clouds or inside minibatches."""
+"""Scope: whether a coupling is solved over whole clouds or within minibatches."""
 
 from cfmcli.errors import ConfigError
 from cfmcli.flows.coupling.bijection import BinaryPartition
@@ -9,7 +9,7 @@ from cfmcli.workflows import runtime
 
 
 def whole_cloud(recipe: Recipe, coupling: Coupling, n0: int, n1: int) -> Coupling | None:
-    """The coupling for whole clouds of these sizes, None where minibatches are to be coupled."""
+    """Choose the coupling for whole clouds of these sizes; None to couple minibatches."""
     if recipe.scope == "minibatch" or (recipe.scope == "auto" and recipe.ot_batch):
         return None
     affordable = coupling.whole(n0, n1)

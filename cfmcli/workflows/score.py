@@ -1,4 +1,4 @@
-"""Scores: how well a model predicts a snapshot that it did not see, beside what needs no model."""
+"""Score: quality of predictions of unseen snapshots, with model-free references."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,9 +21,10 @@ MAX_POINTS = 3000
 
 
 def subsample(cloud: Cloud, streams: Streams, most: int) -> Cloud:
-    """At most so many points of a cloud, drawn by their weights, and each of them counts alike.
+    """Subsample a cloud to at most a number of points, by their weights.
 
-    Points that stand for more than a whole draw come with the weight of several.
+    Points that are drawn weigh alike; one drawn several times is kept once, with the weight of
+    several.
     """
     if len(cloud) <= most:
         return cloud
@@ -32,20 +33,20 @@ def subsample(cloud: Cloud, streams: Streams, most: int) -> Cloud:
 
 
 def distances(x: Array, y: Array, a: Array | None = None, b: Array | None = None) -> dict[str, Any]:
-    """W1 and W2 between two weighted clouds."""
+    """Compute W1 and W2 between two weighted clouds."""
     return {"w1": metrics.w1(x, y, a, b), "w2": metrics.w2(x, y, a, b)}
 
 
 def held_out(
     model: Model, cloud: Cloud, streams: Streams, most: int = MAX_POINTS
 ) -> dict[str, Any]:
-    """Scores of a held-out snapshot, in flow coordinates, with the references beside them.
+    """Score the prediction of a held-out snapshot, in flow coordinates, with references.
 
     Args:
-        model: a model that has not seen the cloud.
+        model: a model that was not trained on the cloud.
         cloud: the held-out snapshot, encoded.
-        streams: seeded subsamples.
-        most: most points on a side.
+        streams: random streams for subsamples.
+        most: maximum number of points on a side.
     """
     target = subsample(cloud, streams, most)
     found = {"model": foretold(model, cloud, streams, most)}
@@ -64,12 +65,12 @@ def held_out(
 
 
 def foretold(model: Model, cloud: Cloud, streams: Streams, most: int = MAX_POINTS) -> Cloud:
-    """What a model says of the time of a held-out snapshot, by the flow itself."""
+    """Predict the cloud at the time of a held-out snapshot by the flow itself."""
     return predicted(model, cloud.time, motion("dopri5"), streams, most)
 
 
 def _sizes(model: Model, time: float, mass: float) -> dict[str, float]:
-    """What the snapshot before a time has become by then, where mass is not constant."""
+    """Predicted relative mass since the preceding snapshot, if the flow has learnt growth."""
     if not model.flow.grows:
         return {}
     before, _ = neighbours(model.kept, time)
@@ -77,19 +78,19 @@ def _sizes(model: Model, time: float, mass: float) -> dict[str, float]:
 
 
 def predicted(model: Model, time: float, how: Motion, streams: Streams, most: int) -> Cloud:
-    """What a model says of an unseen time: points with weights, under their own conditions.
+    """Predict an unseen time: points with weights, under their own conditions.
 
-    All cells of the nearest earlier snapshot, carried there. Where the method looks at both sides,
-    each of them goes on to the share s of the way to its partner of the optimal plan with the
-    cells of the next snapshot, carried back; not under conditions, which pairs might mix. A method
-    that learns nothing places the pairs of its plan. There are as many as `comparable` tells.
+    All cells of the nearest earlier snapshot are carried there. If the method looks at both sides,
+    each moves on to the share s of the way to its partner in the optimal plan with the cells of the
+    next snapshot, carried back; not under conditions, which pairs might mix. A method without
+    training places the pairs of its plan. The number of points is given by `comparable`.
 
     Args:
-        model: a model that has not seen the time.
+        model: a model that was not trained on the time.
         time: clock time between two kept snapshots.
         how: the motion.
-        streams: seeded subsamples and pairs.
-        most: most points of a snapshot.
+        streams: random streams for subsamples and pairs.
+        most: maximum number of points of a snapshot.
     """
     before, after = neighbours(model.kept, time)
     flow, count = model.flow, comparable(before, most)
@@ -106,12 +107,12 @@ def predicted(model: Model, time: float, how: Motion, streams: Streams, most: in
 
 
 def looks_at_both(model: Model) -> bool:
-    """Whether an unseen time is predicted from both sides; not under conditions."""
+    """Whether an unseen time is predicted from both sides; never under conditions."""
     return catalog.preset(model.recipe.method).both_sides and not model.conditions.width
 
 
 def _carried(model: Model, side: Cloud, time: float, how: Motion, streams: Streams) -> Cloud:
-    """A snapshot carried to another time, with the mass that it has become."""
+    """Carry a snapshot to another time, with the mass that it gains or loses."""
     start = model.source.conditioned(side, streams)
     x, span = np.asarray(start.points, dtype=np.float64), (side.time, time)
     paths = how.paths(model.flow, x, span, model.guide(start.obs))
@@ -121,14 +122,14 @@ def _carried(model: Model, side: Cloud, time: float, how: Motion, streams: Strea
 
 
 def comparable(before: Cloud, most: int) -> int:
-    """Of how many points every prediction is: of as many as the snapshot before the time has.
+    """Number of points of every prediction: that of the preceding snapshot, up to a maximum.
 
-    A distance between samples is the larger the fewer they are. A flow carries no more than that
-    snapshot; the pairs of a plan would be up to as many as both.
+    Distances between samples increase as samples shrink, so sizes must agree. A flow carries only
+    the points of that snapshot; the pairs of a plan could be as many as the points of both.
 
     Args:
-        before: the snapshot before the time predicted.
-        most: most points of a snapshot.
+        before: the snapshot before the predicted time.
+        most: maximum number of points of a snapshot.
     """
     return min(len(before), most)
 
@@ -136,16 +137,16 @@ def comparable(before: Cloud, most: int) -> int:
 def references(
     kept: Sequence[Cloud], time: float, streams: Streams, most: int = MAX_POINTS
 ) -> dict[str, Cloud]:
-    """What needs no model: the snapshots beside a time, and points between them.
+    """Model-free references: the snapshots on either side of a time, and points between them.
 
-    These are displacement interpolation of the optimal plan and of random pairs; each has as many
-    points as `comparable` tells, or fewer.
+    The latter are displacement interpolations of the optimal plan and of random pairs; each has as
+    many points as `comparable` says, or fewer.
 
     Args:
         kept: the snapshots that may be used.
         time: clock time between two of them.
-        streams: seeded subsamples and pairs.
-        most: most points of a snapshot.
+        streams: random streams for subsamples and pairs.
+        most: maximum number of points of a snapshot.
     """
     before, after = neighbours(kept, time)
     first, last = (subsample(side, streams, most) for side in (before, after))
@@ -162,33 +163,33 @@ def references(
 
 
 def displacement(first: Cloud, last: Cloud, share: float) -> Cloud:
-    """Displacement interpolation of the exact plan: a point and a mass for each of its pairs.
+    """Displacement interpolation of the exact plan: one weighted point for each of its pairs.
 
     Reference: McCann (1997), doi 10.1006/aima.1997.1634
 
     Args:
         first: cloud at share 0.
         last: cloud at share 1.
-        share: how far along, in [0, 1].
+        share: fraction of the way, in [0, 1].
     """
     time = (1 - share) * first.time + share * last.time
     return _placed(_gap(first, last), first, share, time)
 
 
 def neighbours(kept: Sequence[Cloud], time: float) -> tuple[Cloud, Cloud]:
-    """The snapshots before and after a time."""
+    """Find the snapshots before and after a time."""
     before = [cloud for cloud in kept if cloud.time < time][-1]
     after = next(cloud for cloud in kept if cloud.time > time)
     return before, after
 
 
 def share_of(time: float, before: Cloud, after: Cloud) -> float:
-    """How far along its gap a time is, in [0, 1]."""
+    """Position of a time within its gap, in [0, 1]."""
     return (time - before.time) / (after.time - before.time)
 
 
 def _gap(first: Cloud, last: Cloud) -> Gap:
-    """Two clouds with their exact plan."""
+    """Couple two clouds by their exact plan."""
     x0, x1 = _ends(first, last)
     plan = Exact().plan(x0, x1, first.weights, last.weights, np.random.default_rng(0))
     return Gap(x0, x1, plan)
@@ -197,7 +198,7 @@ def _gap(first: Cloud, last: Cloud) -> Gap:
 def _thinned(
     gap: Gap, first: Cloud, share: float, time: float, count: int, streams: Streams
 ) -> Cloud:
-    """The pairs of a gap at a share of it, of more than so many a draw: each source alike."""
+    """Place the pairs of a gap at a fraction of the way; if too many, draw `count` by mass."""
     if gap.plan.count <= count:
         return _placed(gap, first, share, time)
     drawn = gap.then(share).draw(count, streams.numpy(f"pairs of {first.label}"))
@@ -211,19 +212,19 @@ def _at(
     share: float,
     time: float,
 ) -> Cloud:
-    """Pairs of points at a share of their way, annotated as their sources are."""
+    """Place pairs of points at a fraction of their way, with annotations of their sources."""
     i, j = pairs
     points = (1 - share) * ends[0][i] + share * ends[1][j]
     return Cloud(points, np.full(len(i), 1 / len(i)), first.obs.iloc[i], f"{time:g}", time)
 
 
 def _placed(gap: Gap, first: Cloud, share: float, time: float) -> Cloud:
-    """The pairs of a gap at a share of it, annotated as their sources are."""
+    """Place all pairs of a gap at a fraction of the way, with annotations of their sources."""
     i, points, mass = gap.at(share)
     return Cloud(points, mass / mass.sum(), first.obs.iloc[i], f"{time:g}", time)
 
 
 def _ends(first: Cloud, last: Cloud) -> tuple[Array, Array]:
-    """The points of two clouds."""
+    """Points of two clouds, in float64."""
     x0, x1 = (np.asarray(cloud.points, dtype=np.float64) for cloud in (first, last))
     return x0, x1

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from cfmcli.data.arrays import Matrix
 
 Timed = tuple[IntArray, Scorer]
-"""Points of one time, ascending, and what scores them."""
+"""Indices of the points of one time, ascending, and their scorer."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scorers:
-    """What scores points at several times, those of each time on their own.
+    """Scores points at several times, separately for each time.
 
     Args:
-        each: time -> its points and their scorer; all points in all.
-        grain: points whose densities are obtained at once.
+        each: time -> its points and their scorer, covering all points.
+        grain: number of points processed at once.
     """
 
     each: Mapping[float, Timed]
@@ -32,26 +32,26 @@ class Scorers:
 
     @classmethod
     def of_times(cls, scorer: Scorer, starts: Array, grain: int) -> "Scorers":
-        """The scorers of points at clock times of their own.
+        """Build the scorers of points with individual clock times.
 
         Args:
-            scorer: of all points, at any time.
-            starts: clock time of each, shape (n,).
-            grain: points whose densities are obtained at once.
+            scorer: scorer of all points, at any time.
+            starts: clock time of each point, shape (n,).
+            grain: number of points processed at once.
         """
         places = {float(time): np.flatnonzero(starts == time) for time in np.unique(starts)}
         return cls({t: (own, scorer.at(t, own)) for t, own in places.items()}, grain)
 
     def of(self, points: "Matrix", rows: slice, streams: Streams) -> LogProb:
-        """Log densities of some of the points, in nats and in their order.
+        """Compute log densities of some of the points, in nats and in their order.
 
         Args:
             points: their positions, shape (n, d), data units.
-            rows: which they are: whole blocks, as far as there are points.
-            streams: where their probes and noise come from.
+            rows: which rows they are: whole blocks, as far as there are points.
+            streams: random streams for probes and noise.
 
         Raises:
-            ConfigError: if a score is needed and there is none.
+            ConfigError: if a score is needed but not available.
             NumericsError: if the integration fails.
         """
         if len(self.each) == 1:
@@ -70,6 +70,6 @@ class Scorers:
 
 
 def _joined(found: Sequence[tuple[IntArray, LogProb]]) -> LogProb:
-    """The log densities of all points from those of some: their rows, and what was found."""
+    """Merge log densities of disjoint rows into those of all points."""
     back = np.argsort(np.concatenate([rows for rows, _ in found]))
     return LogProb.joined([scores for _, scores in found]).rows(back)

@@ -1,8 +1,8 @@
-"""Shards: one part of a verb's points, computed so that the parts together are the whole run.
+"""Shards: parts of a command's points whose results together equal those of a single run.
 
-Everything is computed in blocks of rows that begin at fixed multiples of a grain: the step sizes
-of adaptive solvers, the noise and even the rounding are those of a block. A shard computes the
-whole blocks that its rows lie in, and writes its rows.
+Everything is computed in blocks of rows that begin at fixed multiples of a grain: step sizes of
+adaptive solvers, noise and even rounding depend on the block. A shard computes the whole blocks
+that contain its rows, and writes its rows.
 """
 
 import json
@@ -30,19 +30,19 @@ from cfmcli.workflows.sidecar import SIDECAR
 Request = SampleRequest | TransportRequest | LikelihoodRequest | InterpolateRequest
 
 NUMBERS = 2**22
-"""Numbers of a block that is read, carried and written at once: 32 MB."""
-# What two shards of one run may differ in, or what stands for itself as a digest.
+"""Number of values read, carried and written at once: 32 MB."""
+# Settings that may differ between shards of one run, or that are compared by digest.
 _OWN = ("output", "shard", "dry_run", "run", "data", "against", "cells")
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows that one shard answers for.
+    """The rows of one shard.
 
     Args:
-        start, stop: its rows.
-        total: rows in all.
-        grain: rows of a block.
+        start, stop: first row, and row after the last.
+        total: total number of rows.
+        grain: number of rows in a block.
     """
 
     start: int
@@ -55,39 +55,39 @@ class Part:
 
     @property
     def rows(self) -> slice:
-        """What is computed: whole blocks."""
+        """Rows to compute: whole blocks."""
         whole = -(-self.stop // self.grain) * self.grain
         return slice(self.start - self.start % self.grain, min(whole, self.total))
 
     @property
     def kept(self) -> slice:
-        """What is written of it."""
+        """Rows to write, relative to the computed ones."""
         return slice(self.start - self.rows.start, self.stop - self.rows.start)
 
     @property
     def own(self) -> slice:
-        """What is written, among all rows."""
+        """Rows to write, among all rows."""
         return slice(self.start, self.stop)
 
     def pieces(self, width: int) -> "Iterator[Part]":
-        """Parts of it whose rows of a width take little memory, in their order."""
+        """Split into consecutive parts that fit in memory for rows of a given width."""
         size = max(1, NUMBERS // (self.grain * width)) * self.grain
         cuts = range(self.start - self.start % size + size, self.stop, size)
         for start, stop in pairwise([self.start, *cuts, self.stop]):
             yield Part(start, stop, self.total, self.grain)
 
     def blocks(self, size: int) -> int:
-        """Blocks of a size that divides the grain, before those that are computed."""
+        """Number of blocks, of a size that divides the grain, before the computed rows."""
         return int(self.rows.start) // size
 
 
 def part(shard: Shard | None, total: int, grain: int) -> Part:
-    """The rows of a shard: as many as others have, whole blocks where there are enough.
+    """Determine the rows of a shard: equal shares, of whole blocks if there are enough.
 
     Args:
-        shard: which, None for all rows.
-        total: rows in all.
-        grain: rows of a block.
+        shard: the shard, None for all rows.
+        total: total number of rows.
+        grain: number of rows in a block.
 
     Raises:
         ConfigError: if there are more shards than rows.
@@ -105,20 +105,20 @@ def part(shard: Shard | None, total: int, grain: int) -> Part:
 
 
 def of_all(model: Model, total: int) -> Part:
-    """All of so many rows that a model carries."""
+    """All rows that a model carries, as one part."""
     return part(None, total, grain(model, total))
 
 
 def grain(model: Model, total: int) -> int:
-    """Rows that are carried together: a block, or all where pairs are drawn for all at once."""
+    """Rows carried together: a block, or all if pairs are drawn for all at once."""
     return CHUNK if isinstance(model.flow, Flow) else total
 
 
 def claim(request: Request, where: Runtime, inputs: Sequence[str] = ()) -> None:
-    """Check, before any work, that what the verb writes may be written.
+    """Check, before any work, that the outputs may be written.
 
     Raises:
-        CfmError: as `io.claim` does, or if shards were to go to stdout, or come from stdin.
+        CfmError: as in `io.claim`, or if shards would use stdout or stdin.
     """
     io.claim(request.output, force=where.force, inputs=inputs)
     if request.shard and request.output == "-":
@@ -141,15 +141,15 @@ def sign(
     mass: float = 0.0,
     added: io.Annotation | None = None,
 ) -> None:
-    """Write beside a shard what merging needs; nothing where there are no shards.
+    """Write the sidecar file that merging needs; nothing without shards.
 
     Args:
-        request: what was asked for.
-        where: with which seed.
-        frames: the rows of each stretch of the file.
-        figures: what the shard came to.
-        mass: the weight of its figures among those of others.
-        added: what it adds to the AnnData that it was asked to work on.
+        request: the request.
+        where: runtime settings, including the seed.
+        frames: rows of each stretch of the file.
+        figures: figures of the shard.
+        mass: weight of its figures when merging.
+        added: additions to the AnnData that was the input.
     """
     if request.shard is None:
         return
@@ -177,10 +177,10 @@ def sign(
 
 
 def _keys(added: io.Annotation) -> dict[str, list[str]]:
-    """The keys of additions."""
+    """Names of additions, by slot."""
     return {slot: list(mapping) for slot, mapping in vars(added).items()}
 
 
 def streams(where: Runtime, own: Part, size: int) -> Streams:
-    """The randomness of the rows that a shard computes, in blocks of a size."""
+    """Random streams of the rows that a shard computes, in blocks of a size."""
     return Streams(where.seed, own.blocks(size))

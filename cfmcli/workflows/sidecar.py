@@ -15,17 +15,17 @@ _SAID = ("frames", "asked", "source", "added", "figures", "mass")
 
 @dataclass(frozen=True)
 class Signed:
-    """A shard's file and what was written beside it.
+    """A shard's file with the content of its sidecar.
 
     Args:
-        path: the file.
-        shard: which part it is.
-        frames: first row, row after the last, and rows in all of each stretch of the file.
-        asked: what must be the same for all shards.
+        path: path of the file.
+        shard: which shard it is, and of how many.
+        frames: first row, row after the last, and total rows of each stretch of the file.
+        asked: request properties that must be equal for all shards.
         source: the AnnData that it adds to, or empty.
-        added: slot -> keys of what it adds.
-        figures: what it came to.
-        mass: the weight of its figures.
+        added: slot -> names of additions.
+        figures: figures of the shard.
+        mass: weight of its figures.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Sides: the points at the two ends of a segment, and what pairing them came to."""
+"""Sides: the points at the two ends of a segment, and the results of pairing them."""
 
 import math
 from dataclasses import dataclass, replace
@@ -14,9 +14,9 @@ from cfmcli.flows.coupling.plans import Plan
 from cfmcli.flows.coupling.resampling import systematic
 
 SMALL = 5e-4
-"""A share of the mass not worth speaking of."""
+"""Fraction of left-out mass too small to report."""
 RANDOM = "independent"
-"""The coupling that solves nothing."""
+"""Name of the coupling that needs no solution."""
 Codes = npt.NDArray[np.intp]
 
 
@@ -25,10 +25,10 @@ class Piece:
     """A plan over some points of two whole clouds.
 
     Args:
-        plan: joint law, mass 1 or less.
-        rows: which points of the source its rows are, shape (n0,).
-        columns: which points of the target its columns are, shape (n1,).
-        share: what the plan's mass counts in the whole.
+        plan: joint distribution, of mass 1 or less.
+        rows: indices in the source of its rows, shape (n0,).
+        columns: indices in the target of its columns, shape (n1,).
+        share: factor of the plan's mass in the whole.
     """
 
     plan: Plan
@@ -39,19 +39,19 @@ class Piece:
 
 @dataclass(frozen=True)
 class PlanNote:
-    """What became of a segment's coupling.
+    """Result of a segment's coupling.
 
     Args:
         segment: labels of its two ends.
         scope: dataset, minibatch, pool or cells.
-        coupling: the coupling that was used.
-        cost: mean squared distance of its pairs in flow coordinates; NaN inside minibatches.
+        coupling: the coupling actually used.
+        cost: mean squared distance of its pairs in flow coordinates; NaN for minibatches.
         independent: the same for random pairs.
         seconds: time to solve it.
-        left_out: share of the mass of either end that the plan leaves out; NaN inside minibatches.
-        pieces: the plan itself, where there is one over whole clouds.
-        excess: what it costs beyond the exact plan, of classes the largest; None where it is
-            exact, or where that is not known.
+        left_out: fraction of the mass of either end that the plan leaves out; NaN for minibatches.
+        pieces: plans over whole clouds, if any.
+        excess: estimated excess cost above the exact plan, the largest over classes; None if the
+            plan is exact, or if not known.
     """
 
     segment: tuple[str, str]
@@ -76,21 +76,21 @@ class PlanNote:
 
     @property
     def ends(self) -> str:
-        """The labels of both ends."""
+        """Labels of both ends."""
         return f"{self.segment[0]} -> {self.segment[1]}"
 
     @property
     def coupled_in_batches(self) -> bool:
-        """Whether every step waits for a coupling to be solved."""
+        """Whether a coupling must be solved for every step."""
         return self.scope == "minibatch" and self.coupling != RANDOM
 
     @property
     def loss(self) -> float:
-        """The larger share of mass that is left out, 0 where it is not known."""
+        """The larger fraction of left-out mass, 0 if not known."""
         return max(0.0, *self.left_out)
 
     def figures(self) -> dict[str, Any]:
-        """The note as JSON."""
+        """The note as JSON values."""
         return {
             "from": self.segment[0],
             "to": self.segment[1],
@@ -114,10 +114,10 @@ class Side:
     Args:
         points: shape (n, D).
         weights: shape (n,), sum 1.
-        condition: condition of each, shape (n, C), None where it has none of its own.
-        classes: class of each, shape (n,), None where it has none.
-        masses: mass of each, shape (n,), None where mass plays no role.
-        expected: the same after the gap, as far as it is known beforehand.
+        condition: condition of each, shape (n, C), None without conditions of their own.
+        classes: class of each, shape (n,), None without classes.
+        masses: mass of each, shape (n,), None if masses are not used.
+        expected: expected mass after the gap, as far as known in advance.
     """
 
     points: Array
@@ -129,31 +129,31 @@ class Side:
 
     @property
     def rows(self) -> Array:
-        """Points with their conditions."""
+        """Points with their conditions as further columns."""
         if self.condition is None:
             return self.points
         return np.hstack((self.points, self.condition))
 
     def under(self, other: "Side", rng: np.random.Generator) -> "Side":
-        """This side with conditions drawn from another, where it has none of its own."""
+        """Complete this side with conditions drawn from another, if it has none of its own."""
         if self.condition is not None or other.condition is None:
             return self
         drawn = other.condition[systematic(other.weights, len(self.points), rng)]
         return replace(self, condition=drawn)
 
     def places(self, k: int) -> Codes:
-        """Which points are of a class; all of them where none is known to be."""
+        """Indices of the points of a class; all of them if the class is unknown or absent."""
         own = self.classes == k
         return np.flatnonzero(own) if np.any(own) else np.arange(len(self.points))
 
     def scaled(self, share: float) -> "Side":
-        """This side with a share of its mass, where mass plays a role."""
+        """Scale the masses, if any."""
         if self.masses is None or self.expected is None:
             return self
         return replace(self, masses=share * self.masses, expected=share * self.expected)
 
     def of_class(self, k: int) -> "Side":
-        """The points of a class; all of them where there are no classes."""
+        """Restrict to the points of a class; unchanged without classes."""
         if self.classes is None:
             return self
         own = self.places(k)
@@ -166,7 +166,7 @@ class Side:
 
 
 def _known(value: float) -> float | None:
-    """A number as JSON has it, None for NaN."""
+    """Convert a number to JSON, NaN to None."""
     return None if math.isnan(value) else value
 
 
@@ -174,7 +174,7 @@ def independent_cost(source: Side | None, target: Side) -> float:
     """Mean squared distance of random pairs.
 
     Args:
-        source: points at t = 0; None stands for N(0, I).
+        source: points at t = 0; None for N(0, I).
         target: points at t = 1.
     """
     mean1, spread1 = _moments(target)

@@ -1,4 +1,4 @@
-"""Sight: a run as pictures show it, with the embedding, classes and colours that are asked for."""
+"""Sight: loads a run for pictures, with the requested embedding, classes and colours."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def scene(path: str, view: View, where: Runtime) -> Scene:
-    """What the pictures of a run are drawn from.
+    """Collect everything that the pictures of a run show.
 
     Raises:
-        CfmError: if the run, the data or what is asked of them is not there.
+        CfmError: if the run, the data or requested parts of them are missing.
     """
     if view.basis and not view.data:
         raise ConfigError(
@@ -54,7 +54,7 @@ def scene(path: str, view: View, where: Runtime) -> Scene:
 
 
 def _embedding(model: Model, view: View) -> Embedding:
-    """The embedding of a file's cells."""
+    """Read the embedding of a file's cells."""
     if not results.is_anndata(view.data):
         raise ConfigError(f"--basis {view.basis}: {view.data} has no obsm; give an h5ad or zarr.")
     held = io.describe(view.data)["obsm"]
@@ -67,7 +67,7 @@ def _embedding(model: Model, view: View) -> Embedding:
 
 
 def _classes(model: Model, key: str) -> "pd.Series[Any]":
-    """The class of each cell of the last snapshot."""
+    """Class of each cell of the last snapshot."""
     obs = model.kept[-1].obs
     if key not in obs.columns:
         kept = ", ".join(map(str, obs.columns)) or "none"
@@ -79,10 +79,10 @@ def _classes(model: Model, key: str) -> "pd.Series[Any]":
 
 
 def _colour(model: Model, view: View) -> "pd.Series[Any]":
-    """A column by cell id, of the file or of what the run keeps.
+    """Values to colour cells by, indexed by id, from the file or from what the run keeps.
 
     Raises:
-        DataError: if it is not there, or speaks of no cell of the run.
+        DataError: if the column is missing, or matches no cell of the run.
     """
     import pandas as pd
 
@@ -132,7 +132,7 @@ def _feature(model: Model, name: str) -> "list[pd.Series[Any]]":
 
 
 def _column(table: Table, name: str) -> "pd.Series[Any]":
-    """A column of a table, by id, whether it was taken for a feature or an annotation."""
+    """A column of a table by id, whether it is a feature or an annotation."""
     import pandas as pd
 
     if name not in table.features:

@@ -1,4 +1,4 @@
-"""Summary: what a fit understood, would do, and came to."""
+"""Summary: plans, notes and results of a fit."""
 
 import csv
 import io as text_io
@@ -20,7 +20,7 @@ from cfmcli.workflows.training import Job
 
 
 def losses_csv(records: Sequence[Record], heads: Sequence[str]) -> str:
-    """losses.csv: a row a block of steps."""
+    """Format losses.csv, one row per block of steps."""
     out = text_io.StringIO()
     write = csv.writer(out, lineterminator="\n").writerow
     write(["step", "loss", "grad_norm", "seconds", *heads, "validation"])
@@ -34,7 +34,7 @@ def losses_csv(records: Sequence[Record], heads: Sequence[str]) -> str:
 def metrics_of(
     model: Model, records: Sequence[Record], job: Job, streams: Streams
 ) -> dict[str, Any]:
-    """What the fit came to."""
+    """Collect the metrics of a fit."""
     return {
         **_trained(records, job),
         "points": {c.label: len(c) for c in model.clouds},
@@ -45,7 +45,7 @@ def metrics_of(
 
 
 def _trained(records: Sequence[Record], job: Job) -> dict[str, Any]:
-    """How long was trained and to what loss; of validation, the weights kept or gone back to."""
+    """Duration and losses of training; validation refers to the weights that were kept."""
     step = job.trainer.best.step if job.trainer else 0
     best = next((record for record in records if record.step == step), None)
     last = [record.loss for record in records[-10:] if record.step > job.turn]
@@ -59,7 +59,7 @@ def _trained(records: Sequence[Record], job: Job) -> dict[str, Any]:
 
 
 def described(prepared: Prepared) -> tuple[str, ...]:
-    """What was understood of the data."""
+    """Describe the data as understood."""
     clouds = prepared.snapshots.clouds
     sizes = ", ".join(f"{c.label}: {len(c)}{' (held out)' * c.held_out}" for c in clouds)
     return (
@@ -75,10 +75,10 @@ def described(prepared: Prepared) -> tuple[str, ...]:
 
 
 def planned(prepared: Prepared, device: torch.device) -> dict[str, Any]:
-    """What a fit would do and cost.
+    """Describe what a fit would do and cost.
 
     Raises:
-        DataError: if a cloud is too small for the share of it that is kept aside.
+        DataError: if a cloud is too small for its held-out fraction.
     """
     recipe, snapshots = prepared.recipe, prepared.snapshots
     sizes = [len(cloud) for cloud in snapshots.kept]
@@ -96,7 +96,7 @@ def planned(prepared: Prepared, device: torch.device) -> dict[str, Any]:
 
 
 def verdicts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """A line for each held-out time."""
+    """One line for each held-out time."""
     return tuple(
         f"held out {s['label']}: W1 {s['model_w1']:.4f} (static OT {s['static_ot_w1']:.4f}, "
         f"previous {s['previous_w1']:.4f}, next {s['next_w1']:.4f})"

@@ -1,4 +1,4 @@
-"""Suspects: features that look like clocks or labels which nobody named."""
+"""Suspects: features that look like times or labels that were not declared."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ MOST_FEATURES, MOST_VALUES = 500, 12
 
 
 def warn_of_suspects(snapshots: Snapshots, features: Sequence[str]) -> None:
-    """Warn of numbers that a flow would move although they hardly are coordinates.
+    """Warn of features that are probably not coordinates.
 
-    These are the same for all points of a cloud and others in another, as clocks are, or a few
-    whole numbers among features that are not whole, as labels are.
+    These are constant within each cloud but differ between clouds, like times, or take a few
+    whole values among features that are not whole, like labels.
 
     Args:
         snapshots: the clouds in data units.
@@ -45,14 +45,14 @@ def warn_of_suspects(snapshots: Snapshots, features: Sequence[str]) -> None:
 
 
 def _clocks(clouds: Sequence[Array]) -> list[int]:
-    """The columns that are constant in each cloud but not over all."""
+    """Columns that are constant within each cloud but not overall."""
     low, high = (np.array([end(cloud, axis=0) for cloud in clouds]) for end in (np.min, np.max))
     constant = (low == high).all(axis=0)
     return np.flatnonzero(constant & (low.min(axis=0) < high.max(axis=0))).tolist()
 
 
 def _labels(points: Array) -> list[int]:
-    """The columns of few whole numbers, where fewer than half of all columns are whole."""
+    """Columns of few whole numbers, if fewer than half of all columns are whole."""
     whole = np.flatnonzero((points == np.round(points)).all(axis=0))
     if 2 * len(whole) >= points.shape[1]:
         return []

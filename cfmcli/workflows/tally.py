@@ -1,4 +1,4 @@
-"""Tally: scores at times left out, row by row, and what they come to."""
+"""Tally: scores at left-out times, row by row, with summaries."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ KEYS = ("time", "label", "method", "kind", "seed", "metric")
 
 @dataclass(frozen=True)
 class Row:
-    """One score.
+    """One score of a prediction.
 
     Args:
-        time: the clock time left out.
+        time: clock time left out.
         label: label of the points scored, empty for all of them.
         method: name of the method or of the reference.
         kind: model, reference or floor.
         seed: seed of the fit, or of the reference's subsample.
         metric: name of the distance.
-        value: the distance, in flow coordinates; None where there are too few points for one.
-        points: how many points of the method's, or of each half, it compares.
+        value: the distance, in flow coordinates; None with too few points.
+        points: number of points of the prediction, or of each half, that are compared.
     """
 
     time: float
@@ -41,10 +41,10 @@ class Row:
 
 
 def tally(rows: Sequence[Row]) -> dict[str, Any]:
-    """The scores, a table of them by time and method, and the mean over times.
+    """Collect the scores, a table of them by time and method, and means over times.
 
     Args:
-        rows: every score.
+        rows: all scores.
     """
     times = list(dict.fromkeys(row.time for row in rows))
     table = [_counted(_of(rows, time=time), {"time": time}) for time in times]
@@ -56,7 +56,7 @@ def tally(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def write(path: str, rows: Sequence[Row]) -> None:
-    """Write the scores, a row each."""
+    """Write the scores, one row each."""
     import pandas as pd
 
     frame = pd.DataFrame([vars(row) for row in rows])
@@ -67,7 +67,7 @@ def write(path: str, rows: Sequence[Row]) -> None:
 
 
 def _line(rows: Sequence[Row], lead: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A line for each label and method: every distance, and the spread of W1 over seeds."""
+    """Summarise each label and method: all distances, and the spread of W1 over seeds."""
     lines = []
     for label, method in dict.fromkeys((row.label, row.method) for row in rows):
         own = _of(rows, label=label, method=method)
@@ -83,7 +83,7 @@ def _line(rows: Sequence[Row], lead: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _counted(rows: Sequence[Row], lead: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The lines of one time, with the points that each compares."""
+    """Summaries for one time, with numbers of points."""
     points = {(row.label, row.method): row.points for row in rows}
     return [
         line | {"points": points[line.get("label", ""), line["method"]]}
@@ -92,7 +92,7 @@ def _counted(rows: Sequence[Row], lead: Mapping[str, Any]) -> list[dict[str, Any
 
 
 def _means(rows: Iterable[Row], key: str) -> dict[float, float]:
-    """The mean of the scores that there are for each seed, or for each time."""
+    """Mean of the available scores for each seed, or for each time."""
     found: dict[float, list[float]] = {}
     for row in rows:
         if row.value is not None:
@@ -101,12 +101,12 @@ def _means(rows: Iterable[Row], key: str) -> dict[float, float]:
 
 
 def _against_static(lines: list[dict[str, Any]], rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The lines with W1 as a share of static optimal transport's for the same label."""
+    """Add W1 relative to static optimal transport for the same label."""
     return [line | {"w1_over_static_ot": _share(line, rows)} for line in lines]
 
 
 def _share(line: Mapping[str, Any], rows: Sequence[Row]) -> float | None:
-    """The W1 of a line as a share of static transport's, over the times that have both."""
+    """W1 of a summary relative to static transport, over the times that have both."""
     w1 = _of(rows, label=line.get("label", ""), metric="w1")
     own, other = (_means(_of(w1, method=name), "time") for name in (line["method"], STATIC))
     both = sorted(own.keys() & other.keys())
@@ -115,5 +115,5 @@ def _share(line: Mapping[str, Any], rows: Sequence[Row]) -> float | None:
 
 
 def _of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
-    """The rows with these values."""
+    """Rows with the given values."""
     return [row for row in rows if all(getattr(row, k) == v for k, v in wanted.items())]

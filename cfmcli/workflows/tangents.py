@@ -1,4 +1,4 @@
-"""Tangents: how the paths of pairs leave and arrive, where they bend."""
+"""Tangents: directions in which curved paths leave and arrive."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from cfmcli.flows.path.interpolants import Interpolant
 from cfmcli.flows.streams import Streams
 
 LINK_BYTES = 48
-"""Bytes of a pair of a plan that splines follow in both directions."""
+"""Bytes per pair of a plan that splines follow in both directions."""
 
 
 def led(
@@ -24,16 +24,16 @@ def led(
     snapshots: Snapshots,
     streams: Streams,
 ) -> list[PairSource]:
-    """The pairs of every segment with the tangents that their paths need, if they need any.
+    """Add the tangents that a path needs, if any, to the pairs of every segment.
 
     Args:
-        pairs: of each segment.
-        path: what they are joined by.
-        snapshots: the clouds between which they are, in flow coordinates.
+        pairs: pairs of each segment.
+        path: path between the pairs.
+        snapshots: the clouds in flow coordinates.
         streams: the run's randomness.
 
     Raises:
-        ConfigError: if tangents are needed and the pairs are not planned over whole clouds.
+        ConfigError: if tangents are needed but the pairs are not planned over whole clouds.
     """
     dim, times = int(snapshots.kept[0].points.shape[1]), np.array(snapshots.timeline.times)
     if isinstance(path, Bent):
@@ -46,7 +46,7 @@ def led(
 
 
 def _chained(pairs: list[PairSource], snapshots: Snapshots, dim: int) -> list[PairSource]:
-    """The same pairs with tangents of the splines through their chains."""
+    """Add tangents of the splines through chains of pairs."""
     planned = [source for source in pairs if isinstance(source, PlannedPairs)]
     if len(planned) < len(pairs):
         raise ConfigError(

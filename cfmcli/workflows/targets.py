@@ -1,4 +1,4 @@
-"""Targets: the labelled points at a time, and how far their votes can be trusted."""
+"""Targets: labelled points at a time, and the reliability of their votes."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SIZES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377)
-"""Numbers of voters that are tried."""
+"""Candidate numbers of voters."""
 ASKED = 2000
-"""Labelled points that are left out in turn to try them, at most."""
+"""Maximum number of labelled points left out in turn to choose among them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ballot:
-    """Labelled points, and how many of them vote.
+    """Labelled points, and the number of neighbours that vote.
 
     Args:
         among: the labelled points, in flow coordinates.
-        voters: how many vote, the nearest ones.
-        figures: how well they tell the classes of labelled points that are left out.
+        voters: number of nearest points that vote.
+        figures: quality of their predictions for labelled points that are left out.
     """
 
     among: Labelled
@@ -40,23 +40,23 @@ class Ballot:
     figures: dict[str, Any]
 
     def votes(self, x: Array) -> Array:
-        """Probabilities of classes, shape (n, D) -> (n, C)."""
+        """Compute class probabilities, shape (n, D) -> (n, C)."""
         return self.among.votes(x, self.voters)
 
     def votes_of_others(self, x: Array) -> Array:
-        """The same of points that may be among the labelled ones, each without its own vote."""
+        """Compute class probabilities of points that may be labelled, excluding their own vote."""
         return self.among.votes_of_others(x, self.voters)
 
 
 def ballot(model: Model, vote: Vote, end: float, streams: Streams) -> Ballot:
-    """The labelled points at the end; as many vote as tell the classes of each other best.
+    """Collect the labelled points at the end and choose the number of voters, unless given.
 
-    Best is least in the Brier score of points whose own label is left out: too few voters are too
-    sure of themselves, too many know nothing of the place. The score told is that of each half of
-    these points with as many voters as are best for the other half.
+    The choice minimises the Brier score of points whose own label is left out: too few voters are
+    overconfident, too many are not local. The reported score is that of each half of these points
+    with the number of voters chosen on the other half.
 
     Raises:
-        ConfigError: if there is nothing observed at the end, or too many voters are asked for.
+        ConfigError: if nothing was observed at the end, or too many voters are requested.
         DataError: if there are no labels, or only one class.
     """
     among = _labelled(model, vote, end)
@@ -80,18 +80,18 @@ def ballot(model: Model, vote: Vote, end: float, streams: Streams) -> Ballot:
 
 
 def _best(told: Array, truth: Array, mass: Array) -> int:
-    """Which of several probabilities, shape (K, n, C), has the least Brier score; the first."""
+    """Index of the probabilities, among shape (K, n, C), with the least Brier score."""
     return int(np.argmin([metrics.brier(p, truth, mass) for p in told]))
 
 
 def scored(p: Array, y: Array, frequencies: Array, weights: Array) -> dict[str, Any]:
-    """How well probabilities tell classes, beside what the frequencies alone would score.
+    """Score probabilities of classes, with class frequencies as baseline.
 
     Args:
         p: probabilities, shape (n, C).
-        y: what came true, shape (n, C).
+        y: one-hot true classes, shape (n, C).
         frequencies: share of each class among the labelled points, shape (C,).
-        weights: of the points, shape (n,).
+        weights: weights of the points, shape (n,).
     """
     curve = metrics.reliability(p, y, weights)
     usual = np.tile(frequencies, (len(y), 1))
@@ -107,12 +107,12 @@ def scored(p: Array, y: Array, frequencies: Array, weights: Array) -> dict[str, 
 
 
 def names(column: "pd.Series[Any]") -> list[str]:
-    """The classes of points as text, empty where they have none."""
+    """Classes of points as text, empty if missing."""
     return ["" if gone else word(v) for v, gone in zip(column, column.isna(), strict=True)]
 
 
 def _labelled(model: Model, vote: Vote, end: float) -> Labelled:
-    """The labelled points at the end, in flow coordinates."""
+    """Collect the labelled points at the end, in flow coordinates."""
     table, weights = _observed(model, vote, end)
     io.require(table, vote.key)
     labels = np.array(names(table.obs[vote.key]), dtype=object)
@@ -138,7 +138,7 @@ def _labelled(model: Model, vote: Vote, end: float) -> Labelled:
 
 
 def _observed(model: Model, vote: Vote, end: float) -> tuple[Table, Array]:
-    """The points observed at the end, their values in flow coordinates, and their weights."""
+    """Points observed at the end, with values in flow coordinates, and their weights."""
     if vote.against:
         given = points.observed(model, points.read_points(model, vote.against), end)
         weights = verbs.point_weights(model, given)

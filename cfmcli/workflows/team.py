@@ -1,4 +1,4 @@
-"""Team: a fit's processes, joined where the environment tells of others, or started here."""
+"""Team: processes of a distributed fit, joined by the environment or started here."""
 
 import logging
 import secrets
@@ -21,7 +21,7 @@ NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def is_rank(environment: Mapping[str, str]) -> bool:
-    """Whether the environment tells of other ranks."""
+    """Whether the environment declares other ranks."""
     return environment.get("WORLD_SIZE", "1") not in ("", "1")
 
 
@@ -29,16 +29,16 @@ def is_rank(environment: Mapping[str, str]) -> bool:
 def joined(
     recipe: Recipe, where: Runtime, environment: Mapping[str, str]
 ) -> Iterator[tuple[Ranks, Runtime]]:
-    """This process among the ranks of the environment, and where it runs.
+    """Join the ranks of the environment; yield them with this process's runtime.
 
     Args:
-        recipe: what is fitted.
-        where: device and threads asked for, of each rank.
-        environment: the environment's variables, as torchrun sets them.
+        recipe: settings of the fit.
+        where: requested device and threads of each rank.
+        environment: environment variables, as set by torchrun.
 
     Raises:
-        ConfigError: if they cannot share a batch evenly, or a variable is missing.
-        RankError: if they do not find each other.
+        ConfigError: if a batch cannot be split evenly, or a variable is missing.
+        RankError: if the processes cannot reach each other.
     """
     if not is_rank(environment):
         yield ALONE, where
@@ -62,10 +62,10 @@ def joined(
 
 
 def shared(recipe: Recipe, size: int) -> None:
-    """Refuse a batch that so many ranks cannot share evenly.
+    """Raise if a batch cannot be split evenly among the ranks.
 
     Raises:
-        ConfigError: if they cannot.
+        ConfigError: if it cannot.
     """
     if recipe.batch_size % size:
         raise ConfigError(
@@ -75,7 +75,7 @@ def shared(recipe: Recipe, size: int) -> None:
 
 
 def _placed(where: Runtime, environment: Mapping[str, str]) -> Runtime:
-    """A GPU of its own for each rank of a machine, and its share of the threads."""
+    """Assign each rank of a machine its own GPU, if there are any, and a share of the threads."""
     local = int(environment.get("LOCAL_RANK", "0"))
     beside = int(environment.get("LOCAL_WORLD_SIZE", "1"))
     threads = where.threads or max(1, runtime.allowed_threads() // beside)
@@ -86,7 +86,7 @@ def _placed(where: Runtime, environment: Mapping[str, str]) -> Runtime:
 
 @contextmanager
 def _hushed(rank: int) -> Iterator[None]:
-    """What all ranks have to say, said by the leading one alone."""
+    """Silence warnings and errors that all ranks share on all but the leading one."""
     if rank == 0:
         yield
         return
@@ -104,21 +104,21 @@ def started(count: int, arguments: Sequence[str]) -> Outcome:
     """Start a command as several ranks on this machine, and wait for them.
 
     Args:
-        count: how many.
+        count: number of ranks.
         arguments: the command line after `cfm`.
 
     Returns:
-        Nothing to tell: the leading rank told it.
+        An outcome without a report, since the leading rank has reported.
 
     Raises:
-        SystemExit: with the exit code of the rank that failed or was stopped, which told why.
+        SystemExit: with the exit code of the rank that failed or was stopped.
         RankError: if a rank was killed.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.disable(logging.WARNING)  # of how the ranks were started and stopped
+    logging.disable(logging.WARNING)  # about starting and stopping the ranks
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

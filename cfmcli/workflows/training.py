@@ -1,4 +1,4 @@
-"""Training: a fit that is ready to run, its path settled and its plans solved."""
+"""Training: sets up a fit, with its path chosen and its plans solved."""
 
 from dataclasses import dataclass
 
@@ -32,11 +32,11 @@ class Job:
 
     Args:
         prepared: the data.
-        triple: the method, bound to their dimension.
+        triple: the method, set up for the dimension of the data.
         field: the network.
-        trainer: what trains it, None where there is nothing to train.
-        plans: what became of the couplings.
-        bending: what was chosen of the path.
+        trainer: the trainer, None if there is nothing to train.
+        plans: notes on the couplings.
+        bending: choices made for the path.
     """
 
     prepared: Prepared
@@ -48,18 +48,18 @@ class Job:
 
     @property
     def turn(self) -> int:
-        """The step at which an open horizon closed, 0 where there was none."""
+        """The step at which an open horizon closed, 0 if none did."""
         return self.trainer.turn if self.trainer else 0
 
     @property
     def converged(self) -> int | None:
-        """The step at which validation had converged, None where it had not or nobody looked."""
+        """The step at which the validation loss converged, None if it did not or is unknown."""
         if not (self.trainer and self.trainer.turn and self.trainer.best.found):
             return None
         return None if self.trainer.schedule.last(self.turn) else self.turn
 
     def ended(self) -> tuple[str, ...]:
-        """A line for steps that were found on the way."""
+        """Note on the number of steps, if it was determined during training."""
         if not (self.trainer and self.trainer.turn):
             return ()
         steps, best = f"steps: {self.trainer.step}", self.trainer.best.step
@@ -70,7 +70,7 @@ class Job:
         return (f"{steps}, the most of auto; the validation loss had not converged",)
 
     def model(self) -> Model:
-        """The trained model, on the CPU."""
+        """Finish training and return the model, on the CPU."""
         if self.trainer:
             self.trainer.finish()
         snapshots = self.prepared.snapshots
@@ -92,17 +92,17 @@ def job(
     device: torch.device,
     ranks: Ranks = ALONE,
 ) -> Job:
-    """Everything built, with the path settled and the plans solved.
+    """Set up a fit: choose the path, solve the plans and build the network.
 
     Args:
         prepared: the data and their recipe.
         streams: the run's randomness.
-        device: where it is trained.
+        device: device of training.
         ranks: the processes that share the training.
 
     Raises:
-        ConfigError: options that cannot work together.
-        DataError: clouds that are too small for what is to be kept aside.
+        ConfigError: inconsistent options.
+        DataError: clouds too small for the held-out fraction.
         NumericsError: a plan that cannot be solved.
     """
     prepared, bending = settled(prepared, streams)
@@ -145,7 +145,7 @@ def job(
 def _task(
     recipe: Recipe, triple: Triple, binder: Binder, snapshots: Snapshots
 ) -> tuple[Task, list[PlanNote]]:
-    """The task of a triple on some snapshots, its plans solved."""
+    """Bind a triple to snapshots, solving its plans."""
     path = triple.interpolant
     pairs, layout, plans = binder.segments(snapshots, path)
     dropout = recipe.condition_dropout

@@ -1,4 +1,4 @@
-"""Transport: given points carried from one time to another, from a file to a file."""
+"""Transport: carries given points from one time to another, from a file to a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -100,10 +100,10 @@ def _carried(
     part: shards.Part,
     tally: "Tally",
 ) -> io.Annotation | None:
-    """Carry, count and write the points of a part piece by piece.
+    """Carry, summarise and write the points of a shard piece by piece.
 
     Returns:
-        What was added to an AnnData that was the input.
+        The additions to an AnnData that was the input.
     """
     journey, head, added = carrier.journey, table.head, None
     told = {
@@ -124,12 +124,12 @@ def _carried(
 
 @dataclass(frozen=True)
 class Carrier:
-    """What carries the points of a table.
+    """Carries the points of a table.
 
     Args:
-        journey: how they are carried, and from when to when.
-        guide: the conditions of all points.
-        changes: what is set in them first.
+        journey: motion, start times and end time.
+        guide: conditions of all points.
+        changes: changes of features to apply first.
     """
 
     journey: Journey
@@ -138,12 +138,12 @@ class Carrier:
 
     @cached_property
     def told(self) -> dict[str, Any]:
-        """What was chosen for their trips, and what is known of the error."""
+        """Report of the steps chosen for the trips, and what is known of their error."""
         own, guidance = self.journey, self.guide.guidance if self.guide else 1.0
         return own.how.told(own.model.flow, [(time, own.end) for time in own.times], guidance)
 
     def carry(self, table: Backed, piece: shards.Part) -> tuple[Moved, Paths]:
-        """The points of a piece, and how they went."""
+        """Carry the points of a piece; return them with their paths."""
         model, block = self.journey.model, table.rows(piece.rows)
         x = model.encode(perturb.changed(model, block, self.changes).values)
         guide = self.guide and self.guide.of(piece.rows)
@@ -159,11 +159,11 @@ class Carrier:
 
 @dataclass
 class Tally:
-    """What transport came to, as far as pieces of the points are done.
+    """Running summary of transported points.
 
     Args:
-        chosen: points that are scored, in their order.
-        shifts: what changes of features did.
+        chosen: indices of the points to score, ascending.
+        shifts: effects of changed features.
     """
 
     chosen: IntArray
@@ -175,7 +175,7 @@ class Tally:
     _ends: list[Array] = member(default_factory=list)
 
     def heard(self, piece: shards.Part, moved: Moved, paths: Paths) -> Moved:
-        """Count a piece in; the same points."""
+        """Add a piece to the summary; return its points."""
         self.nfe = max(self.nfe, paths.nfe)
         self._costs.append(((moved.end - moved.start) ** 2).sum(axis=1))
         self._energies.append(paths.energy)
@@ -187,7 +187,7 @@ class Tally:
         return moved
 
     def figures(self, mass: Array) -> dict[str, Any]:
-        """Mean cost and energy, over the points with mass, where there are some."""
+        """Mean cost and energy over points with mass, if any."""
         means = {}
         if mass.any():
             costs, energies = np.concatenate(self._costs), np.concatenate(self._energies)
@@ -196,17 +196,17 @@ class Tally:
         return {**self.shifts.figures(), "nfe": self.nfe, **means}
 
     def masses(self, start: Array) -> Array:
-        """Masses of the points at the end, shape (n,), given those at the start."""
+        """Final masses of the points, shape (n,), given the initial ones."""
         return start * np.exp(np.concatenate(self._growths)) if self._growths else start
 
     @property
     def ends(self) -> Array:
-        """Where the chosen points end."""
+        """End points of the points to score."""
         return np.concatenate(self._ends)
 
 
 def _say_other_times(model: Model, table: Table, start: float) -> None:
-    """Say so where a file holds points of other times than the start."""
+    """Warn if a file holds points of other times than the start."""
     done = (
         f"carried as if they were observed at {start:g}. To carry each from its own time, use "
         "--from own; to choose points, cfm interpolate with --where."
@@ -221,18 +221,18 @@ class Weighted(NamedTuple):
     weights: Array
 
     def some(self, most: int, rng: np.random.Generator) -> "Weighted":
-        """At most so many of them, at random."""
+        """Random subset of at most a number of the points."""
         rows = _some(np.arange(len(self.points)), most, rng)
         return Weighted(self.points[rows], self.weights[rows])
 
 
 def _some(rows: IntArray, most: int, rng: np.random.Generator) -> IntArray:
-    """At most so many of some rows, at random, in their order."""
+    """Random subset of at most a number of rows, in order."""
     return rows[np.sort(rng.permutation(len(rows))[:most])]
 
 
 def _observed(model: Model, request: TransportRequest, time: float) -> Weighted | None:
-    """Points observed at a time: of a file, or stored with the run and of the class chosen."""
+    """Points observed at a time: from a file, or stored with the run and of the chosen class."""
     if not request.against:
         cloud = model.cloud(time, held_out=True)
         if cloud is None or request.condition.covariates:
@@ -244,13 +244,13 @@ def _observed(model: Model, request: TransportRequest, time: float) -> Weighted 
 
 
 def _rows(model: Model, table: Table, time: float) -> npt.NDArray[np.bool_]:
-    """The rows of a table that were observed at a time; all where it does not say, or none was."""
+    """Mask of a table's rows observed at a time; all if the table has no times or none match."""
     there = points.at_time(model, table, time)
     return there if there is not None and there.any() else np.ones(len(table), dtype=np.bool_)
 
 
 def _scores(ours: Weighted, theirs: Weighted) -> dict[str, Any]:
-    """Distances between carried and observed points."""
+    """Compute distances between carried and observed points."""
     return {
         **score.distances(ours.points, theirs.points, ours.weights, theirs.weights),
         "scored_points": [len(ours.points), len(theirs.points)],

@@ -1,4 +1,4 @@
-"""Verbs: what those that use a run have in common."""
+"""Verbs: common parts of the commands that use a run."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 def load(run: str, where: Runtime, rows: int = CHUNK, *, bf16: bool = False) -> Model:
-    """The model of a run, on the device asked for.
+    """Load the model of a run, on the requested device.
 
     Args:
         run: run folder.
         where: device and threads.
-        rows: points, or tangents of points, that pass through the network at once.
-        bf16: whether the network that carries points is in bfloat16.
+        rows: number of points, or of tangents, that pass through the network at once.
+        bf16: whether points are carried by a network in bfloat16.
 
     Raises:
-        ConfigError: if there is no network to be in bfloat16.
+        ConfigError: if there is no network to run in bfloat16.
     """
     model = stored.load(run)
     if bf16 and not model.reading.objective.heads:
@@ -49,14 +49,14 @@ def load(run: str, where: Runtime, rows: int = CHUNK, *, bf16: bool = False) -> 
 
 
 def motion_of(how: Integration, where: Runtime) -> Motion:
-    """The motion asked for.
+    """Build the requested motion.
 
     Args:
         how: solver, tolerances and noise.
-        where: the seed of the noise.
+        where: runtime settings, including the seed of the noise.
 
     Raises:
-        ConfigError: if they do not go together.
+        ConfigError: if the settings are inconsistent.
     """
     if not how.sde:
         return _deterministic(how)
@@ -71,7 +71,7 @@ def motion_of(how: Integration, where: Runtime) -> Motion:
 
 
 def _deterministic(how: Integration) -> Motion:
-    """The motion of the flow itself."""
+    """Build the motion along the flow itself."""
     if how.atol is None and how.rtol is None:
         found = motion(how.chosen)
     else:
@@ -85,7 +85,7 @@ def _deterministic(how: Integration) -> Motion:
 
 
 def clock_time(model: Model, text: str, *, last: bool = False) -> float:
-    """A clock time from what was typed, inside what the model learnt."""
+    """Resolve a clock time as typed, within the range of the model; empty for the first or last."""
     if not text:
         return model.timeline.times[-1 if last else 0]
     time = clock_of(model, text)
@@ -94,7 +94,7 @@ def clock_time(model: Model, text: str, *, last: bool = False) -> float:
 
 
 def clock_of(model: Model, text: str | float) -> float:
-    """A clock time from a number, or from the label of a snapshot, held out or not.
+    """Resolve a clock time from a number, or the label of a snapshot, held out or not.
 
     Raises:
         ConfigError: if it is neither.
@@ -104,27 +104,27 @@ def clock_of(model: Model, text: str | float) -> float:
 
 
 def point_weights(model: Model, table: Table) -> Array:
-    """The weights of a table's points, equal where it has no such column."""
+    """Weights of a table's points, equal if it has no weight column."""
     key = model.recipe.weight_key
     return intake.weights(table, key if key in table.obs.columns else "")
 
 
 def given(*paths: str) -> list[str]:
-    """The paths that are not empty."""
+    """Paths that are not empty."""
     return [path for path in paths if path]
 
 
 def energy(energies: Array, weights: Array) -> dict[str, float]:
-    """The mean energy of paths, where they have one."""
+    """Mean energy of paths, if defined."""
     energy = float(np.average(energies, weights=weights))
     return {} if np.isnan(energy) else {"path_energy": energy}
 
 
 def steps(moves: Mapping[str, Any]) -> dict[str, str]:
-    """What a result says of the steps that were chosen; nothing where none were.
+    """Metadata of a result about the chosen steps; empty if none were chosen.
 
     Args:
-        moves: what a motion tells of its trips.
+        moves: report of a motion about its trips.
     """
     found = moves.get("steps")
     if isinstance(found, Mapping):
@@ -133,6 +133,6 @@ def steps(moves: Mapping[str, Any]) -> dict[str, str]:
 
 
 def apart(obs: "pd.DataFrame") -> "pd.DataFrame":
-    """Annotations of starting points, with names that columns of times do not have."""
+    """Rename annotations of starting points that collide with time columns."""
     clash = {name: f"{name}_start" for name in ("time", "cfm_time") if name in obs.columns}
     return obs.rename(columns=clash)

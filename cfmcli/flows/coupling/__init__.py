@@ -1,1 +1,1 @@
-"""Couplings: the joint law of the two ends, as plans, pairs and where batches of them come from."""
+"""Couplings: joint distributions of source and target, as plans, index pairs and pair sources."""

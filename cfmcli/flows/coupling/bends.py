@@ -1,4 +1,4 @@
-"""Bends: how the course of the snapshots' means departs from the straight line of each gap."""
+"""Bends: how the path of the snapshot means departs from the straight chord of each gap."""
 
 from dataclasses import dataclass, replace
 
@@ -11,12 +11,12 @@ from cfmcli.flows.coupling.splines import natural_tangents
 from cfmcli.flows.streams import Streams
 
 MOST = 0.75
-"""The longest bend, as a share of the gap's own chord: past it, uneven gaps overshoot."""
+"""Longest bend allowed, as a share of the gap's chord; longer ones overshoot on uneven gaps."""
 
 
 @dataclass(frozen=True)
 class Bend:
-    """What the tangents of a gap have beyond its chord.
+    """Differences between the end tangents of a gap and its chord.
 
     Args:
         start: at t = 0, per unit of t, shape (D,).
@@ -27,12 +27,12 @@ class Bend:
     end: Array
 
     def at(self, t: float) -> Array:
-        """How far a full bend leads off the straight line at path time t, shape (D,)."""
+        """Displacement of the fully bent path from the straight line at path time t, shape (D,)."""
         return t * (1 - t) * ((1 - t) * self.start - t * self.end)
 
 
 def bends(means: Array, times: Array) -> list[Bend]:
-    """The bend of each gap, from the natural cubic spline m(tau) through the snapshots' means.
+    """Compute the bend of each gap from the natural cubic spline m(tau) through the snapshot means.
 
     start = h dm/dtau(tau_k) - (m_k+1 - m_k), h = tau_k+1 - tau_k, and end likewise, neither longer
     than 3/4 of the chord |m_k+1 - m_k|. Two snapshots have no bend.
@@ -52,7 +52,7 @@ def bends(means: Array, times: Array) -> list[Bend]:
 
 
 def _capped(departure: Array, chord: Array) -> Array:
-    """A departure of at most the length allowed."""
+    """Shorten a departure to at most `MOST` times the length of the chord."""
     length, most = np.linalg.norm(departure), MOST * np.linalg.norm(chord)
     return departure if length <= most else departure * (most / length)
 
@@ -63,14 +63,14 @@ class BentPairs(PairSource):
 
     Args:
         pairs: where the pairs come from.
-        bend: that of the gap.
+        bend: bend of the gap.
     """
 
     pairs: PairSource
     bend: Bend
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
-        """The pairs, tangents in further columns in units of the gap."""
+        """Draw pairs whose tangents, per unit of path time, stand in additional columns."""
         x0, x1 = self.pairs.draw(block, n, segment, streams)
         dim = len(self.bend.start)
         chord = x1[:, :dim] - x0[:, :dim]
@@ -80,6 +80,6 @@ class BentPairs(PairSource):
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> "tuple[BentPairs, BentPairs | None]":
-        """Parts of the pairs, bent alike."""
+        """Split the pairs into two sources with the same bend."""
         train, aside = self.pairs.parted(share, rng)
         return replace(self, pairs=train), replace(self, pairs=aside) if aside else None

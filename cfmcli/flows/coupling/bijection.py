@@ -1,4 +1,4 @@
-"""Bijections by binary space partition: many cheap ones, merged into a good one."""
+"""Bijections by binary space partition: many cheap ones are merged into a good one."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from cfmcli.flows.coupling.couplings import Blocks, Coupling, normalised
 from cfmcli.flows.coupling.plans import PairPlan, Plan, pair_costs
 
 _FLOOR = 1e-9
-"""Least eigenvalue of a covariance, as a share of the largest."""
+"""Smallest eigenvalue kept in a covariance, as a share of the largest."""
 
 _UNIFORM = 1e-6
-"""Relative spread of weights that counts as none."""
+"""Relative spread below which weights count as uniform."""
 
 _PASSES = 50
-"""Most passes of swaps when two bijections are merged; a few are the rule."""
+"""Maximum number of swap passes when merging two bijections; a few usually suffice."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class BinaryPartition(Coupling):
             raise ConfigError(f"bsp: plans is {self.plans}, expected 1 or more.")
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """A permutation."""
+        """Compute a permutation."""
         n = _common_size(w0, w1)
         points = np.asarray(x0, np.float64), np.asarray(x1, np.float64)
         with np.errstate(all="ignore"):
@@ -59,12 +59,12 @@ class BinaryPartition(Coupling):
         return PairPlan(np.arange(n), match, np.full(n, 1 / n), (n, n))
 
     def whole(self, n0: int, n1: int) -> Coupling:
-        """Itself for clouds of one size, block refinement for others."""
+        """This coupling for clouds of equal size, block refinement otherwise."""
         return self if n0 == n1 else Blocks()
 
 
 def _common_size(w0: Array, w1: Array) -> int:
-    """The number of points on both sides, all of one weight."""
+    """Return the number of points, after checking equal sizes and uniform weights."""
     if len(w0) != len(w1):
         raise ConfigError(
             f"bsp pairs clouds of one size, got {len(w0)} and {len(w1)} points: use blocks, or "
@@ -79,7 +79,7 @@ def _common_size(w0: Array, w1: Array) -> int:
 
 
 def gaussian_alignment(x0: Array, x1: Array) -> tuple[Array, Array]:
-    """Centred clouds in coordinates in which their Gaussian transport map is the identity.
+    """Centre and transform both clouds so that their Gaussian transport map is the identity.
 
     With A the matrix of the map, x0 goes to A^½ x0 and x1 to A^-½ x1: then a half-space of one
     corresponds to the same half-space of the other, whatever its direction.
@@ -95,7 +95,7 @@ def gaussian_alignment(x0: Array, x1: Array) -> tuple[Array, Array]:
 
 
 def _power(matrix: Array, exponent: float) -> Array:
-    """A power of a symmetric matrix, its small eigenvalues raised; the identity for zero."""
+    """Power of a symmetric matrix with small eigenvalues raised; the identity for a zero matrix."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     if values[-1] <= 0:
         return np.eye(len(matrix))
@@ -104,7 +104,7 @@ def _power(matrix: Array, exponent: float) -> Array:
 
 
 def partition(x0: Array, x1: Array, rng: np.random.Generator) -> IntArray:
-    """A bijection by halving both clouds along random differences of members.
+    """Compute a bijection by recursively halving both clouds along random member differences.
 
     Args:
         x0: source points, shape (n, D).
@@ -134,7 +134,7 @@ def partition(x0: Array, x1: Array, rng: np.random.Generator) -> IntArray:
 
 
 def merged(x0: Array, x1: Array, match: IntArray, other: IntArray) -> IntArray:
-    """A bijection improved by swaps toward another one; the cost never rises.
+    """Improve a bijection by swaps toward another one; the cost never rises.
 
     Args:
         x0: source points, shape (n, D).
@@ -156,7 +156,7 @@ def merged(x0: Array, x1: Array, match: IntArray, other: IntArray) -> IntArray:
 
 
 def _disjoint(gain: Array, owner: IntArray, least: float) -> IntArray:
-    """Rows whose swap with their owner pays, no row taking part twice."""
+    """Select rows whose swap with their owner lowers the cost, no row taking part twice."""
     first = np.full(len(gain), len(gain))
     wish = np.flatnonzero(gain > least)
     np.minimum.at(first, wish, wish)

@@ -1,4 +1,4 @@
-"""Chains: points followed through all snapshots by their plans, for paths that bend."""
+"""Chains: points traced through all snapshots by the plans between them, for curved paths."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +14,7 @@ from cfmcli.flows.streams import Streams
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """A plan as a chain needs it: partners of given rows, drawn by their mass.
+    """A plan seen from one side: samples partners of given rows in proportion to mass.
 
     Args:
         own: rows on this side, sorted, shape (k,).
@@ -28,11 +28,11 @@ class Link:
 
     @cached_property
     def _ends(self) -> Array:
-        """Where each pair ends on the line of all masses."""
+        """Cumulative mass up to and including each pair."""
         return np.cumsum(self.mass)
 
     def follow(self, rows: IntArray, rng: np.random.Generator) -> IntArray:
-        """A partner of each row, with probability proportional to the pair's mass."""
+        """Sample a partner for each row, with probability proportional to the pair's mass."""
         first = np.searchsorted(self.own, rows, side="left")
         last = np.searchsorted(self.own, rows, side="right") - 1
         ends = self._ends
@@ -43,7 +43,7 @@ class Link:
 
 @dataclass(frozen=True, eq=False)
 class Chains:
-    """The plans of all segments, one after the other.
+    """Plans of all consecutive segments, combined into a Markov chain.
 
     The law of a chain is Markov: given its point in one snapshot, what comes before and what
     comes after are independent.
@@ -61,7 +61,7 @@ class Chains:
     dim: int
 
     def knots(self, segment: int, i: IntArray, j: IntArray, rng: np.random.Generator) -> Array:
-        """The chains of some pairs of a segment, shape (n, K + 1, D)."""
+        """Sample the chains that pass through given pairs of a segment, shape (n, K + 1, D)."""
         clouds = [self.segments[0].x0, *(pairs.x1 for pairs in self.segments)]
         rows = {segment: i, segment + 1: j}
         for k in range(segment + 1, len(self.segments)):
@@ -72,7 +72,7 @@ class Chains:
 
     @cached_property
     def _links(self) -> list[tuple[Link, Link]]:
-        """Each plan seen from its source and from its target."""
+        """For each plan, its links from source to target and from target to source."""
         found = []
         for pairs in self.segments:
             i, j, mass = pairs.plan.arrays()
@@ -96,7 +96,7 @@ class ChainedPairs(PairSource):
     pairs: PlannedPairs
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
-        """Pairs by their mass, tangents in further columns in units of the gap."""
+        """Draw pairs by mass, with tangents per unit of path time in additional columns."""
         own = self.pairs
         i, j = own.indices(block, n, segment, streams)
         rng = streams.numpy("chains", segment, block)
@@ -110,6 +110,6 @@ class ChainedPairs(PairSource):
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> "tuple[ChainedPairs, ChainedPairs | None]":
-        """Parts of the pairs, on the chains that they are of."""
+        """Split the pairs into two sources; both use the same chains."""
         train, aside = self.pairs.parted(share, rng)
         return replace(self, pairs=train), replace(self, pairs=aside) if aside else None

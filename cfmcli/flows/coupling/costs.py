@@ -1,4 +1,4 @@
-"""Costs: what a coupling pays for a pair, under the names that SciPy and POT give to distances."""
+"""Costs: pairwise cost functions, named as the distances in SciPy and POT."""
 
 import numpy as np
 
@@ -24,11 +24,11 @@ METRICS = (
     "hamming",
     "jaccard",
 )
-"""The distances of numbers, not of truth values, that POT's `ot.dist` and SciPy's `cdist` know."""
+"""Numeric (not boolean) distances supported by both POT's `ot.dist` and SciPy's `cdist`."""
 
 
 def check_metric(coupling: str, metric: str) -> None:
-    """Refuse an unknown cost.
+    """Raise if a cost is unknown.
 
     Args:
         coupling: name of the coupling, for the message.
@@ -42,7 +42,7 @@ def check_metric(coupling: str, metric: str) -> None:
 
 
 def cost_matrix(x0: Array, x1: Array, metric: str) -> Array:
-    """Costs of all pairs.
+    """Compute the costs of all pairs.
 
     Args:
         x0: source points, shape (n0, D).
@@ -78,7 +78,7 @@ def cost_matrix(x0: Array, x1: Array, metric: str) -> Array:
 
 
 def relative_costs(x0: Array, x1: Array, metric: str = SQUARED) -> Array:
-    """Costs of all pairs up to what depends on one end alone, which changes no optimal plan.
+    """Compute the costs of all pairs up to terms of one end alone, which change no optimal plan.
 
     |x0_i - mean x0 - x1_j + mean x1|² for squared distances: exact transport takes fewer steps to
     find the plan, and loses fewer digits. Other costs are those of `cost_matrix`.

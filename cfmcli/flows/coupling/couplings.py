@@ -1,4 +1,4 @@
-"""Couplings: how source and target points are paired."""
+"""Couplings: rules that pair source and target points."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -12,15 +12,15 @@ from cfmcli.flows.coupling import blocks, costs, simplex, sinkhorn
 from cfmcli.flows.coupling.plans import DensePlan, PairPlan, Plan, ProductPlan
 
 MAX_EXACT_PAIRS = 4_000 * 4_000
-"""Largest n0 n1 at which one exact plan takes seconds and less than 1 GiB."""
+"""Largest n0 n1 for which one exact plan takes seconds and less than 1 GiB."""
 
 CHEAP_EXACT_PAIRS = 2_500 * 2_500
-"""Largest n0 n1 that is solved exactly by default: 2 to 3 s, for 0.2 to 0.6 s of nearly so."""
+"""Largest n0 n1 solved exactly by default: 2 to 3 s, against 0.2 to 0.6 s by block refinement."""
 
 _TOLERANCE, _ITERATIONS = 1e-4, 10_000
 
 _ENTROPY_ERROR = 5e-3
-"""Distance from the wanted entropy that is worth a warning."""
+"""Deviation from the requested entropy above which a warning is issued."""
 
 
 def fits_exact(n0: int, n1: int) -> bool:
@@ -37,17 +37,17 @@ def fits_exact(n0: int, n1: int) -> bool:
 
 
 def normalised(w: Array) -> Array:
-    """Weights of sum one in float64, shape (n,)."""
+    """Normalise weights to sum one in float64, shape (n,)."""
     weights = np.asarray(w, np.float64)
     return np.asarray(weights / weights.sum())
 
 
 class Coupling(ABC):
-    """A rule that turns two weighted clouds into a plan."""
+    """Base class of rules that turn two weighted clouds into a plan."""
 
     @abstractmethod
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """The joint law of the rows of x0 and x1.
+        """Compute the joint distribution of the rows of x0 and x1.
 
         Args:
             x0: source points, shape (n0, D), finite.
@@ -57,7 +57,7 @@ class Coupling(ABC):
             rng: source of randomness, for couplings that need one.
 
         Returns:
-            A plan with marginals w0 and w1.
+            A plan of sum 1; its marginals are w0 and w1 unless the coupling says otherwise.
 
         Raises:
             NumericsError: costs or plan are not finite.
@@ -65,11 +65,11 @@ class Coupling(ABC):
 
     @abstractmethod
     def whole(self, n0: int, n1: int) -> "Coupling | None":
-        """What to solve once over whole clouds of these sizes, in seconds and in memory.
+        """Choose the coupling to solve once over whole clouds of these sizes.
 
         Returns:
-            This coupling where it is cheap enough, another that comes close to it, or None where
-            minibatches have to be coupled instead.
+            This coupling if it is cheap enough in time and memory, another one that approximates
+            it, or None if minibatches have to be coupled instead.
         """
 
 
@@ -84,11 +84,11 @@ class Independent(Coupling):
     """
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """The product of the weights; the points do not matter."""
+        """Return the product of the weights; the points do not matter."""
         return ProductPlan(normalised(w0), normalised(w1))
 
     def whole(self, n0: int, n1: int) -> Coupling:
-        """Itself, at any size."""
+        """This coupling, at any size."""
         return self
 
 
@@ -112,15 +112,16 @@ class Exact(Coupling):
         costs.check_metric("exact", self.cost)
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """A vertex of the polytope; a permutation where the sizes and all weights are equal."""
+        """Compute at most n0 + n1 - 1 pairs; a permutation if sizes and all weights are equal."""
         q0, q1 = simplex.quantised(normalised(w0), normalised(w1))
         i, j, mass = simplex.solve(q0, q1, costs.relative_costs(x0, x1, self.cost))
         return PairPlan(i, j, mass / q0.sum(), (len(x0), len(x1)))
 
     def whole(self, n0: int, n1: int) -> Coupling | None:
-        """Itself up to 2,500 x 2,500 points; beyond, block refinement, which knows one cost.
+        """This coupling up to 2,500 x 2,500 points, block refinement beyond.
 
-        Of other costs itself up to 4,000 x 4,000 points, minibatches beyond.
+        Block refinement knows only the squared distance: with other costs this coupling up to
+        4,000 x 4,000 points, minibatches beyond.
         """
         if self.cost != costs.SQUARED:
             return self if fits_exact(n0, n1) else None
@@ -168,7 +169,7 @@ class Sinkhorn(Coupling):
         costs.check_metric("sinkhorn", self.cost)
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """A dense plan with exact marginals; warns where it is not quite the one asked for."""
+        """Compute a dense plan with exact marginals; warn if it is not the one asked for."""
         cost = costs.cost_matrix(x0, x1, self.cost)
         problem = sinkhorn.Entropic(cost, normalised(w0), normalised(w1))
         with np.errstate(all="ignore"):
@@ -183,17 +184,17 @@ class Sinkhorn(Coupling):
         return DensePlan(matrix)
 
     def whole(self, n0: int, n1: int) -> Coupling | None:
-        """Itself up to 4,000 x 4,000 points, minibatches beyond."""
+        """This coupling up to 4,000 x 4,000 points, minibatches beyond."""
         return self if fits_exact(n0, n1) else None
 
     def _solution(self, problem: sinkhorn.Entropic) -> tuple[float, sinkhorn.Solution]:
-        """The regularisation and its plan."""
+        """Return the regularisation and the solution it gives."""
         if self.entropy:
             return sinkhorn.solve_to_entropy(problem, self.entropy, _TOLERANCE, _ITERATIONS)
         return self.reg, sinkhorn.solve(problem, self.reg, _TOLERANCE, _ITERATIONS)
 
     def _warn(self, error: float, matrix: Array, reg: float) -> None:
-        """Say where the plan is not converged, or not of the entropy wanted."""
+        """Warn if the plan is not converged or misses the requested entropy."""
         if error > _TOLERANCE:
             warnings.warn(
                 f"sinkhorn: not converged after {_ITERATIONS} iterations with reg = "
@@ -240,13 +241,13 @@ class Blocks(Coupling):
             raise ConfigError(f"blocks: gain is {self.gain}, expected a number between 0 and 1.")
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """A sparse plan of one to three times n0 + n1 pairs."""
+        """Compute a sparse plan: a permutation, or about one to three times n0 + n1 pairs."""
         weights = normalised(w0), normalised(w1)
         points = np.asarray(x0, np.float64), np.asarray(x1, np.float64)
         return blocks.refined_plan(*points, weights, self.size, self.gain, rng)
 
     def whole(self, n0: int, n1: int) -> Coupling:
-        """Itself, at any size."""
+        """This coupling, at any size."""
         return self
 
 
@@ -259,7 +260,7 @@ class Paired(Coupling):
     """
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """The diagonal, with the masses of the source."""
+        """Return the diagonal plan, with the weights of the source as masses."""
         if len(x0) != len(x1):
             raise ConfigError(
                 f"paired: {len(x0)} source and {len(x1)} target rows; rows can only be paired "
@@ -269,5 +270,5 @@ class Paired(Coupling):
         return PairPlan(rows, rows, normalised(w0), (len(x0), len(x1)))
 
     def whole(self, n0: int, n1: int) -> Coupling:
-        """Itself, at any size."""
+        """This coupling, at any size."""
         return self

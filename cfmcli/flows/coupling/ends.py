@@ -1,4 +1,4 @@
-"""Ends: where the points at one end of a segment come from."""
+"""Ends: sources of the points at one end of a segment."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -13,34 +13,34 @@ from cfmcli.flows.coupling.plans import only
 from cfmcli.flows.coupling.resampling import systematic
 
 EDGE = 2.0**-32
-"""Keeps points of the unit cube away from its faces, which are at infinity."""
+"""Distance kept from the faces of the unit cube, which the normal quantile maps to infinity."""
 
 
 class PointSource(ABC):
-    """Points at one end of a segment."""
+    """Base class of sources of points at one end of a segment."""
 
     @abstractmethod
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """n rows in random order, shape (n, D + C)."""
+        """Draw n rows in random order, shape (n, D + C)."""
 
     @abstractmethod
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> tuple["PointSource", "PointSource | None"]:
-        """The points without a share of them, and that share; None where there is no part to keep.
+        """Split off a random share of the points; the second part is None if there are too few.
 
         Args:
-            share: of the points, between 0 and 1.
+            share: fraction of the points to split off, between 0 and 1.
             rng: source of randomness.
         """
 
 
 @dataclass(frozen=True)
 class CloudSource(PointSource):
-    """A finite cloud, drawn by systematic resampling of its weights.
+    """A finite weighted cloud, sampled by systematic resampling.
 
     Args:
-        points: shape (m, D).
+        points: rows of the cloud, shape (m, D + C).
         weights: shape (m,), sum 1.
     """
 
@@ -48,28 +48,28 @@ class CloudSource(PointSource):
     weights: Array
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """Each point floor or ceil of n w times."""
+        """Draw n points; a point of weight w appears floor(n w) or ceil(n w) times."""
         return self.points[systematic(self.weights, n, rng)]
 
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> tuple["CloudSource", "CloudSource | None"]:
-        """Points chosen at random."""
+        """Split the points at random."""
         aside, rest = some(self.weights, share, rng)
         return (self._of(rest), self._of(aside)) if len(aside) else (self, None)
 
     def _of(self, places: IntArray) -> "CloudSource":
-        """Only the points of some places, by their weights."""
+        """Restrict the cloud to the points at the given indices, weights renormalised."""
         weights = only(self.weights, places)
         return replace(self, weights=weights / weights.sum())
 
 
 @dataclass(frozen=True)
 class NormalSource(PointSource):
-    """The standard normal N(0, I), each point under a condition that is drawn apart from it.
+    """The standard normal N(0, I), each point with an independently drawn condition.
 
     Points are scrambled Sobol points in random order: each is normal, and together they fill the
-    normal more evenly than independent ones, so a coupling's target gets its due everywhere.
+    normal more evenly than independent ones, so every target point gets its share of them.
 
     Reference: Owen (1997), doi 10.1214/aos/1031594731 (scrambled nets)
 
@@ -84,7 +84,7 @@ class NormalSource(PointSource):
     weights: Array | None = None
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """Fresh points."""
+        """Draw n fresh points."""
         seed = int(rng.integers(2**31))
         engine = SobolEngine(self.dim, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
         uniform = engine.draw(n, dtype=torch.float64).clamp(EDGE, 1 - EDGE)
@@ -94,7 +94,7 @@ class NormalSource(PointSource):
         return np.hstack((points, self.conditions[systematic(self.weights, n, rng)]))
 
     def independent(self, n: int, rng: np.random.Generator) -> Array:
-        """n rows that know nothing of each other, for statistics that count on it."""
+        """Draw n independent rows, for statistics that require independence."""
         points = rng.standard_normal((n, self.dim))
         if self.conditions is None or self.weights is None:
             return points
@@ -102,7 +102,7 @@ class NormalSource(PointSource):
         return np.hstack((points, self.conditions[drawn]))
 
     def under(self, places: IntArray) -> "NormalSource":
-        """Points under the conditions of some places only."""
+        """Restrict the conditions to those at the given indices."""
         if self.conditions is None or self.weights is None:
             return self
         weights = self.weights[places]
@@ -111,5 +111,5 @@ class NormalSource(PointSource):
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> tuple["NormalSource", "NormalSource"]:
-        """Itself, twice: no point of it ever comes again."""
+        """Return this source for both parts, since its points are never repeated."""
         return self, self

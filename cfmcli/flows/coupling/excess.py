@@ -1,4 +1,4 @@
-"""Excess: by how much a plan of blocks costs more than the exact one, told from parts of it.
+"""Excess: estimated relative cost of a block-refined plan above the exact plan.
 
 Exact plans inside neighbourhoods of the pairs of a plan save some of its cost, and a little more
 with every doubling of a neighbourhood than with the one before, up to the whole plan.
@@ -27,35 +27,35 @@ from cfmcli.flows.coupling.simplex import QUANTA
 
 T = TypeVar("T")
 Solved = tuple[T, tuple[Array, Array], Plan]
-"""What comes of a coupling, the points of both clouds that it saw, and its plan."""
+"""Result for a coupling, the points of both clouds it was solved on, and its plan."""
 
 NEEDED = 3e-2
-"""Excess that is good enough: that of minibatches of 256; less brings no ends of flows nearer."""
+"""Acceptable excess: that of minibatches of 256; less does not bring the ends of a flow nearer."""
 
 CANDIDATES = (Blocks(), Blocks(size=256))
-"""Block refinements for whole clouds, from the cheapest to the best."""
+"""Block refinements for whole clouds, from the cheapest to the most accurate."""
 
 PART = 1 / 5
-"""Share of a plan's cost that judging it may take."""
+"""Share of a plan's computing time to spend on estimating its excess."""
 
 STEEPER = 1.2
-"""How much more a doubling saves than the one before, on average over clouds that were tried."""
+"""Growth factor of the saving from one doubling to the next, averaged over test clouds."""
 
 COUNT = 8
-"""Neighbourhoods that are looked at, or all if there are fewer."""
+"""Number of neighbourhoods examined, or all if there are fewer."""
 
 
 @dataclass(frozen=True)
 class Excess:
-    """What a plan costs beyond the exact one, as a share of its cost.
+    """Estimated cost of a plan above the exact plan, as a share of the plan's cost.
 
-    What is wrong between far parts of the clouds no neighbourhood sees: of clusters apart from each
-    other, and of Gaussians in many dimensions, `share` is too low, by half or more.
+    Neighbourhoods do not see errors between distant parts of the clouds: for well-separated
+    clusters, and for Gaussians in many dimensions, `share` is too low, by half or more.
 
     Args:
-        share: of the whole plan, by extrapolation from neighbourhoods.
-        error: its standard error, by the spread of the neighbourhoods.
-        pairs: pairs of a neighbourhood.
+        share: excess of the whole plan, extrapolated from neighbourhoods.
+        error: its standard error, from the spread of the neighbourhoods.
+        pairs: number of pairs in a neighbourhood.
     """
 
     share: float
@@ -69,13 +69,13 @@ class Excess:
 def excess(
     plan: PairPlan, ends: tuple[Array, Array], size: int, rng: np.random.Generator
 ) -> Excess:
-    """Solve some neighbourhoods of a plan exactly, and their halves, and extrapolate to all of it.
+    """Estimate a plan's excess from exact solutions of some neighbourhoods and their halves.
 
     Args:
-        plan: what is judged.
+        plan: the plan to judge.
         ends: points of both clouds, shapes (n0, D) and (n1, D).
         size: points in a block of the plan.
-        rng: source of the neighbourhoods.
+        rng: source of randomness for the neighbourhoods.
     """
     i, j, mass = plan.arrays()
     items = Items(i, j, np.rint(mass / mass.sum() * QUANTA))
@@ -99,12 +99,12 @@ def cheapest(
     solve: Callable[[Coupling], Solved[T]],
     rng: np.random.Generator,
 ) -> tuple[Blocks, T, Excess]:
-    """The first coupling whose plan is good enough, or the last, with what became of it.
+    """Return the first coupling whose plan is accurate enough, or the last, with result and excess.
 
     Args:
-        couplings: from the cheapest to the best.
-        solve: what comes of a coupling.
-        rng: source of the neighbourhoods.
+        couplings: candidates from the cheapest to the most accurate.
+        solve: computes the result, the points and the plan of a coupling.
+        rng: source of randomness for the neighbourhoods.
     """
     for coupling in couplings:
         found, ends, plan = solve(coupling)
@@ -123,14 +123,14 @@ def judged(
     *,
     stands_in: bool,
 ) -> tuple[Coupling, T, Excess | None]:
-    """What comes of a coupling, and its excess where that is block refinement.
+    """Solve a coupling and, for block refinement of large clouds, estimate the excess.
 
     Args:
-        coupling: what is asked for.
-        solve: what comes of a coupling.
-        most: points of the larger cloud.
-        rng: source of the neighbourhoods.
-        stands_in: whether it stands in for another, so that the cheapest that will do is taken.
+        coupling: requested coupling.
+        solve: computes the result, the points and the plan of a coupling.
+        most: number of points of the larger cloud.
+        rng: source of randomness for the neighbourhoods.
+        stands_in: whether it replaces another coupling, so that the cheapest accurate one is taken.
     """
     if not isinstance(coupling, Blocks) or most <= CELLS_PER_SIZE * coupling.size:
         return coupling, solve(coupling)[0], None
@@ -138,9 +138,9 @@ def judged(
 
 
 def _affordable(pairs: int, size: int, rounds: int) -> tuple[int, int]:
-    """How large neighbourhoods may be, and how many, at a part of what the plan has cost.
+    """Choose size and number of neighbourhoods, for a share of the plan's computing time.
 
-    A neighbourhood of k blocks and its halves cost about as much as 2 k^2 blocks.
+    A neighbourhood of k blocks and its halves take about as long as 2 k^2 blocks.
     """
     blocks = PART / 2 * max(rounds, 1) * pairs / size
     for factor in (32, 16, 8, 4):
@@ -156,14 +156,14 @@ def _extrapolated(
     steps: float,
     rng: np.random.Generator,
 ) -> float:
-    """What the exact plan saves of a unit of mass, by one neighbourhood.
+    """Extrapolate the saving of the exact plan per unit of mass from one neighbourhood.
 
     Args:
-        problem: the clouds.
-        items: the plan.
+        problem: the two clouds.
+        items: the pairs of the plan.
         near: midpoints of all pairs, and the pairs of the neighbourhood.
-        steps: how often what its last doubling saved is still to come.
-        rng: source of its halves.
+        steps: weight of the last doubling's saving in the extrapolation to the whole plan.
+        rng: source of randomness for the halves.
     """
     points, part = near
     halves = [part[half] for half in split(points[part], 2, rng)]

@@ -1,4 +1,4 @@
-"""Following: how the paths of pairs depart from straight lines to keep to where points are."""
+"""Following: learnt path tangents that keep paths near regions of high data density."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,17 +13,17 @@ from cfmcli.flows.coupling.pairing import PairSource
 from cfmcli.flows.streams import Streams
 
 FLOOR = 0.1
-"""Density, as a share of the mean one at the points, that is added everywhere."""
+"""Density added everywhere, as a share of the mean density at the points."""
 NEIGHBOUR = 5
 CENTRES = 1_000
-"""Points of either end whose density is followed, at most."""
+"""Maximum number of points of either end used as density centres."""
 POOL, STEPS, BATCH, WIDTH, RATE = 8_192, 200, 256, 64, 2e-3
 
 
 class Density:
-    """Where points are: p(x) = Σ_i w_i exp(-|x - c_i|² / 2h²), over its mean at the points.
+    """Gaussian kernel density relative to its mean at the points.
 
-    The bandwidth h is the median distance of a point to its fifth neighbour.
+    p(x) = Σ_i w_i exp(-|x - c_i|² / 2h²), with h the median distance to the fifth neighbour.
 
     Reference: Silverman (1986), Density Estimation for Statistics and Data Analysis
 
@@ -44,19 +44,19 @@ class Density:
         self._mean = float(self._shares @ self(self._centres))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Relative densities, shape (n, D) -> (n,)."""
+        """Evaluate the relative density, shape (n, D) -> (n,)."""
         square = torch.cdist(x, self._centres).square()
         return torch.exp(-square / (2 * self.width**2)) @ self._shares / self._mean
 
 
 @dataclass(frozen=True, eq=False)
 class FollowingPairs(PairSource):
-    """Pairs of one gap, each with tangents whose path is short where points are.
+    """Pairs of one gap, each with tangents whose path is short where data are dense.
 
     Args:
         pairs: where the pairs come from.
         dim: dimension D of the points.
-        departure: (x0, x1) -> what the tangents at both ends have beyond the chord, (n, 2 D).
+        departure: (x0, x1) -> differences of the end tangents from the chord, shape (n, 2 D).
     """
 
     pairs: PairSource
@@ -64,7 +64,7 @@ class FollowingPairs(PairSource):
     departure: "Departure"
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
-        """The pairs, tangents in further columns in units of the gap."""
+        """Draw pairs whose tangents, per unit of path time, stand in additional columns."""
         x0, x1 = self.pairs.draw(block, n, segment, streams)
         ends = x0[:, : self.dim], x1[:, : self.dim]
         with torch.no_grad():
@@ -78,15 +78,15 @@ class FollowingPairs(PairSource):
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> "tuple[FollowingPairs, FollowingPairs | None]":
-        """Parts of the pairs, which depart alike."""
+        """Split the pairs into two sources with the same departures."""
         train, aside = self.pairs.parted(share, rng)
         return replace(self, pairs=train), replace(self, pairs=aside) if aside else None
 
 
 class Departure(nn.Module):
-    """A network of two hidden layers that sees both ends in units of their spread.
+    """Network from both ends of a pair to the departures of its tangents from the chord.
 
-    It departs by nothing before it has learnt.
+    Two hidden layers, inputs and outputs scaled by the spread of the points; zero before training.
 
     Args:
         center: mean of the points, shape (D,).
@@ -110,25 +110,25 @@ class Departure(nn.Module):
         self.layers = nn.Sequential(*layers, last)
 
     def forward(self, ends: Tensor) -> Tensor:
-        """What the tangents have beyond the chord, shape (n, 2 D) -> (n, 2 D)."""
+        """Departures of the tangents from the chord, shape (n, 2 D) -> (n, 2 D)."""
         off: Tensor = self.layers((ends - self.center) / self.scale)
         return self.scale * off
 
 
 def following(pairs: PairSource, dim: int, segment: int, streams: Streams) -> Departure:
-    """How the tangents of the pairs of a gap follow the density of its two ends.
+    """Train a network of tangents that lead the pairs of a gap along high data density.
 
-    The departure (u, v) of the tangents from the chord c descends E |dx_t/dt|² / (p(x_t) + 1/10)
-    with x_t = x0 + t c + t (1 - t) ((1 - t) u - t v): the shorter, the more points are near.
+    The departures (u, v) of the tangents from the chord c minimise E |dx_t/dt|² / (p(x_t) + 1/10)
+    with x_t = x0 + t c + t (1 - t) ((1 - t) u - t v): distance counts less where p is high.
 
     Reference: Kapuśniak et al. (2024), arXiv 2405.14780 (metric flow matching); Arvanitidis,
         Hansen & Hauberg (2016), arXiv 1606.02518 (metrics of the density)
 
     Args:
-        pairs: of the gap.
+        pairs: those of the gap.
         dim: dimension D of the points.
         segment: number of the gap.
-        streams: randomness of pairs, weights and times.
+        streams: random streams for pairs, weights and times.
     """
     generator = streams.torch("following", segment)
     drawn = pairs.draw(0, POOL, segment, streams)

@@ -1,4 +1,4 @@
-"""Growing: pairs that take along masses, so that paths between them may grow or shrink."""
+"""Growing: pairs with masses, so that mass may change along the paths between them."""
 
 from dataclasses import dataclass, replace
 
@@ -15,18 +15,18 @@ from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.streams import Streams
 
 _LEAST = 1e-9
-"""Share of a point's mass below which a plan leaves it alone."""
+"""Share of a point's mass below which it counts as unmatched by a plan."""
 
 
 @dataclass(frozen=True)
 class Masses:
-    """What stands at the two ends of a gap.
+    """Masses of the points at both ends of a gap, and the growth length.
 
     Args:
         before: mass of each source point, shape (n0,), > 0.
         after: mass of each target point, shape (n1,), > 0.
-        delta: length δ of the paths between them, above 0, infinite where moving costs nothing: a
-            number, or one for each axis, shape (D,).
+        delta: length δ at which moving costs as much as growth, above 0, infinite where moving
+            costs nothing: a number, or one for each axis, shape (D,).
     """
 
     before: Array
@@ -36,16 +36,16 @@ class Masses:
 
 @dataclass(frozen=True, eq=False)
 class GrowingBatches(PairSource):
-    """Pairs with masses, coupled inside minibatches that stand for the whole clouds.
+    """Pairs with masses, coupled within minibatches that represent the whole clouds.
 
     Args:
         x0: rows of the source, shape (n0, C).
         x1: rows of the target, shape (n1, C).
         masses: of the points.
-        expected: masses of the source that the coupling meets, shape (n0,), > 0.
+        expected: masses expected of the source by t = 1, which are coupled, shape (n0,), > 0.
         coupling: solved on each minibatch.
         size: points of a minibatch, at least 1.
-        ruler: factor of each column where distances are measured, shape (C,); 1 for None.
+        ruler: factor of each column in distances, shape (C,); None for 1 everywhere.
     """
 
     x0: Array
@@ -57,7 +57,7 @@ class GrowingBatches(PairSource):
     ruler: Array | None = None
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
-        """Pairs of as many minibatches as n needs."""
+        """Draw pairs from as many minibatches as n requires."""
         rng = streams.numpy("pairs", segment, block)
         drawn = [self._batch(rng) for _ in range(-(-n // self.size))]
         x0, x1 = (np.concatenate(part)[:n].astype(np.float32) for part in zip(*drawn, strict=True))
@@ -66,7 +66,7 @@ class GrowingBatches(PairSource):
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> "tuple[GrowingBatches, GrowingBatches | None]":
-        """Some points of either end, which stand for all of it."""
+        """Split the points of either end; each part is rescaled to the total mass."""
         (first, rows), (last, columns) = (
             some(mass, share, rng) for mass in (self.expected, self.masses.after)
         )
@@ -75,7 +75,7 @@ class GrowingBatches(PairSource):
         return self._between(rows, columns), self._between(first, last)
 
     def _between(self, rows: IntArray, columns: IntArray) -> "GrowingBatches":
-        """Pairs between some points, which have the mass of all."""
+        """Restrict the pairs to some points, rescaled to the total mass of all."""
         expected, after = only(self.expected, rows), only(self.masses.after, columns)
         more = self.expected.sum() / expected.sum()
         after *= self.masses.after.sum() / after.sum()
@@ -83,7 +83,7 @@ class GrowingBatches(PairSource):
         return replace(self, masses=masses, expected=more * expected)
 
     def _batch(self, rng: np.random.Generator) -> tuple[Array, Array]:
-        """The pairs of one minibatch."""
+        """Couple one minibatch and return its pairs."""
         i = systematic(self.expected, self.size, rng)
         j = systematic(self.masses.after, self.size, rng)
         met, after = (
@@ -100,11 +100,11 @@ class GrowingBatches(PairSource):
 
 
 def growing(x0: Array, x1: Array, plan: Plan, masses: Masses) -> tuple[Array, Array, Plan]:
-    """Rows that know their mass, and a plan that draws pairs by the mean mass of their ends.
+    """Append masses to the rows, and weight each pair by the mean mass of its ends.
 
     A pair of mass π_ij takes along m0 = π_ij before_i / (π1)_i and m1 = π_ij after_j / (πᵀ1)_j. So
-    its ratio m1 / m0 is one number of j over one of i, and these become columns of the rows. A
-    point that the plan leaves alone dies, or is born, where it is.
+    its ratio m1 / m0 is one number of j over one of i, and these become columns of the rows.
+    Unmatched source points die where they are; unmatched targets are born where they are.
 
     Reference: Liero, Mielke & Savaré (2018), arXiv 1508.07941 (reduced and total masses)
 
@@ -115,8 +115,8 @@ def growing(x0: Array, x1: Array, plan: Plan, masses: Masses) -> tuple[Array, Ar
         masses: of the points.
 
     Returns:
-        Rows of shape (n0 + births, C + 1 + k) and (n1 + deaths, C + 1 + k), with columns more of
-        the mass and of δ, k = 1 or D, and the plan between them.
+        Rows of shape (n0 + births, C + 1 + k) and (n1 + deaths, C + 1 + k), whose additional
+        columns hold the mass and δ, k = 1 or D, and the plan between them.
     """
     i, j, mass = plan.arrays()
     left, right = plan.marginals()
@@ -138,7 +138,7 @@ def growing(x0: Array, x1: Array, plan: Plan, masses: Masses) -> tuple[Array, Ar
 
 
 def alone(plan: Plan, masses: Masses) -> tuple[float, float]:
-    """The shares of the mass before, which dies where it is, and after, which is born there."""
+    """Shares of source mass that dies in place and of target mass that is born in place."""
     left, right = plan.marginals()
     dead, new = ~_met(left, masses.before), ~_met(right, masses.after)
     return (
@@ -148,12 +148,12 @@ def alone(plan: Plan, masses: Masses) -> tuple[float, float]:
 
 
 def _met(share: Array, mass: Array) -> npt.NDArray[np.bool_]:
-    """Which points a plan takes along."""
+    """Boolean mask of the points that a plan matches."""
     return np.asarray(share / share.sum() > _LEAST * mass / mass.sum())
 
 
 def _rows(own: tuple[Array, Array], more: tuple[Array, float], delta: float | Array) -> Array:
-    """Rows and further ones, with columns of their mass and of δ."""
+    """Concatenate rows with further ones, and append columns of mass and δ."""
     points = np.concatenate([own[0], more[0]])
     mass = np.concatenate([own[1], np.full(len(more[0]), more[1])])
     lengths = np.atleast_1d(delta)

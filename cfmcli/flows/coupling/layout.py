@@ -1,4 +1,4 @@
-"""Layout: the columns of the rows that are drawn as pairs."""
+"""Layout: meaning of the columns in the rows that pair sources draw."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ Points = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a row: D coordinates, C numbers of a condition, perhaps a tangent or mass.
+    """The columns of a row: D coordinates, C condition values, then tangent or mass if any.
 
     Args:
         dim: dimension D.
-        conditions: width C of a condition.
-        tangents: whether D numbers dx/dt follow, in units of the gap.
-        masses: whether mass and the length delta of growing paths follow, 1 or D numbers.
+        conditions: number C of condition columns.
+        tangents: whether D tangent columns dx/dt follow, per unit of path time.
+        masses: whether mass and growth length delta follow, the latter 1 or D columns.
     """
 
     dim: int
@@ -25,7 +25,7 @@ class Layout:
     masses: bool = False
 
     def ends(self, x0: Points, x1: Points) -> tuple[Points, ...]:
-        """(x0, x1) or (x0, x1, v0, v1) of rows, shape (n, D) each."""
+        """Split rows into (x0, x1) or (x0, x1, v0, v1), shape (n, D) each."""
         points = x0[:, : self.dim], x1[:, : self.dim]
         if not self.tangents:
             return points
@@ -33,7 +33,7 @@ class Layout:
         return *points, x0[:, start:], x1[:, start:]
 
     def growth(self, x0: Points, x1: Points) -> dict[str, Points]:
-        """By name, the masses m0, m1 of pairs, (n, 1), whose mean is 1; delta, (n, 1) or (n, D)."""
+        """Masses m0, m1 with mean 1 in each pair, (n, 1), and delta, (n, 1) or (n, D), by name."""
         if not self.masses:
             return {}
         start = self.dim + self.conditions
@@ -42,5 +42,5 @@ class Layout:
         return {"m0": x0[:, mass] / mean, "m1": x1[:, mass] / mean, "delta": x0[:, length]}
 
     def condition(self, x1: Points) -> Points:
-        """The condition of pairs, which is their target's, shape (n, C)."""
+        """Condition of each pair, taken from its target, shape (n, C)."""
         return x1[:, self.dim : self.dim + self.conditions]

@@ -1,4 +1,4 @@
-"""Matchings: plans from preferences and swaps, cheaper to find than the best one."""
+"""Matchings: plans by stable matching and pairwise swaps, cheaper to find than the optimum."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +11,8 @@ from cfmcli.flows.coupling.couplings import Coupling, fits_exact, normalised
 from cfmcli.flows.coupling.plans import PairPlan, Plan, merge_pairs
 
 _LEAST_SWAP, _LEAST_SWEEP = 1e-12, 1e-6
-"""Gain that ends the search: of a swap, by the largest cost; of a sweep, by the plan's cost."""
+"""Stopping thresholds of the search: gain of a swap relative to the largest cost, and of a sweep
+relative to the plan's cost."""
 
 
 class Items(NamedTuple):
@@ -44,14 +45,14 @@ class Stable(Coupling):
         costs.check_metric("stable", self.cost)
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """At most n0 + n1 - 1 pairs; a permutation where sizes and all weights are equal."""
+        """Compute at most n0 + n1 - 1 pairs; a permutation if sizes and all weights are equal."""
         q0, q1 = simplex.quantised(normalised(w0), normalised(w1))
         cost = costs.cost_matrix(x0, x1, self.cost)
         i, j, mass = stable_pairs(cost, q0, q1)
         return PairPlan(i, j, mass / q0.sum(), cost.shape)
 
     def whole(self, n0: int, n1: int) -> Coupling | None:
-        """Itself up to 4,000 x 4,000 points, minibatches beyond."""
+        """This coupling up to 4,000 x 4,000 points, minibatches beyond."""
         return self if fits_exact(n0, n1) else None
 
 
@@ -77,22 +78,22 @@ class Heuristic(Coupling):
         costs.check_metric("heuristic", self.cost)
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """A sparse plan; a permutation where sizes and all weights are equal."""
+        """Compute a sparse plan; a permutation if sizes and all weights are equal."""
         q0, q1 = simplex.quantised(normalised(w0), normalised(w1))
         cost = costs.cost_matrix(x0, x1, self.cost)
         i, j, mass = swapped_pairs(cost, stable_pairs(cost, q0, q1))
         return PairPlan(i, j, mass / q0.sum(), cost.shape)
 
     def whole(self, n0: int, n1: int) -> Coupling | None:
-        """Itself up to 4,000 x 4,000 points, minibatches beyond."""
+        """This coupling up to 4,000 x 4,000 points, minibatches beyond."""
         return self if fits_exact(n0, n1) else None
 
 
 def stable_pairs(cost: Array, q0: Array, q1: Array) -> Items:
-    """The stable plan of points that rank each other by one cost, in O(n² log n).
+    """Compute the stable plan of points that rank each other by one cost, in O(n² log n).
 
-    Favourites of each other will not find better, so they are joined, all at once, with as much
-    mass as both have left; then the lists are read on. Of equal costs the first row wins.
+    Mutual favourites cannot find better partners, so they are joined, all at once, with as much
+    mass as both have left; then the lists are read on. Among equal costs the first row wins.
 
     Args:
         cost: costs, shape (n0, n1).
@@ -114,7 +115,7 @@ def stable_pairs(cost: Array, q0: Array, q1: Array) -> Items:
 
 
 class _Side(NamedTuple):
-    """One side of a matching: who ranks whom, how far the lists are read, and the mass left."""
+    """One side of a matching: preference lists, current positions, and remaining mass."""
 
     order: IntArray
     place: IntArray
@@ -123,12 +124,12 @@ class _Side(NamedTuple):
 
     @classmethod
     def ranking(cls, cost: Array, mass: Array) -> "_Side":
-        """The side that owns the rows of a cost matrix."""
+        """Rank all columns for each row of a cost matrix."""
         place = np.zeros(len(mass), np.intp)
         return cls(np.argsort(cost, axis=1), place, mass, np.flatnonzero(mass))
 
     def favourites(self, others: Array) -> IntArray:
-        """The first on each open list who has mass left."""
+        """For each open row, its best-ranked partner that has mass left."""
         late = self.open
         while len(late):
             late = late[others[self.order[late, self.place[late]]] == 0]
@@ -136,21 +137,21 @@ class _Side(NamedTuple):
         return self.order[self.open, self.place[self.open]]
 
     def less(self, who: IntArray, mass: Array) -> "_Side":
-        """The side after some of its mass has been joined."""
+        """Subtract mass that has been matched."""
         left = self.left.copy()
         left[who] -= mass
         return self._replace(left=left, open=self.open[left[self.open] > 0])
 
 
 def swapped_pairs(cost: Array, items: Items) -> Items:
-    """Pairs after all swaps of targets that pay, in sweeps over the pairs, dearest first.
+    """Swap targets of pairs while that lowers the cost, in sweeps that begin with the dearest pair.
 
     Args:
         cost: costs, shape (n0, n1).
         items: pairs to start from.
 
     Returns:
-        Pairs of the same marginals and of no higher cost, found in O(k²) a sweep for k pairs:
+        Pairs with the same marginals and no higher cost, found in O(k²) a sweep for k pairs:
         some five to eight sweeps for a permutation, ten to twenty where masses differ.
     """
     both = cost, np.ascontiguousarray(cost.T)
@@ -162,12 +163,12 @@ def swapped_pairs(cost: Array, items: Items) -> Items:
 
 
 def _total(cost: Array, items: Items) -> float:
-    """The cost of the pairs."""
+    """Total cost of the pairs."""
     return float(items.mass @ cost[items.i, items.j])
 
 
 def _sweep(both: tuple[Array, Array], items: Items) -> Items:
-    """Give each pair in turn its best swap; what it leaves of the larger pair joins at the end."""
+    """Apply the best swap of each pair in turn; leftover mass of the larger one is appended."""
     cost, transposed = both
     i, j, mass = items.i, items.j.copy(), items.mass.copy()
     own, least = cost[i, j], float(_LEAST_SWAP * cost.max())

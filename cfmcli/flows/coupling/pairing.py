@@ -1,10 +1,9 @@
-"""Pairing: where pairs (x0, x1) come from during training, block by block.
+"""Pairing: sources of pairs (x0, x1) for training, drawn block by block.
 
 A block is a run of steps whose pairs are drawn at once. Pairs depend on (seed, block) alone, so a
 resumed run sees the pairs that the uninterrupted one would have seen.
 
-What is drawn are rows: the point itself, then what travels with it. `Layout` says which columns
-are which.
+Sources draw rows: the point itself, then the columns that accompany it; see `Layout`.
 """
 
 from abc import ABC, abstractmethod
@@ -24,36 +23,36 @@ from cfmcli.flows.coupling.resampling import systematic
 from cfmcli.flows.streams import Streams
 
 STRIDE = 1_000_000
-"""Sets the random streams of groups apart: no run has so many segments."""
+"""Offset between the segment numbers of groups, above those of any run: streams stay separate."""
 
 
 class PairSource(ABC):
-    """Pairs (x0, x1) of one segment."""
+    """Base class of sources of pairs (x0, x1) for one segment."""
 
     @abstractmethod
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
-        """n pairs for a block of steps, each of shape (n, D)."""
+        """Draw n pairs for a block of steps, as rows of x0 and of x1."""
 
     @abstractmethod
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> "tuple[PairSource, PairSource | None]":
-        """Pairs to learn from, and pairs whose points are kept aside: neither end is in the others.
+        """Split into pairs to train on and held-out pairs that share no point with them.
 
-        Groups are parted one by one, so a source point of several of them may be in both.
+        Groups are split one by one, so a source point of several groups may be in both parts.
 
         Args:
-            share: of the points that are kept aside, between 0 and 1.
+            share: fraction of the points to hold out, between 0 and 1.
             rng: source of randomness.
 
         Returns:
-            Both; None and all pairs where there are too few points to keep any aside.
+            Training pairs and held-out pairs; all pairs and None if there are too few points.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedPairs(PairSource):
-    """Pairs of one plan over whole clouds: solved once, drawn for ever.
+    """Pairs from one plan over whole clouds, solved once.
 
     Args:
         x0: rows of the source cloud, shape (n0, D + C).
@@ -66,14 +65,14 @@ class PlannedPairs(PairSource):
     plan: Plan
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
-        """Pairs by their mass in the plan."""
+        """Draw pairs in proportion to their mass in the plan."""
         i, j = self.indices(block, n, segment, streams)
         return self.x0[i].astype(np.float32), self.x1[j].astype(np.float32)
 
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> "tuple[PlannedPairs, PlannedPairs | None]":
-        """Pairs of the plan, which stay as they are."""
+        """Split the plan itself; the pairs remain as they are."""
         found = parted(self.plan, share, rng)
         if found is None:
             return self, None
@@ -83,7 +82,7 @@ class PlannedPairs(PairSource):
     def indices(
         self, block: int, n: int, segment: int, streams: Streams
     ) -> tuple[IntArray, IntArray]:
-        """The rows of such pairs: blocks share epochs, in which each pair gets its due.
+        """Row indices of the pairs of a block; blocks share epochs of systematic resampling.
 
         An epoch costs O(n0 + n1) and serves about as many pairs, so a pair costs O(1).
         """
@@ -94,7 +93,7 @@ class PlannedPairs(PairSource):
 
     @cached_property
     def _epoch(self) -> Callable[[int, int, int, Streams], tuple[IntArray, IntArray]]:
-        """The rows of all pairs of the epoch of a number; the last one is kept."""
+        """Cached function that returns the row indices of an epoch; the last one is kept."""
         return lru_cache(maxsize=1)(self._drawn)
 
     def _drawn(
@@ -106,7 +105,7 @@ class PlannedPairs(PairSource):
 
 @dataclass(frozen=True)
 class BatchedPairs(PairSource):
-    """Pairs coupled inside minibatches of fresh points.
+    """Pairs coupled within minibatches of fresh points.
 
     Reference: Tong et al. (2024), arXiv 2302.00482, sec. 3.2; Pooladian et al. (2023),
         arXiv 2304.14772, sec. 4
@@ -116,7 +115,7 @@ class BatchedPairs(PairSource):
         target: points at t = 1.
         coupling: solved on each minibatch.
         size: points per minibatch, at least 1.
-        ruler: factor of each column where distances are measured, shape (D + C,); 1 for None.
+        ruler: factor of each column in distances, shape (D + C,); None for 1 everywhere.
     """
 
     source: PointSource
@@ -126,7 +125,7 @@ class BatchedPairs(PairSource):
     ruler: Array | None = None
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
-        """Pairs of as many minibatches as n needs."""
+        """Draw pairs from as many minibatches as n requires."""
         rng = streams.numpy("pairs", segment, block)
         count = -(-n // self.size)
         x0 = self.source.draw(count * self.size, rng)
@@ -142,7 +141,7 @@ class BatchedPairs(PairSource):
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> "tuple[BatchedPairs, BatchedPairs | None]":
-        """Pairs between some points of either end, coupled inside minibatches of their own."""
+        """Split the points of either end; each part is coupled in minibatches of its own."""
         (source, first), (target, last) = (
             end.parted(share, rng) for end in (self.source, self.target)
         )
@@ -156,12 +155,12 @@ class BatchedPairs(PairSource):
 
 @dataclass(frozen=True, eq=False)
 class GroupedPairs(PairSource):
-    """Pairs made inside groups, such as the classes of a label.
+    """Pairs coupled within groups, such as the classes of a label.
 
     Args:
         groups: a source of pairs for each group.
-        shares: how much of the target each group is, shape (G,), sum 1.
-        sizes: points of the smaller end of each group, shape (G,).
+        shares: share of the target in each group, shape (G,), sum 1.
+        sizes: number of points at the smaller end of each group, shape (G,).
     """
 
     groups: tuple[PairSource, ...]
@@ -169,10 +168,10 @@ class GroupedPairs(PairSource):
     sizes: IntArray
 
     def draw(self, block: int, n: int, segment: int, streams: Streams) -> tuple[Points, Points]:
-        """Pairs of all groups by their shares, in random order.
+        """Draw pairs of all groups by their shares, in random order.
 
-        Of each group as many are drawn as any block of n may take, so that its epochs, which
-        belong to a number of pairs, serve one block after another.
+        Each group draws as many pairs as it may need in any block of n, so that its epochs, which
+        depend on that number, can serve successive blocks.
         """
         rng = streams.numpy("groups", segment, block)
         counts = np.bincount(systematic(self.shares, n, rng), minlength=len(self.groups))
@@ -188,7 +187,7 @@ class GroupedPairs(PairSource):
     def parted(
         self, share: float, rng: np.random.Generator
     ) -> "tuple[GroupedPairs, GroupedPairs | None]":
-        """A share of each group; of those too small for it only so many, that all have theirs."""
+        """Split each group; of those too small, only as many as keep the total share right."""
         due = np.cumsum(share * np.where(self.sizes > 1, self.sizes, 0)) + rng.random()
         asked = np.diff(np.floor(due), prepend=0) > 0
         asked[np.argmax(self.sizes)] |= not asked.any()
@@ -205,5 +204,5 @@ class GroupedPairs(PairSource):
 
 
 def measured(rows: Array, ruler: Array | None) -> Array:
-    """Rows as couplings see them: each column times its factor, those without one left out."""
+    """Rows as the coupling sees them: columns scaled by their factor, those of factor 0 dropped."""
     return rows if ruler is None else rows[:, ruler > 0] * ruler[ruler > 0]

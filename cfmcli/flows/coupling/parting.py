@@ -1,4 +1,4 @@
-"""Parting: points kept aside, and the pairs of which neither end is among the others."""
+"""Parting: splitting plans and points into a training part and a held-out part."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows.coupling.plans import Plan
 
 _DIGITS = 9
-"""Of a share of mass; what follows is rounding."""
+"""Decimal digits kept of a share of mass; the rest is rounding error."""
 
 
 def some(mass: Array, share: float, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """A share of the items that have mass, at random, and the others; at least one of either.
+    """Split the items that have mass at random into a share of them and the rest.
 
     Args:
         mass: of each item, shape (n,), >= 0.
@@ -18,7 +18,7 @@ def some(mass: Array, share: float, rng: np.random.Generator) -> tuple[IntArray,
         rng: source of randomness.
 
     Returns:
-        Places of the items, without any at first where fewer than two have mass.
+        Indices of both parts, at least one in each; the first is empty if fewer than two have mass.
     """
     order = rng.permutation(np.flatnonzero(mass > 0))
     count = _count(share, len(order))
@@ -26,22 +26,22 @@ def some(mass: Array, share: float, rng: np.random.Generator) -> tuple[IntArray,
 
 
 def parted(plan: Plan, share: float, rng: np.random.Generator) -> tuple[Plan, Plan] | None:
-    """A plan between most of the points, and between a share of either cloud that is kept aside.
+    """Split a plan into one on most points and one on a held-out share of either cloud.
 
-    Of the smaller cloud that share is random; of the other it is as much mass, of points drawn by
-    the odds that a unit of their mass comes from there: their partners where plans are sharp, so
-    that few pairs join one part to the other, which are in neither plan, and any points where
-    plans are blurred. A part of an optimal plan is optimal between its own marginals.
+    The held-out points of the smaller cloud are drawn at random. Those of the other have as much
+    mass, and are drawn by the odds that a unit of their mass comes from the first: their partners
+    if the plan is sharp, so that few pairs join the parts and are lost, and any points if it is
+    blurred. A part of an optimal plan is optimal between its own marginals.
 
     Reference: Efraimidis & Spirakis (2006), doi 10.1016/j.ipl.2005.11.003 (weighted draws)
 
     Args:
         plan: between the whole clouds.
-        share: of the points of the smaller cloud, between 0 and 1.
+        share: fraction of the points of the smaller cloud, between 0 and 1.
         rng: source of randomness.
 
     Returns:
-        Both plans, over the rows and columns of the whole; None where there are too few points.
+        Training plan and held-out plan, both of the full shape; None if there are too few points.
     """
     masses = plan.marginals()
     first = int(plan.shape[1] < plan.shape[0])
@@ -64,5 +64,5 @@ def parted(plan: Plan, share: float, rng: np.random.Generator) -> tuple[Plan, Pl
 
 
 def _count(share: float, n: int) -> int:
-    """How many of n items are a share of them: at least one and never all; none of one."""
+    """Number of items in a share of n: at least one and never all, none if n < 2."""
     return max(min(max(round(share * n), 1), n - 1), 0)

@@ -1,4 +1,4 @@
-"""Plans: the joint law of source and target indices, drawn without wasting points."""
+"""Plans: joint distributions of source and target indices, sampled with low variance."""
 
 from abc import ABC, abstractmethod
 from functools import cached_property
@@ -11,13 +11,13 @@ from cfmcli.errors import NumericsError
 from cfmcli.flows.coupling.resampling import Line
 
 ROWS = 65_536
-"""Points that are gathered at once, so that memory stays that of the points themselves."""
+"""Number of points gathered at once, to bound memory."""
 _DIGITS = 12
-"""Of a share of mass; what follows is rounding."""
+"""Decimal digits kept of a share of mass; the rest is rounding error."""
 
 
 class Plan(ABC):
-    """A joint law of (i, j): i indexes the rows of x0, j the rows of x1.
+    """Base class of joint distributions of (i, j), which index the rows of x0 and of x1.
 
     Attributes:
         shape: the sizes (n0, n1) of the two clouds.
@@ -29,7 +29,7 @@ class Plan(ABC):
     def draw(self, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
         """Draw index pairs in random order, by systematic resampling of the mass.
 
-        A pair of mass m comes floor(n m) or ceil(n m) times, n m on average; so a plan that
+        A pair of mass m appears floor(n m) or ceil(n m) times, n m on average; so a plan that
         is a permutation of n points gives each of its pairs exactly once.
 
         Reference: Douc, Cappé and Moulines (2005), arXiv cs/0507025
@@ -61,23 +61,23 @@ class Plan(ABC):
 
     @abstractmethod
     def between(self, rows: IntArray, columns: IntArray) -> "Plan":
-        """The same masses between some rows of x0 and some of x1, and none elsewhere.
+        """Restrict the plan to some rows of x0 and of x1; all other masses become zero.
 
         Args:
-            rows: places in x0.
-            columns: places in x1.
+            rows: indices into x0.
+            columns: indices into x1.
         """
 
     @property
     @abstractmethod
     def count(self) -> int:
-        """How many pairs carry mass."""
+        """Number of pairs that carry mass."""
 
     def left_out(self, w0: Array, w1: Array) -> tuple[float, float]:
-        """The share of either cloud's mass that the plan has elsewhere than the weights.
+        """Share of either cloud's mass that the plan's marginals lack relative to the weights.
 
-        Half the L1 distance of a marginal from the weights: 0 for a coupling of both clouds, and
-        for a relaxed one what it leaves out, which is then spread over the points it keeps.
+        Half the L1 distance of each marginal from the weights: 0 for a balanced coupling, and for a
+        relaxed one the mass it leaves out, which is spread over the points it keeps.
 
         Args:
             w0: weights of the source, shape (n0,), sum 1.
@@ -102,21 +102,21 @@ class ProductPlan(Plan):
         self._lines = Line.of_single_items(w0), Line.of_single_items(w1)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-        """Draw rows and columns apart; each row and each column comes floor or ceil times."""
+        """Draw rows and columns independently, each by systematic resampling of its weights."""
         rows, columns = self._lines
         return rows.draw(n, rng), columns.draw(n, rng)
 
     def arrays(self) -> tuple[IntArray, IntArray, Array]:
-        """All n0 n1 pairs: as large as the dense matrix."""
+        """All n0 n1 pairs; takes as much memory as the dense matrix."""
         return PairPlan.of_matrix(np.outer(self._w0, self._w1)).arrays()
 
     def between(self, rows: IntArray, columns: IntArray) -> "ProductPlan":
-        """The product of some of the weights."""
+        """The product of the restricted weights."""
         return ProductPlan(only(self._w0, rows), only(self._w1, columns))
 
     @property
     def count(self) -> int:
-        """Rows that have a weight times columns that have one."""
+        """Number of rows with weight times number of columns with weight."""
         return int(np.count_nonzero(self._w0) * np.count_nonzero(self._w1))
 
     def marginals(self) -> tuple[Array, Array]:
@@ -135,9 +135,9 @@ class PairPlan(Plan):
     Args:
         i: rows of x0, shape (k,).
         j: rows of x1, shape (k,).
-        mass: masses of the pairs, shape (k,), >= 0; a pair named twice has the sum.
+        mass: masses of the pairs, shape (k,), >= 0; duplicate pairs are summed.
         shape: the sizes (n0, n1) of the two clouds.
-        rounds: rounds of refinement that it took, 0 where it was solved at once.
+        rounds: rounds of refinement that produced it, 0 if it was solved directly.
     """
 
     def __init__(
@@ -150,12 +150,12 @@ class PairPlan(Plan):
 
     @classmethod
     def of_matrix(cls, matrix: Array) -> "PairPlan":
-        """The plan of a matrix of masses that is mostly zero, shape (n0, n1)."""
+        """Build a plan from a mostly zero matrix of masses, shape (n0, n1)."""
         i, j = np.nonzero(matrix)
         return cls(i, j, matrix[i, j], (matrix.shape[0], matrix.shape[1]))
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-        """Draw pairs; each pair, and each row of x0, comes floor or ceil times."""
+        """Draw pairs by systematic resampling, balanced also over the rows of x0."""
         k = self._line.draw(n, rng)
         return self._i[k], self._j[k]
 
@@ -164,7 +164,7 @@ class PairPlan(Plan):
         return self._i, self._j, self._mass
 
     def between(self, rows: IntArray, columns: IntArray) -> "PairPlan":
-        """A shorter list."""
+        """Keep only the pairs between those rows and columns."""
         n0, n1 = self.shape
         kept = _mask(rows, n0)[self._i] & _mask(columns, n1)[self._j]
         i, j, mass = self._i[kept], self._j[kept], self._mass[kept]
@@ -172,7 +172,7 @@ class PairPlan(Plan):
 
     @property
     def count(self) -> int:
-        """The length of the list."""
+        """Number of pairs in the list."""
         return len(self._mass)
 
     def marginals(self) -> tuple[Array, Array]:
@@ -186,7 +186,7 @@ class PairPlan(Plan):
 
 
 class DensePlan(Plan):
-    """A plan held as its matrix.
+    """A plan stored as a dense matrix.
 
     Args:
         matrix: masses of all pairs, shape (n0, n1), >= 0.
@@ -198,12 +198,12 @@ class DensePlan(Plan):
 
     @cached_property
     def _line(self) -> "Line":
-        """The matrix, row after row, as one line of mass."""
+        """Masses of the matrix in row-major order, one group per row, for systematic resampling."""
         n0, n1 = self.shape
         return Line(self._matrix.ravel(), np.arange(n0 + 1) * n1)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-        """Draw pairs; each pair, and each row of x0, comes floor or ceil times."""
+        """Draw pairs by systematic resampling, balanced also over the rows of x0."""
         i, j = np.divmod(self._line.draw(n, rng), self.shape[1])
         return i, j
 
@@ -220,7 +220,7 @@ class DensePlan(Plan):
 
     @property
     def count(self) -> int:
-        """The entries that are not zero."""
+        """Number of nonzero entries."""
         return int(np.count_nonzero(self._matrix))
 
     def marginals(self) -> tuple[Array, Array]:
@@ -233,12 +233,12 @@ class DensePlan(Plan):
 
 
 def only(mass: Array, places: IntArray) -> Array:
-    """The masses of the items at some places, 0 elsewhere."""
+    """Masses of the items at the given indices, 0 elsewhere."""
     return np.where(_mask(places, len(mass)), mass, 0.0)
 
 
 def _mask(places: IntArray, n: int) -> npt.NDArray[np.bool_]:
-    """Which of n items are at some places, shape (n,)."""
+    """Boolean mask of the given indices among n items, shape (n,)."""
     found = np.zeros(n, dtype=bool)
     found[places] = True
     return found
@@ -251,14 +251,14 @@ def _moments(x: Array, w: Array) -> tuple[Array, float]:
 
 
 def summed(index: IntArray, mass: Array, size: int = 0) -> Array:
-    """The total mass at each index, shape (size or more,)."""
+    """Total mass at each index, shape (size or more,)."""
     return np.bincount(index, mass, size).astype(np.float64, copy=False)
 
 
 def merge_pairs(
     i: IntArray, j: IntArray, mass: Array, shape: tuple[int, int]
 ) -> tuple[IntArray, IntArray, Array]:
-    """The pairs sorted by i and then by j, those named twice added up."""
+    """Sort pairs by i and then by j, and sum the masses of duplicates."""
     keys, place = np.unique(i * shape[1] + j, return_inverse=True)
     rows, columns = np.divmod(keys, shape[1])
     return rows, columns, summed(place, mass, len(keys))
@@ -275,7 +275,7 @@ def pair_costs(x0: Array, x1: Array, i: IntArray, j: IntArray) -> Array:
 
 
 def squared_distances(x0: Array, x1: Array) -> Array:
-    """Squared distances |x0_i - x1_j|² of all pairs.
+    """Compute the squared distances |x0_i - x1_j|² of all pairs.
 
     Args:
         x0: source points, shape (n0, D).

@@ -1,4 +1,4 @@
-"""Relaxed couplings: plans that may leave far points, or a share of the mass, behind."""
+"""Relaxed couplings: plans that may leave out distant points or a share of the mass."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ from cfmcli.flows.coupling.plans import DensePlan, PairPlan, Plan
 _TOLERANCE, _ITERATIONS = 1e-4, 10_000
 
 _GAP, _STEPS = 2e-4, 50
-"""Share of the value by which an unblurred plan may miss the optimum, and the most steps to it."""
+"""Relative tolerance of a plan without entropy, and the maximum number of steps."""
 
 _BLUR, _BLURRED = 3e-4, (1e-2, 200)
-"""The entropic plan to start from: reg as a share of the smaller of reg_m and the mean cost."""
+"""Initial entropic plan: reg as a share of the smaller of reg_m and the mean cost, then its
+tolerance and number of iterations."""
 
 _LEAST_MASS = 1e-12
-"""Transported share of the mass below which a plan means nothing."""
+"""Transported share of the mass below which a plan is meaningless."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Unbalanced(Coupling):
         costs.check_metric("unbalanced", self.cost)
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """A plan of sum 1 whose marginals lean toward points with a near counterpart."""
+        """Compute a plan of sum 1 whose marginals favour points with a near counterpart."""
         cost = costs.cost_matrix(x0, x1, self.cost)
         problem = sinkhorn.Entropic(cost, normalised(w0), normalised(w1), self.reg_m)
         if self.reg == 0:
@@ -85,7 +86,7 @@ class Unbalanced(Coupling):
         return DensePlan(solution.plan / solution.plan.sum())
 
     def whole(self, n0: int, n1: int) -> Coupling | None:
-        """Itself up to 4,000 x 4,000 points, minibatches beyond."""
+        """This coupling up to 4,000 x 4,000 points, minibatches beyond."""
         return self if fits_exact(n0, n1) else None
 
 
@@ -116,7 +117,7 @@ class Partial(Coupling):
         costs.check_metric("partial", self.cost)
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """A plan of sum 1 whose marginals are at most the weights divided by `mass`."""
+        """Compute a plan of sum 1 whose marginals are at most the weights divided by `mass`."""
         q0, q1 = simplex.quantised(normalised(w0), normalised(w1))
         cost = costs.cost_matrix(x0, x1, self.cost)
         paired = max(np.rint(self.mass * q0.sum()), 1.0)
@@ -124,32 +125,32 @@ class Partial(Coupling):
         return PairPlan(i, j, quanta / paired, cost.shape)
 
     def whole(self, n0: int, n1: int) -> Coupling | None:
-        """Itself up to 4,000 x 4,000 points, minibatches beyond."""
+        """This coupling up to 4,000 x 4,000 points, minibatches beyond."""
         return self if fits_exact(n0, n1) else None
 
 
 def _paired(q0: Array, q1: Array, cost: Array, left: float) -> tuple[IntArray, IntArray, Array]:
-    """The best plan that leaves some quanta on either side, by one free point more on each."""
+    """Solve partial transport with `left` unpaired quanta, by a free dummy point on each side."""
     if left == 0:
         return simplex.solve(q0, q1, cost)
     n0, n1 = cost.shape
     extended = np.zeros((n0 + 1, n1 + 1))
     extended[:n0, :n1] = cost
-    extended[n0, n1] = 2 * cost.max() + 1  # nothing goes from one free point to the other
+    extended[n0, n1] = 2 * cost.max() + 1  # no transport between the free points
     i, j, quanta = simplex.solve(np.append(q0, left), np.append(q1, left), extended)
     kept = (i < n0) & (j < n1)
     return i[kept], j[kept], quanta[kept]
 
 
 class Relaxed(NamedTuple):
-    """A plan whose marginals are a price.
+    """An unbalanced plan: deviations of its marginals from the weights are penalised.
 
     Args:
         i: rows that carry mass, shape (k,).
         j: their columns, shape (k,).
         mass: masses of the pairs, shape (k,), not normalised.
-        value: what the plan costs, marginals and all.
-        gap: by how much that may miss the optimum.
+        value: dual objective value, marginal penalties included.
+        gap: Frank-Wolfe gap, a bound on the distance of the value from the optimum.
     """
 
     i: IntArray
@@ -160,7 +161,7 @@ class Relaxed(NamedTuple):
 
 
 def relaxed_pairs(problem: sinkhorn.Entropic, tolerance: float = _GAP) -> Relaxed:
-    """The unbalanced plan without regularisation: exact transport between reweighted clouds.
+    """Solve unbalanced transport without entropy, as exact transport between reweighted clouds.
 
     The best potentials reweight the clouds to w0 exp(-f / reg_m) and w1 exp(-g / reg_m). They are
     found by steps toward the potentials of exact transport between the clouds so reweighted
@@ -170,7 +171,7 @@ def relaxed_pairs(problem: sinkhorn.Entropic, tolerance: float = _GAP) -> Relaxe
 
     Args:
         problem: costs, masses and a finite reg_m.
-        tolerance: gap at which to stop, as a share of the value; after 50 steps it may be larger.
+        tolerance: relative gap at which to stop; after 50 steps it may be larger.
 
     Returns:
         At most n0 + n1 - 1 pairs.
@@ -197,7 +198,7 @@ def relaxed_pairs(problem: sinkhorn.Entropic, tolerance: float = _GAP) -> Relaxe
 
 
 def _first_prices(problem: sinkhorn.Entropic) -> tuple[Array, Array]:
-    """Potentials to start from: those of an entropic plan, brought under the costs."""
+    """Initial potentials: those of an entropic plan, made dual feasible."""
     cost, w0, _, reg_m = problem
     reg = _BLUR * min(reg_m, float(cost.mean()))
     if reg == 0:
@@ -210,7 +211,7 @@ def _first_prices(problem: sinkhorn.Entropic) -> tuple[Array, Array]:
 
 
 def _balanced(problem: sinkhorn.Entropic, f: Array, g: Array) -> tuple[Array, Array]:
-    """Potentials moved against each other until both reweighted clouds have the same mass."""
+    """Shift the potentials against each other so that both reweighted clouds have equal mass."""
     _, w0, w1, reg_m = problem
     loads = sinkhorn.log_sum(np.log(w0) - f / reg_m), sinkhorn.log_sum(np.log(w1) - g / reg_m)
     shift = reg_m / 2 * (loads[0] - loads[1])
@@ -220,7 +221,7 @@ def _balanced(problem: sinkhorn.Entropic, f: Array, g: Array) -> tuple[Array, Ar
 def _line_search(
     problem: sinkhorn.Entropic, start: tuple[Array, Array], change: tuple[Array, Array]
 ) -> float:
-    """The step in [0, 1] that raises the dual value most, by bisection on its slope."""
+    """Find the step in [0, 1] that maximises the dual value, by bisection on its slope."""
     _, w0, w1, reg_m = problem
     low, high = 0.0, 1.0
     for _ in range(40):
@@ -235,7 +236,7 @@ def _line_search(
 
 
 def _check_mass(masses: Array, problem: sinkhorn.Entropic) -> None:
-    """Refuse masses that are not finite, or nearly nothing."""
+    """Raise if the total mass is not finite or nearly zero."""
     total = float(masses.sum())
     if not (np.isfinite(total) and total > _LEAST_MASS):
         raise NumericsError(

@@ -1,4 +1,4 @@
-"""Resampling: items drawn as often as their mass says, each floor or ceil times."""
+"""Resampling: systematic draws in proportion to mass."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,9 +25,9 @@ def systematic(mass: Array, n: int, rng: np.random.Generator) -> IntArray:
 
 
 def thinned(mass: Array, n: int, rng: np.random.Generator) -> tuple[IntArray, Array]:
-    """At most n items that stand for all of them, and what each of them counts, sum 1.
+    """Select at most n representative items and their shares, which sum to 1.
 
-    Of more than n items, n are drawn by their mass; one drawn several times counts as often.
+    Of more than n items, n are drawn by mass; an item drawn several times counts as often.
 
     Args:
         mass: masses, shape (k,), >= 0, not all zero.
@@ -45,10 +45,10 @@ def thinned(mass: Array, n: int, rng: np.random.Generator) -> tuple[IntArray, Ar
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """Masses laid end to end, in groups that each draw puts in a new order.
+    """Masses laid end to end, in groups whose order is shuffled in every draw.
 
-    The new order keeps two items that happen to lie one step apart from always being drawn
-    together; shuffling groups rather than items makes a draw from a dense plan cheap.
+    Shuffling keeps two items that happen to lie one step apart from always being drawn together;
+    shuffling groups instead of single items makes a draw from a dense plan cheap.
 
     Args:
         mass: masses of the items, shape (k,).
@@ -60,21 +60,21 @@ class Line:
 
     @classmethod
     def of_single_items(cls, mass: Array) -> "Line":
-        """A line on which each item is its own group."""
+        """Create a line in which every item forms its own group."""
         return cls(mass, np.arange(len(mass) + 1))
 
     @cached_property
     def _ends(self) -> Array:
-        """Where each item ends, shape (k,)."""
+        """End position of each item, shape (k,)."""
         return np.cumsum(self.mass)
 
     @cached_property
     def _edges(self) -> Array:
-        """Where each group starts, and where the last one ends, shape (groups + 1,)."""
+        """Start position of each group, and the end of the last, shape (groups + 1,)."""
         return np.concatenate([[0.0], self._ends])[self.starts]
 
     def draw(self, n: int, rng: np.random.Generator) -> IntArray:
-        """Items met by n equidistant points with a random offset, in random order."""
+        """Draw the items hit by n equidistant points with a random offset, in random order."""
         order = rng.permutation(len(self.starts) - 1)
         ends = np.cumsum(np.diff(self._edges)[order])
         points = (np.arange(n) + rng.random()) * (ends[-1] / max(n, 1))
@@ -86,5 +86,5 @@ class Line:
 
 
 def _locate(ends: Array, points: Array) -> IntArray:
-    """The interval of each point, given where the intervals end."""
+    """Index of the interval that contains each point, given the interval ends."""
     return np.minimum(np.searchsorted(ends, points, side="right"), len(ends) - 1)

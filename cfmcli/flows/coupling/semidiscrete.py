@@ -1,4 +1,4 @@
-"""Semidiscrete transport: from a source without end, such as N(0, I), to a finite cloud."""
+"""Semidiscrete transport: from a continuous source, such as N(0, I), to a finite cloud."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,32 +21,32 @@ from cfmcli.flows.coupling.plans import PairPlan, Plan, squared_distances, summe
 from cfmcli.flows.coupling.resampling import systematic
 
 Draw = Callable[[int, np.random.Generator], Array]
-"""A sampler of the source: n points, shape (n, D), for n and a generator."""
+"""A sampler of the source: (n, generator) -> n points, shape (n, D)."""
 
 MOST_TARGETS = 4_000
-"""Largest cloud whose potential is fitted within a minute or two; the cost is quadratic."""
+"""Largest cloud whose potential is fitted within a minute or two; the time is quadratic."""
 
 _POOL, _BATCH, _CHUNK = 4_000, 500, 2_000_000
-"""Source points of the first guess and of a step, and scores held in memory at once."""
+"""Number of source points in the initial pool and per step, and of scores in memory at once."""
 
 _STEP, _SLOWDOWN, _PRIOR = 0.1, 100, 5.0
-"""First step, in gaps between a cell and its neighbours; steps after which it shrinks; points
-by which the gap of one cell leans toward that of all."""
+"""Initial step size, in gaps between a cell and its neighbours; steps after which it decays; prior
+points by which the gap of one cell is shrunk toward the mean gap of all."""
 
 _AIM, _EFFORT = 0.8, 6
-"""Share of the tolerance to stop at, as the error is an estimate; and the most points drawn, as a
-multiple of the fewest that can tell whether it is met."""
+"""Share of the tolerance to aim for, since the error is an estimate; and the maximum number of
+points drawn, as a multiple of the fewest that can tell whether it is met."""
 
 
 @dataclass(frozen=True, eq=False)
 class Potential:
-    """A price g_j on each target point that splits the source into cells of the right mass.
+    """A semidiscrete dual potential g_j on target points, whose cells split the source by weight.
 
     Args:
         x1: target points, shape (n1, D).
-        prices: g, shape (n1,).
-        error: L1 distance of the masses of the cells from the weights, on fresh points, the
-            noise of counting them taken off.
+        prices: potential g, shape (n1,).
+        error: L1 distance of the masses of the cells from the weights, on fresh points, corrected
+            for counting noise.
     """
 
     x1: Array
@@ -54,13 +54,13 @@ class Potential:
     error: float
 
     def assign(self, x0: Array) -> IntArray:
-        """The target of each source point, argmin_j |x0 - x1_j|² - g_j.
+        """Assign each source point to the target argmin_j |x0 - x1_j|² - g_j.
 
         Args:
             x0: source points, shape (n, D).
 
         Returns:
-            Rows of x1, shape (n,).
+            Row indices of x1, shape (n,).
         """
         scores = _Scores.of(self.x1, self.prices)
         rows = max(_CHUNK // len(self.x1), 1)
@@ -92,7 +92,7 @@ class SemiDiscrete(Coupling):
             )
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """One pair for each source point; w0 exactly, w1 nearly, with a warning where it is not."""
+        """Pair each source point with one target: w0 holds exactly, w1 nearly, else it warns."""
         w0, w1 = normalised(w0), normalised(w1)
         rows = np.arange(len(x0))
         if fits_exact(len(x0), len(x1)):
@@ -106,14 +106,14 @@ class SemiDiscrete(Coupling):
         return PairPlan(rows, target, w0, (len(x0), len(x1)))
 
     def whole(self, n0: int, n1: int) -> Coupling:
-        """Itself up to 4,000 targets or 4,000 x 4,000 points, block refinement beyond."""
+        """This coupling up to 4,000 targets or 4,000 x 4,000 points, block refinement beyond."""
         return self if n1 <= MOST_TARGETS or fits_exact(n0, n1) else Blocks()
 
 
 def fit_potential(
     draw: Draw, x1: Array, w1: Array, rng: np.random.Generator, tolerance: float = 0.05
 ) -> Potential:
-    """Fit the prices of semidiscrete transport, for the squared distance.
+    """Fit the dual potential of semidiscrete transport, for the squared distance.
 
     max over g of E[min_j |x0 - x1_j|² - g_j] + Σ w_j g_j, by averaged stochastic gradient steps
     g_j += step_j (1 - p_j / w_j), where p_j is the share of a batch that goes to j. It starts from
@@ -130,7 +130,7 @@ def fit_potential(
         tolerance: largest L1 error of the weights, in (0, 1).
 
     Returns:
-        The potential, its error measured; a warning says where it exceeds the tolerance.
+        The potential with its measured error; warns if that exceeds the tolerance.
 
     Raises:
         NumericsError: distances are not finite.
@@ -163,18 +163,18 @@ class _Scores(NamedTuple):
 
     @classmethod
     def of(cls, x1: Array, prices: Array) -> "_Scores":
-        """Scores of target points with prices; centred, so that far origins cost no digits."""
+        """Build the scores of target points; centred to keep precision far from the origin."""
         center = x1.mean(0)
         y = x1 - center
         return cls(center, 2 * y.T, prices - np.einsum("nd,nd->n", y, y))
 
     def at(self, x0: Array) -> Array:
-        """Scores of all pairs, shape (n, n1)."""
+        """Evaluate the scores of all pairs, shape (n, n1)."""
         return (np.asarray(x0, np.float64) - self.center) @ self.twice + self.offset
 
 
 def _first_prices(draw: Draw, x1: Array, w1: Array, rng: np.random.Generator) -> Array:
-    """Prices of the exact plan between a pool of source points and the target."""
+    """Dual potential of the exact plan between a pool of source points and the target."""
     size = max(min(_POOL, MAX_EXACT_PAIRS // len(x1)), 2)
     pool = draw(size, rng)
     q0, q1 = simplex.quantised(np.full(size, 1 / size), w1)
@@ -184,10 +184,10 @@ def _first_prices(draw: Draw, x1: Array, w1: Array, rng: np.random.Generator) ->
 def _descend(
     draw: Draw, x1: Array, w1: Array, prices: Array, rng: np.random.Generator
 ) -> Iterator[Array]:
-    """Stochastic gradient steps without end; yields the average of the prices so far."""
+    """Run stochastic gradient steps indefinitely; yield the averaged potential after each."""
     scores = _Scores.of(x1, prices)
     offset, origin = scores.offset.copy(), scores.offset - prices
-    # One point must not throw a target of tiny weight far off.
+    # A single point must not throw the potential of a target of tiny weight far off.
     floor = np.maximum(w1, 0.1 / _BATCH)
     average, total, step = offset.copy(), 0.0, 0
     hits, gaps = np.zeros(len(w1)), np.zeros(len(w1))
@@ -205,7 +205,7 @@ def _descend(
 
 
 def _best(scores: Array) -> tuple[IntArray, Array]:
-    """The best target of each point, and by how much it is ahead of the second best."""
+    """Best target of each point, and its margin over the second best."""
     rows = np.arange(len(scores))
     target = scores.argmax(1)
     best = scores[rows, target]
@@ -214,11 +214,11 @@ def _best(scores: Array) -> tuple[IntArray, Array]:
 
 
 def _distance(potential: Potential, x0: Array, w1: Array) -> float:
-    """L1 distance of the true shares p from the weights, from counts on fresh points.
+    """Estimate the L1 distance of the true cell masses p from the weights, from fresh points.
 
     By Cauchy-Schwarz it is at most the root of Σ (p_j - w_j)² / v_j for any v of sum 1, and
-    sqrt(2 / π) of it for normal errors. The sum is estimated without bias, so without the noise
-    that adds to the distance of the counts themselves.
+    sqrt(2 / π) of it for normal errors. The sum is estimated without bias, hence free of the noise
+    that inflates the distance of the counts themselves.
     """
     n, v = len(x0), (w1 + 1 / len(w1)) / 2
     counts = summed(potential.assign(x0), np.ones(n), len(w1))
@@ -227,7 +227,7 @@ def _distance(potential: Potential, x0: Array, w1: Array) -> float:
 
 
 def _rounded_plan(x0: Array, x1: Array, w0: Array, w1: Array) -> IntArray:
-    """The target that takes most of each source point in the exact plan, shape (n0,)."""
+    """Target that receives most of each source point in the exact plan, shape (n0,)."""
     i, j, mass = simplex.solve(*simplex.quantised(w0, w1), squared_distances(x0, x1))
     order = np.lexsort((mass, i))
     last = np.searchsorted(i[order], np.arange(len(x0)), side="right") - 1
@@ -235,12 +235,12 @@ def _rounded_plan(x0: Array, x1: Array, w0: Array, w1: Array) -> IntArray:
 
 
 def _sampler(x0: Array, w0: Array) -> Draw:
-    """Draws from a finite cloud."""
+    """Make a sampler of a finite weighted cloud."""
     return lambda n, rng: x0[systematic(w0, n, rng)]
 
 
 def _warn(error: float, tolerance: float, why: str) -> None:
-    """Say that the target's weights are not met."""
+    """Warn that the target's weights are not met."""
     warnings.warn(
         f"semidiscrete: the weights of the target are off by {error:.3f} in total, more than "
         f"{tolerance:g}: {why}.",

@@ -1,4 +1,4 @@
-"""Entropic transport: Sinkhorn iterations that no regularisation can overflow."""
+"""Entropic transport: Sinkhorn iterations, stabilised against overflow at any regularisation."""
 
 from typing import NamedTuple
 
@@ -7,31 +7,31 @@ import numpy as np
 from cfmcli.data.arrays import Array
 
 _RELAXATION = 1.5
-"""Over-relaxation of the updates: half the iterations of 1, or fewer; 2 would diverge."""
+"""Over-relaxation factor: halves the iterations of factor 1, or better; 2 would diverge."""
 
 _SHRINK = 4.0
-"""Each stage divides the regularisation by this, from the largest cost down to its goal."""
+"""Factor between the regularisations of successive stages, from the largest cost down."""
 
 _STAGE = (1e-2, 50)
-"""Tolerance and iterations of the stages before the last."""
+"""Tolerance and number of iterations of the stages before the last."""
 
 _SEARCH = (1e-3, 2_000)
-"""Tolerance and iterations of the solutions on the way to a wanted entropy."""
+"""Tolerance and number of iterations of intermediate solutions in the search for an entropy."""
 
 _LEAST_REG, _STEP, _ENTROPY_ERROR = 1e-7, 1e-4, 5e-4
-"""The search for an entropy ends at this share of the largest cost, step in log reg or error."""
+"""Stopping criteria of the search: reg relative to the largest cost, step in log reg, and error."""
 
 _TINY, _HUGE = 1e-200, 1e50
 
 
 class Entropic(NamedTuple):
-    """An entropic problem.
+    """An entropic transport problem.
 
     Args:
         cost: costs, shape (n0, n1), finite, >= 0.
         w0: masses of the rows, shape (n0,), > 0, sum 1.
         w1: masses of the columns, shape (n1,), > 0, sum 1.
-        reg_m: price of marginals other than w0 and w1, > 0, in units of the cost; inf forbids
+        reg_m: penalty of marginals other than w0 and w1, > 0, in units of the cost; inf forbids
             them.
     """
 
@@ -42,13 +42,13 @@ class Entropic(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Potentials, the plan they stand for, and what it lacks.
+    """Dual potentials, the plan they define, and its marginal error.
 
     Args:
         f: potentials of the rows, shape (n0,).
         g: potentials of the columns, shape (n1,).
         plan: exp((f_i + g_j - cost_ij) / reg), shape (n0, n1).
-        error: L1 distance of its marginals from where they should be, as a share of its mass.
+        error: L1 distance of its marginals from their targets, as a share of its mass.
     """
 
     f: Array
@@ -58,7 +58,7 @@ class Solution(NamedTuple):
 
 
 def solve(problem: Entropic, reg: float, tolerance: float, iterations: int) -> Solution:
-    """The entropic plan, from large regularisations down to the one wanted.
+    """Solve entropic transport, decreasing the regularisation in stages to the requested one.
 
     min over π ≥ 0 of Σ π_ij cost_ij + reg KL(π | w0 ⊗ w1) + reg_m KL(π1 | w0) + reg_m KL(πᵀ1 | w1)
 
@@ -83,7 +83,7 @@ def solve(problem: Entropic, reg: float, tolerance: float, iterations: int) -> S
 def solve_to_entropy(
     problem: Entropic, entropy: float, tolerance: float, iterations: int
 ) -> tuple[float, Solution]:
-    """The entropic plan of a wanted renormalised entropy, by bisection on log reg.
+    """Solve entropic transport for a given renormalised entropy, by bisection on log reg.
 
     Args:
         problem: costs and masses, the marginals fixed.
@@ -92,8 +92,8 @@ def solve_to_entropy(
         iterations: iterations after which to stop, at the last regularisation.
 
     Returns:
-        The regularisation and its solution; the smallest one tried where even that has more
-        entropy than wanted.
+        The regularisation and its solution; the smallest one tried if even that has more entropy
+        than requested.
     """
     place, step, state = np.log(max(float(problem.cost.max()), _TINY)), np.log(_SHRINK), None
     least, sign, passed = place + np.log(_LEAST_REG), 0.0, False
@@ -111,7 +111,7 @@ def solve_to_entropy(
 
 
 def renormalised_entropy(plan: Array) -> float:
-    """How far a plan is from a map: 0 for a permutation or a map, 1 for random pairs.
+    """Blur of a plan: 0 for a permutation or a map, 1 for the independent coupling.
 
     E = 1 - (H0 + H1 - H) / min(H0, H1), with the entropies H0, H1 of the marginals and H of the
     plan; H / log n - 1 for n points of equal weight on both sides. It rises with reg.
@@ -127,7 +127,7 @@ def renormalised_entropy(plan: Array) -> float:
 
 
 def rounded(plan: Array, w0: Array, w1: Array) -> Array:
-    """The plan with exact marginals: cut down what is too much, spread out what is missing.
+    """Round a plan to exact marginals: scale down excess, then spread out the missing mass.
 
     Reference: Altschuler, Weed and Rigollet (2017), arXiv 1705.09634, algorithm 2
 
@@ -144,18 +144,18 @@ def rounded(plan: Array, w0: Array, w1: Array) -> Array:
 
 
 def _entropy(mass: Array) -> float:
-    """-Σ m log m of the masses that are not zero."""
+    """Shannon entropy -Σ m log m of the nonzero masses."""
     kept = mass[mass > 0]
     return float(-(kept * np.log(kept)).sum())
 
 
 def _blank(problem: Entropic) -> Solution:
-    """Where the iterations start."""
+    """Initial state of the iterations: zero potentials."""
     return Solution(np.zeros_like(problem.w0), np.zeros_like(problem.w1), problem.cost, np.inf)
 
 
 def _stages(largest: float, reg: float) -> list[float]:
-    """Regularisations on the way from the largest cost to the goal, without it."""
+    """Regularisations of the stages, from the largest cost down, all above the goal."""
     count = max(int(np.ceil(np.log(max(largest / reg, 1.0)) / np.log(_SHRINK))), 0)
     return [largest / _SHRINK**k for k in range(count)]
 
@@ -163,7 +163,7 @@ def _stages(largest: float, reg: float) -> list[float]:
 def _iterate(
     problem: Entropic, reg: float, start: Solution, tolerance: float, iterations: int
 ) -> Solution:
-    """Iterate at one regularisation; scalings that grow large move into the potentials."""
+    """Iterate at one regularisation; scalings that grow large are absorbed into the potentials."""
     cost, w0, w1, reg_m = problem
     firm, ratio = 1 / (1 + reg / reg_m), _ratio if np.isfinite(reg_m) else np.divide
     f, g, done = start.f, start.g, 0
@@ -195,12 +195,12 @@ def _iterate(
 
 
 def _ratio(goal: Array, value: Array) -> Array:
-    """What brings a value to its goal, 1 where there is no goal."""
+    """Elementwise goal / value, with 1 where the goal is zero."""
     return np.divide(goal, value, out=np.ones_like(goal), where=goal > 0)
 
 
 def _translation(problem: Entropic, reg: float, f: Array, g: Array) -> float:
-    """The factor between u and 1 / v that balances the prices of the two relaxed marginals."""
+    """Factor between u and 1 / v that balances the penalties of the two relaxed marginals."""
     loads = [
         log_sum(np.log(w) - (potential - reg * np.log(w)) / problem.reg_m)
         for w, potential in ((problem.w0, f), (problem.w1, g))
@@ -209,11 +209,11 @@ def _translation(problem: Entropic, reg: float, f: Array, g: Array) -> float:
 
 
 def log_sum(x: Array) -> float:
-    """log Σ exp x."""
+    """log Σ exp x, without overflow."""
     return float(x.max() + np.log(np.exp(x - x.max()).sum()))
 
 
 def _soft_minimum(cost: Array, reg: float) -> Array:
-    """-reg log Σ_j exp(-cost_ij / reg), shape (n0,)."""
+    """Soft minimum over columns, -reg log Σ_j exp(-cost_ij / reg), shape (n0,)."""
     least = cost.min(1)
     return np.asarray(least - reg * np.log(np.exp((least[:, None] - cost) / reg).sum(1)))

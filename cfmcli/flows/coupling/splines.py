@@ -1,12 +1,12 @@
-"""Tangents of the natural cubic splines through chains of paired points."""
+"""Tangents of natural cubic splines through chains of paired points."""
 
 from cfmcli.data.arrays import Array
 
 
 def natural_tangents(knots: Array, times: Array) -> Array:
-    """dx/dtau at the knots of the natural cubic spline through each chain.
+    """Derivatives dx/dtau at the knots of the natural cubic spline through each chain.
 
-    The spline has continuous first and second derivatives, and no second derivative at its ends.
+    The spline has continuous first and second derivatives, and zero second derivative at its ends.
     In the gap (tau_k, tau_k+1) the Hermite cubic in local time t has the tangents
     (tau_k+1 - tau_k) dx/dtau.
 

@@ -1,4 +1,4 @@
-"""Wasserstein-Fisher-Rao: pairs between clouds of different mass that grow on the way."""
+"""Wasserstein-Fisher-Rao coupling: pairs of clouds of different mass, which grow or shrink."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ from cfmcli.flows.coupling.relaxed import relaxed_pairs
 from cfmcli.flows.coupling.resampling import systematic
 
 MOST_PAIRS = 25_000_000
-"""Largest n0 n1 at which one plan takes about a minute and 1 GiB."""
+"""Largest n0 n1 for which one plan takes about a minute and 1 GiB."""
 
 TYPICAL = 2.5
-"""The default delta in units of the typical displacement."""
+"""Default delta in units of the typical displacement."""
 
 NULL = 1e-6
-"""The least deviation along an axis, in units of the largest: below that there is but rounding."""
+"""Smallest deviation along an axis, relative to the largest; anything below is rounding error."""
 LEAST = 0.1
-"""The shortest typical displacement along an axis, in units of the deviation inside the clouds."""
+"""Smallest typical displacement along an axis, relative to the deviation within the clouds."""
 
 _JUDGED = 1_000
-"""Points of each cloud that tell the typical displacement."""
+"""Number of points of each cloud used to estimate the typical displacement."""
 
 _GAP, _WORTH = 2e-3, 5e-2
-"""Shares of the value: by which a plan may miss the optimum, and which is worth a warning."""
+"""Relative optimality gaps: the tolerance of a plan, and the gap above which it warns."""
 
 _FAR = 60.0
-"""Cost beyond which a pair has no mass: the cost at a distance of pi delta is infinite."""
+"""Cap of the cost, at which a pair has no mass; the cost is infinite at a distance of pi delta."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class FisherRao(Coupling):
             )
 
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
-        """A plan of sum 1 whose marginals lean toward points with a near counterpart."""
+        """Compute a plan of sum 1 whose marginals favour points with a near counterpart."""
         lengths = self.lengths(x0, x1, w0, w1, rng)
         angles = costs.cost_matrix(x0 / lengths, x1 / lengths, "euclidean") / 2
         with np.errstate(divide="ignore"):
@@ -87,24 +87,24 @@ class FisherRao(Coupling):
         return PairPlan(i[near], j[near], mass[near] / mass[near].sum(), cost.shape)
 
     def whole(self, n0: int, n1: int) -> Coupling | None:
-        """Itself up to 5,000 x 5,000 points, minibatches beyond."""
+        """This coupling up to 5,000 x 5,000 points, minibatches beyond."""
         return self if n0 * n1 <= MOST_PAIRS else None
 
     def lengths(
         self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator
     ) -> Array:
-        """δ of each axis, shape (D,): the one stated, or else that of the typical displacement.
+        """Growth length δ of each axis, shape (D,): as given, else from the typical displacement.
 
-        Optimal pairs of the clouds, each axis in units of its deviation, move by Δ. An axis has
-        a = median |Δ_d|, and δ_d = 5/2 a median |Δ / a|: what the data are measured in does not
-        matter, and a difference along an axis on which nothing moves is told to be growth.
+        Optimal pairs of the clouds, each axis scaled by its deviation, move by Δ. An axis has
+        a = median |Δ_d|, and δ_d = 5/2 a median |Δ / a|: the unit of the data does not matter,
+        and a difference along an axis on which nothing moves is attributed to growth.
 
         Args:
             x0: source points, shape (n0, D).
             x1: target points, shape (n1, D).
             w0: masses of the source, shape (n0,), > 0.
             w1: masses of the target, shape (n1,), > 0.
-            rng: which points are asked, where there are many.
+            rng: source of randomness for subsampling large clouds.
         """
         if self.delta:
             return np.full(x0.shape[1], self.delta)
@@ -122,20 +122,20 @@ class FisherRao(Coupling):
 
 
 def _some(x: Array, w: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Points that tell the typical displacement, and their weights, sum 1."""
+    """Subsample a cloud, with weights of sum 1, to estimate the typical displacement."""
     if len(x) <= _JUDGED:
         return x, normalised(w)
     return x[systematic(w, _JUDGED, rng)], np.full(_JUDGED, 1 / _JUDGED)
 
 
 def told(lengths: Array) -> str:
-    """δ in words, where it is not the same for every axis from the least to the largest."""
+    """Describe δ in words: one value, or its range over the axes."""
     low, high = float(lengths.min()), float(lengths.max())
     return f"delta = {low:.4g}" if low == high else f"delta = {low:.4g} to {high:.4g} by axis"
 
 
 def _median(values: Array, mass: Array) -> float:
-    """The value below which half of the mass lies."""
+    """Weighted median."""
     order = np.argsort(values)
     line = np.cumsum(mass[order])
     return float(values[order][np.searchsorted(line, line[-1] / 2)])

@@ -1,4 +1,4 @@
-"""Choice: the solver that suits the dynamics at hand, from its spec."""
+"""Choice: selects and validates the solver for deterministic or stochastic dynamics."""
 
 from dataclasses import replace
 
@@ -12,10 +12,10 @@ AnySolver = Solver | StochasticSolver | Auto | str
 
 
 def deterministic(solver: AnySolver) -> Solver:
-    """A solver for deterministic dynamics, from itself or its spec.
+    """Build a solver for deterministic dynamics from a spec, or check a given one.
 
     Raises:
-        ConfigError: if the spec is wrong, or names a solver for stochastic dynamics.
+        ConfigError: if the spec is wrong, or names `auto` or a solver for stochastic dynamics.
     """
     found = catalog.build("solvers", solver) if isinstance(solver, str) else solver
     if isinstance(found, Solver):
@@ -33,7 +33,7 @@ def deterministic(solver: AnySolver) -> Solver:
 
 
 def with_tolerances(spec: str, atol: float | None, rtol: float | None) -> Solver:
-    """A solver of deterministic dynamics from its spec, with tolerances given apart.
+    """Build a solver for deterministic dynamics from its spec, with tolerances given separately.
 
     Args:
         spec: name and options.
@@ -64,10 +64,10 @@ def with_tolerances(spec: str, atol: float | None, rtol: float | None) -> Solver
 
 
 def stochastic(solver: AnySolver) -> StochasticSolver:
-    """A solver for stochastic dynamics, from itself or its spec.
+    """Build a solver for stochastic dynamics from a spec, or check a given one.
 
     Raises:
-        ConfigError: if the spec is wrong, or names a solver for deterministic dynamics.
+        ConfigError: if the spec is wrong, or names `auto` or a solver for deterministic dynamics.
     """
     found = catalog.build("solvers", solver) if isinstance(solver, str) else solver
     if isinstance(found, StochasticSolver):
@@ -79,11 +79,11 @@ def stochastic(solver: AnySolver) -> StochasticSolver:
 
 
 def _label(solver: AnySolver) -> str:
-    """What the user calls a solver."""
+    """Name of a solver in messages."""
     return solver if isinstance(solver, str) else type(solver).__name__
 
 
 def _fitting(kind: type) -> str:
-    """The names of the solvers of one kind."""
+    """Comma-separated names of all solvers of a kind."""
     names = catalog.names("solvers")
     return ", ".join(n for n in names if issubclass(catalog.entry("solvers", n).load(), kind))

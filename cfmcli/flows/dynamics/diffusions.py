@@ -1,4 +1,4 @@
-"""Diffusions: how much noise stochastic dynamics add along a gap, chosen after training.
+"""Diffusions: the noise level of stochastic dynamics along a gap, chosen after training.
 
 With velocity b and score s of a path of densities rho_t, dX = (b + epsilon s) dt + sqrt(2 epsilon)
 dW forward in time, and dX = (b - epsilon s) dt + sqrt(2 epsilon) dW backward, keep the same rho_t
@@ -21,7 +21,7 @@ Epsilon = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Diffusion(ABC):
-    """A diffusion level epsilon(t) = level shape(t) over one gap, t in [0, 1].
+    """Base class of diffusion levels epsilon(t) = level shape(t) over one gap, t in [0, 1].
 
     Args:
         level: scale of epsilon, squared flow coordinates per gap, at least 0.
@@ -39,7 +39,7 @@ class Diffusion(ABC):
 
     @abstractmethod
     def shape(self, t: Tensor, gamma: Tensor) -> Tensor:
-        """epsilon / level at times t where the path has the latent scale gamma, shaped as t."""
+        """epsilon / level at times t where the path has latent scale gamma, shaped as t."""
 
     def epsilon(self, t: Tensor, gamma: Tensor) -> Tensor:
         """The diffusion level at times t, at least 0.
@@ -132,7 +132,7 @@ class Gamma(Diffusion):
 
 
 def diffusion(text: str) -> Diffusion:
-    """A diffusion from its spec, or from a bare number: "0.5" is "constant:level=0.5".
+    """Build a diffusion from its spec or a bare number: "0.5" is "constant:level=0.5".
 
     Raises:
         ConfigError: if the spec is wrong, or the level negative or not finite.

@@ -1,4 +1,4 @@
-"""Displacement: optimal pairs moved along straight lines, a flow that needs no training."""
+"""Displacement: optimal pairs moved along straight lines, which needs no training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from cfmcli.flows.dynamics.legs import journey
 from cfmcli.flows.dynamics.paths import Paths
 
 MOST_BYTES, PAIR_BYTES, PLACE_BYTES = 4e9, 64, 40
-"""Memory for the pairs of a gap; what one needs, and what it needs for each dimension."""
+"""Memory limit for the pairs of a gap; bytes per pair, and bytes per pair and dimension."""
 SAME = 1e-9
-"""Distance, relative and absolute, within which pairs are at one place."""
+"""Relative and absolute distance below which pairs count as coincident."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Gap:
         x0: source cloud, shape (n0, D).
         x1: target cloud, shape (n1, D).
         plan: their coupling.
-        gains: what is known to come of the sources, if anything is.
+        gains: known growth of the sources, if any.
 
     Raises:
         ConfigError: if the plan joins so many pairs that they do not fit in memory.
@@ -48,9 +48,9 @@ class Gap:
         check_pairs(self.plan, self.x0.shape[1])
 
     def moves(self, x: Array, t: float, rng: np.random.Generator) -> Array:
-        """The displacement of the pair that is nearest to each point at path time t, (n, D).
+        """Displacement of the pair nearest to each point at path time t, shape (n, D).
 
-        Where several pairs are at that place, one is drawn by its mass.
+        Among coincident pairs, one is drawn in proportion to mass.
         """
         from scipy.spatial import cKDTree
 
@@ -63,19 +63,19 @@ class Gap:
         return np.asarray(end[pair] - start[pair])
 
     def at(self, t: float) -> tuple[IntArray, Array, Array]:
-        """The pairs at path time t: their sources, (k,), where they are, (k, D), their masses."""
+        """Pairs at path time t: their source indices, (k,), positions, (k, D), and masses, (k,)."""
         i, j, _ = self._pairs
         return i, self.x0[i] + t * (self.x1[j] - self.x0[i]), self._masses(t)
 
     def then(self, t: float) -> Plan:
-        """The plan with the masses of its pairs at path time t."""
+        """The plan with the masses that its pairs have at path time t."""
         if self.gains is None:
             return self.plan
         i, j, _ = self._pairs
         return PairPlan(i, j, self._masses(t), self.plan.shape)
 
     def _masses(self, t: float) -> Array:
-        """The masses of the pairs at path time t, shape (k,)."""
+        """Masses of the pairs at path time t, shape (k,)."""
         i, _, mass = self._pairs
         if self.gains is None:
             return mass
@@ -91,14 +91,14 @@ class Gap:
 class Displacement:
     """Displacement interpolation: x0 + t (x1 - x0) for the pairs (x0, x1) of a plan.
 
-    Points of a cloud move with their pair; any other point moves as the nearest pair does.
+    Points of the clouds move with their pair; any other point moves as the nearest pair does.
 
     Reference: McCann (1997), doi 10.1006/aima.1997.1634
 
     Args:
         gaps: the pairs between each two snapshots.
         timeline: the clock tau of the snapshots.
-        known: growth that was known beforehand.
+        known: prior knowledge of growth.
     """
 
     gaps: tuple[Gap, ...]
@@ -115,14 +115,14 @@ class Displacement:
         rng: np.random.Generator,
         known: Known | None = None,
     ) -> "Displacement":
-        """The displacement between two clouds for each gap, as exact as checkpoints store them.
+        """Couple each two consecutive snapshots, with points rounded to float32 as in checkpoints.
 
         Args:
             clouds: the snapshots, in flow coordinates, in time order.
-            timeline: their clock.
-            coupling: of each two.
-            rng: randomness of the plans.
-            known: growth that was known beforehand: sources count as much as comes of them.
+            timeline: clock of the snapshots.
+            coupling: plan rule for consecutive snapshots.
+            rng: source of randomness for the plans.
+            known: prior knowledge of growth: weights of the sources are multiplied by it.
         """
         gaps = []
         for k, (before, after) in enumerate(pairwise(clouds)):
@@ -137,16 +137,16 @@ class Displacement:
 
     @property
     def varies(self) -> bool:
-        """Whether the masses of points change on the way, as known beforehand."""
+        """Whether masses of points change along paths, by known growth."""
         return self.known is not None
 
     def paths(self, x: Array, times: Sequence[float], *unused: Any) -> Paths:
-        """Carry points through clock times, forward or backward; nothing is integrated.
+        """Carry points through clock times, forward or backward, without integration.
 
         Args:
             x: points at the first time, shape (n, D).
             times: clock times, at least one, in either direction, repeats allowed.
-            unused: solver and condition of flows that have some.
+            unused: solver and condition, which other flows take.
 
         Raises:
             ConfigError: if a time lies outside the snapshots.
@@ -171,8 +171,8 @@ class Displacement:
 
         Args:
             x: points, shape (n, D).
-            time: clock time; at a snapshot the gap after it counts, or the one before.
-            forward: which gap counts at a snapshot.
+            time: clock time.
+            forward: whether a snapshot belongs to the gap after it, if any, or to the one before.
             guide: unused: there are no conditions.
         """
         s = self.timeline.inner(time)
@@ -184,7 +184,7 @@ class Displacement:
 
 
 def learnt(flow: Flow | Displacement) -> Flow:
-    """The flow of a method that learns one.
+    """Return the flow if it was learnt, else raise.
 
     Raises:
         ConfigError: if nothing was learnt.
@@ -198,7 +198,7 @@ def learnt(flow: Flow | Displacement) -> Flow:
 
 
 def check_pairs(plan: Plan, dim: int) -> None:
-    """Refuse a plan whose pairs would not fit in memory.
+    """Raise if the pairs of a plan would not fit in memory.
 
     Args:
         plan: coupling of a gap.
@@ -218,7 +218,7 @@ def check_pairs(plan: Plan, dim: int) -> None:
 def _one_of_each(
     groups: Sequence[Sequence[int]], mass: Array, rng: np.random.Generator
 ) -> IntArray:
-    """One member of each group, drawn by its mass."""
+    """Sample one member of each group in proportion to mass."""
     ends = np.cumsum([len(group) for group in groups])
     members = np.concatenate([np.sort(np.asarray(group, dtype=np.intp)) for group in groups])
     line = np.cumsum(mass[members])

@@ -1,4 +1,4 @@
-"""Estimates: log densities of points, from paths to a time at which the density is known."""
+"""Estimates: log densities of points, by paths to a time of known density."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,14 +28,14 @@ Groups = Sequence[tuple[IntArray, Density]]
 
 @dataclass(frozen=True)
 class LogDensity:
-    """Log densities of points.
+    """Log densities of points, with error estimates.
 
     Args:
         values: log p in nats, shape (n,).
         error: standard error of each, shape (n,).
-        bound: a lower bound in the mean, shape (n,).
-        effective: effective number of paths of each, shape (n,).
-        nfe: evaluations of the field for each chunk of points, at most.
+        bound: lower bound in expectation, shape (n,).
+        effective: effective number of paths per point, shape (n,).
+        nfe: largest number of field evaluations of any chunk of points.
     """
 
     values: Array
@@ -46,22 +46,22 @@ class LogDensity:
 
     @property
     def columns(self) -> tuple[Array, Array, Array, Array]:
-        """Everything that is told of each point."""
+        """All per-point results."""
         return self.values, self.error, self.bound, self.effective
 
     def rows(self, index: slice) -> "LogDensity":
-        """What is told of some points."""
+        """Results of some points."""
         values, error, bound, effective = (column[index] for column in self.columns)
         return LogDensity(values, error, bound, effective, self.nfe)
 
 
 @dataclass(frozen=True)
 class Grouped:
-    """The known density at the ends of paths from points of several groups.
+    """Known density at the ends of paths whose points belong to several groups.
 
     Args:
-        groups: rows of points, all of them in all, and the density that holds for them.
-        rows: the points that the paths come from, path after path.
+        groups: row indices of each group, covering all points, and the group's density.
+        rows: the points that the paths start from; ends are stored path by path.
     """
 
     groups: Groups
@@ -69,11 +69,11 @@ class Grouped:
 
     @property
     def name(self) -> str:
-        """What it is called in outputs."""
+        """Names of the densities, for outputs."""
         return ", ".join(dict.fromkeys(density.name for _, density in self.groups))
 
     def log_prob(self, x: Array) -> Array:
-        """log density at ends of shape (P n, D), in nats: shape (P n,)."""
+        """Log density in nats at ends of shape (P n, D), shape (P n,)."""
         count = self.rows.stop - self.rows.start
         paths, found = x.reshape(-1, count, x.shape[1]), np.empty((len(x) // count, count))
         for rows, density in self.groups:
@@ -87,12 +87,12 @@ class Grouped:
 def dynamics(
     scoring: Scoring, solver: Solver, generator: torch.Generator
 ) -> tuple[Estimator, Diffusion, Means]:
-    """What `estimate` needs, from what a user says.
+    """Build estimator, diffusion and settings for `estimate` from specs.
 
     Args:
-        scoring: specs.
+        scoring: the specs.
         solver: integrator of the flow.
-        generator: source of noise and probes.
+        generator: source of randomness for noise and probes.
 
     Raises:
         ConfigError: if a spec is wrong, or noise and estimator do not go together.
@@ -123,15 +123,15 @@ def estimate(
     base: Evaluated,
     guide: Guide | None = None,
 ) -> LogDensity:
-    """Log densities of points at a clock time, from paths to a time of known density.
+    """Estimate log densities of points at a clock time, by paths to a time of known density.
 
     Reference: Albergo et al. (2023), arXiv 2303.08797, sec. 2.6
 
     Args:
-        flow: velocity and score.
+        flow: the trained flow.
         x: points at the first time, shape (n, D).
-        times: clock times, from where to where.
-        how: the estimator, the diffusion of its paths, and what to compute with.
+        times: clock times of the points and of the known density.
+        how: the estimator, the diffusion of its paths, and the numerical settings.
         base: the density at the second time.
         guide: the condition of each point, where the flow has conditions.
 
@@ -177,16 +177,16 @@ def estimates(
     guide: Guide | None,
     streams: Streams,
 ) -> LogDensity:
-    """Log densities of points of several groups, a block at a time, each with its own randomness.
+    """Estimate log densities of grouped points, block by block with separate random streams.
 
     Args:
-        flow: velocity and score.
+        flow: the trained flow.
         x: points at the first time, shape (n, D).
-        times: clock times, from where to where.
-        how: as `estimate` takes it, but for the generator.
-        groups: rows of points, all of them in all, and their density at the second time.
+        times: clock times of the points and of the known density.
+        how: as for `estimate`, except that the generator is replaced.
+        groups: row indices of each group, covering all points, and its density at the second time.
         guide: the condition of each point, where the flow has conditions.
-        streams: where noise and probes come from.
+        streams: random streams for noise and probes.
 
     Raises:
         ConfigError: if a time lies outside the snapshots, or a score is needed and there is none.
@@ -203,10 +203,10 @@ def estimates(
 
 
 def grain(estimator: Estimator, dim: int) -> int:
-    """Points whose densities are obtained at once: a power of 2, so that few grids of blocks exist.
+    """Number of points processed at once: a power of 2, so that few sizes of blocks occur.
 
     Args:
-        estimator: how densities are obtained.
+        estimator: the density estimator.
         dim: dimension of the points.
     """
     most = min(CHUNK, at_once(estimator, dim))

@@ -1,4 +1,4 @@
-"""Estimators: weighted paths to where the density is known, whose mean weight is the density.
+"""Estimators: densities as mean weights of paths to a time of known density.
 
 Let paths Y run from a point x at the first of two times to the second, backward or forward. The
 density of the model that starts from rho_end at the second time is rho(x) = E exp(log w), where
@@ -21,19 +21,19 @@ from cfmcli.flows.dynamics.sde import Meter, Process, StochasticHeun, check_fini
 from cfmcli.flows.dynamics.solvers import Solver
 
 GAUSS = math.sqrt(1 / 12)
-"""Distance of Gauss's two points from the middle of an interval of length 1."""
+"""Offset of the two Gauss points from the middle of an interval of length 1."""
 
 
 @dataclass(frozen=True)
 class Means:
-    """What an estimator computes with.
+    """Numerical settings of an estimator.
 
     Args:
-        divergence: how traces are obtained. Stochastic dynamics draw fresh probes at each step;
+        divergence: trace estimator. Stochastic dynamics draw fresh probes at each step;
             their noise then biases log_prob upward by |S|^2 / (steps probes) nats, |S|^2 the sum
             of squares off the diagonal of the symmetric Jacobian, averaged over the path.
         solver: integrator of deterministic dynamics.
-        generator: source of noise and probes, on the CPU.
+        generator: source of randomness for noise and probes, on the CPU.
     """
 
     divergence: Divergence
@@ -43,12 +43,12 @@ class Means:
 
 @dataclass(frozen=True)
 class Carried:
-    """Paths where they end.
+    """End points of paths, and the log weights collected along them.
 
     Args:
         x: end points, shape (..., D).
         change: log w - log rho_end(x), shape (...).
-        error: its standard error where probes are kept along a path, shape (...).
+        error: its standard error if probes are kept along a path, shape (...).
         nfe: evaluations of velocity and score.
     """
 
@@ -59,28 +59,28 @@ class Carried:
 
 
 class Estimator(ABC):
-    """A way to get the log-density of a model from its dynamics."""
+    """Base class of estimators of a model's log density from its dynamics."""
 
     @property
     @abstractmethod
     def paths(self) -> int:
-        """Paths for each point."""
+        """Number of paths per point."""
 
     @abstractmethod
     def carry(
         self, process: Process, x: Tensor, times: tuple[float, float], means: Means
     ) -> Carried:
-        """One path from each point.
+        """Carry one path from each point.
 
         Args:
             process: velocity, score and diffusion of one gap.
             x: points at the first time, shape (B, D).
             times: first and last time, in [0, 1], in either order.
-            means: what to compute with.
+            means: numerical settings.
 
         Raises:
             ConfigError: if the estimator needs a score and there is none.
-            NumericsError: if the paths leave the finite numbers.
+            NumericsError: if paths become non-finite.
         """
 
 
@@ -96,13 +96,13 @@ class Ode(Estimator):
 
     @property
     def paths(self) -> int:
-        """One: there is no noise."""
+        """One path, since there is no noise."""
         return 1
 
     def carry(
         self, process: Process, x: Tensor, times: tuple[float, float], means: Means
     ) -> Carried:
-        """Along the flow."""
+        """Carry the points along the flow."""
         found = density_change(
             process.velocity, x, times, means.divergence, means.solver, means.generator
         )
@@ -146,7 +146,7 @@ class Controlled(Estimator):
     def carry(
         self, process: Process, x: Tensor, times: tuple[float, float], means: Means
     ) -> Carried:
-        """Along the process itself."""
+        """Carry the points along the process itself."""
         meter = Meter()
         watched, sign = meter.watch(process), math.copysign(1, times[1] - times[0])
 
@@ -193,7 +193,7 @@ class FeynmanKac(Estimator):
     def carry(
         self, process: Process, x: Tensor, times: tuple[float, float], means: Means
     ) -> Carried:
-        """Along the drift of the other direction."""
+        """Carry the points along the drift of the reverse direction."""
         meter = Meter()
         watched, sign = meter.watch(process), math.copysign(1, times[0] - times[1])
 
@@ -208,12 +208,12 @@ class FeynmanKac(Estimator):
 
 @dataclass(frozen=True)
 class _Step:
-    """One step of paths.
+    """One time step of a batch of paths.
 
     Args:
         middle: its middle time.
-        before, after: where it begins and ends, shape (B, D).
-        integral: integral of the rate over it, shape (B,).
+        before, after: positions at its start and end, shape (B, D).
+        integral: integral of the rate over the step, shape (B,).
     """
 
     middle: float
@@ -231,9 +231,9 @@ def _walk(
     rates: Callable[[float, Tensor], tuple[Tensor, Tensor]],
     generator: torch.Generator,
 ) -> Iterator[_Step]:
-    """The steps of paths from x, with the integral of a rate by the trapezium rule.
+    """Yield the steps of paths from x, with integrals of a rate by the trapezium rule.
 
-    Rates are the drift b + sign epsilon s, and the rate.
+    `rates` returns the drift b + sign epsilon s and the rate.
     """
     solver = StochasticHeun(steps)
     here, (slope, rate) = x, rates(times[0], x)
@@ -245,7 +245,7 @@ def _walk(
 
 
 def _work(process: Process, step: _Step) -> Tensor:
-    """The line integral of the score along a step: Gauss's rule at its middle time, shape (B,)."""
+    """Line integral of the score along a step, by Gauss quadrature at mid-time, shape (B,)."""
     move, middle = step.after - step.before, (step.before + step.after) / 2
     places = (middle - GAUSS * move, middle + GAUSS * move)
     first, second = (process.score_at(step.middle, place) for place in places)
@@ -253,7 +253,7 @@ def _work(process: Process, step: _Step) -> Tensor:
 
 
 def _traced(function: Callable[[Tensor], Tensor], y: Tensor, means: Means) -> tuple[Tensor, Tensor]:
-    """A vector field, shape (B, D), and its divergence, shape (B,), estimated afresh."""
+    """A vector field, shape (B, D), and its divergence, shape (B,), with fresh probes."""
     directions = means.divergence.directions(y, means.generator)
     value, terms = traces(function, y, directions)
     stochastic = means.divergence.stochastic(y.shape[1])
@@ -261,13 +261,13 @@ def _traced(function: Callable[[Tensor], Tensor], y: Tensor, means: Means) -> tu
 
 
 def _arrived(y: Tensor, change: Tensor, meter: Meter) -> Carried:
-    """Paths at their end, if they are finite."""
+    """Collect finished paths, after checking that they are finite."""
     check_finite(torch.cat((y, change[:, None]), dim=1))
     return Carried(y, change, torch.zeros_like(change), meter.count)
 
 
 def _check(name: str, paths: int, steps: int) -> None:
-    """Refuse a single path, which has no standard error, and fewer than one step."""
+    """Raise unless there are at least two paths, for a standard error, and one step."""
     if paths < 2:
         raise ConfigError(f"{name}:paths={paths}: expected at least 2, for a standard error.")
     if steps < 1:

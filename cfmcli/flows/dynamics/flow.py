@@ -1,4 +1,4 @@
-"""Dynamics: a trained field as a flow on the clock of its snapshots."""
+"""Flow: a trained field as a flow on the clock of its snapshots."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -28,12 +28,12 @@ TANGENTS = 2**13
 
 @dataclass(frozen=True, eq=False)
 class Pilot:
-    """A few points that stand for all that pass through a gap.
+    """A few representative points of a gap, on which steps are chosen and errors are measured.
 
     Args:
         points: shape (m, D).
         times: the clock times between which they are carried.
-        guide: the condition of each, where the flow has conditions.
+        guide: condition of each point, if the flow has conditions.
     """
 
     points: Array
@@ -43,15 +43,15 @@ class Pilot:
 
 @dataclass(frozen=True)
 class Flow:
-    """The flow of a field, in flow coordinates.
+    """The flow of a trained field, in flow coordinates.
 
     Args:
-        field: the trained heads, functions of inner time s, x and a condition.
+        field: the trained field, a function of inner time s, x and a condition.
         timeline: the clock tau of the snapshots.
-        reading: what the heads mean.
-        pilots: points of every gap, forward or not, on which steps are tried.
-        bf16: points are carried by a network in bfloat16.
-        known: growth that was known beforehand and is not learnt.
+        reading: how to interpret its heads.
+        pilots: representative points of every gap, for forward or backward steps.
+        bf16: whether points are carried by a network in bfloat16.
+        known: prior knowledge of growth, which is not learnt.
     """
 
     field: Field
@@ -108,23 +108,23 @@ class Flow:
         return Paths(np.stack([found[s] for s in inner]), energy, most, masses)
 
     def pace(self, tol: float, *, forward: bool = True, guidance: float = 1.0) -> Pace:
-        """The cheapest fixed steps that keep the error of a gap below a tolerance.
+        """Find the cheapest fixed steps with an error over a gap below a tolerance, else dopri5.
 
-        It depends on the pilots alone, so points have the same paths in whatever company.
+        The result depends on the pilots alone, hence not on which points are carried together.
 
         Args:
-            tol: error that is allowed, in units of the spread of the points, and in nats of mass.
+            tol: allowed error, relative to the spread of the points, and in nats of mass.
             forward: the direction of time.
-            guidance: weight of the condition.
+            guidance: guidance scale of the condition.
 
         Raises:
-            ConfigError: if no fixed steps suffice, and the network is in bfloat16.
+            ConfigError: if no fixed steps suffice and the network is in bfloat16.
         """
         return self._paces(tol, forward, guidance)
 
     @cached_property
     def _paces(self) -> Callable[[float, bool, float], Pace]:
-        """Paces that were found are kept."""
+        """Cached function that finds the pace for given arguments."""
 
         def found(tol: float, forward: bool, guidance: float) -> Pace:
             exact, unit = replace(self, bf16=False), self.field.scale
@@ -133,12 +133,12 @@ class Flow:
         return lru_cache(found)
 
     def piloted(self, solver: Solver, forward: bool = True, guidance: float = 1.0) -> list[Array]:
-        """Where the pilots end, in units of the spread of the points, and with what log mass.
+        """Carry the pilots; return end points, scaled by the spread of the points, and log masses.
 
         Args:
             solver: integrator.
             forward: the direction of time.
-            guidance: weight of the condition.
+            guidance: guidance scale of the condition.
         """
         found = []
         for pilot in self.pilots(forward):
@@ -150,26 +150,26 @@ class Flow:
         return found
 
     def rounding(self, solver: Solver, forward: bool = True, guidance: float = 1.0) -> float:
-        """What 99 of 100 pilots keep to of where they end in float32: the error of bfloat16."""
+        """Error of bfloat16 against float32 that 99 % of the pilots stay within."""
         ends = (
             replace(self, bf16=half).piloted(solver, forward, guidance) for half in (True, False)
         )
         return apart(*ends)
 
     def _precision(self) -> AbstractContextManager[object]:
-        """Arithmetic of the network."""
+        """Context that sets the precision of the network."""
         if not self.bf16:
             return nullcontext()
         return torch.autocast(next(self.field.parameters()).device.type, torch.bfloat16)
 
     @property
     def grows(self) -> bool:
-        """Whether it has learnt how mass grows and shrinks on the way."""
+        """Whether the flow has learnt growth of mass."""
         return self.reading.objective.has_growth
 
     @property
     def varies(self) -> bool:
-        """Whether the masses of points change on the way, as learnt or as known beforehand."""
+        """Whether masses of points change along paths, by learnt or known growth."""
         return self.grows or self.known is not None
 
     def velocity(
@@ -179,8 +179,8 @@ class Flow:
 
         Args:
             x: points, shape (n, D).
-            time: clock time; at a snapshot the gap after it counts, or the one before.
-            forward: which gap counts at a snapshot.
+            time: clock time.
+            forward: whether a snapshot belongs to the gap after it, if any, or to the one before.
             guide: the condition of each point, where the flow has conditions.
         """
         return self._rates(x, time, forward, guide)[0]
@@ -188,13 +188,13 @@ class Flow:
     def growth(
         self, x: Array, time: float, *, forward: bool = True, guide: Guide | None = None
     ) -> Array:
-        """Growth rate d log m/dtau of a flow that grows, per unit of the clock, shape (n,)."""
+        """Growth rate d log m/dtau per unit of the clock, shape (n,); needs a flow that grows."""
         return self._rates(x, time, forward, guide)[1][:, 0]
 
     def _rates(
         self, x: Array, time: float, forward: bool, guide: Guide | None
     ) -> tuple[Array, ...]:
-        """Velocity, shape (n, D), and growth rate, (n, 1), where there is one, by the clock."""
+        """Velocity, shape (n, D), and growth rate, (n, 1), if any, per unit of the clock."""
         s = self.timeline.inner(time)
         segment = min(int(s), self.timeline.segments - 1)
         if not forward and s == segment and segment > 0:
@@ -216,13 +216,13 @@ class Flow:
         rows: slice = slice(None),
         double: bool = False,
     ) -> Drift:
-        """Velocity and score of a gap.
+        """Build velocity and score of a gap.
 
         Args:
-            segment: the gap.
+            segment: number of the gap.
             guide: the condition of each point, where the flow has conditions.
-            rows: the points in question.
-            double: in float64.
+            rows: rows of the points to carry.
+            double: whether to compute in float64.
         """
         network = self._double if double else self.field
         if guide is not None:
@@ -232,23 +232,23 @@ class Flow:
 
     @cached_property
     def _double(self) -> Field:
-        """The field in float64."""
+        """A copy of the field in float64."""
         return deepcopy(self.field).double()
 
     def tensor(self, x: Array, double: bool) -> Tensor:
-        """Points on the field's device."""
+        """Convert points to a tensor on the field's device, float64 if `double`, else float32."""
         device = next(self.field.parameters()).device
         return torch.as_tensor(x, dtype=torch.float64 if double else torch.float32).to(device)
 
 
 @dataclass(frozen=True)
 class _Derivative:
-    """d(x, energy)/ds = (b, |b|^2), with d log m/ds = g between them where mass grows."""
+    """d(x, energy)/ds = (b, |b|^2), with d log m/ds = g in between if mass grows."""
 
     drift: Drift
 
     def __call__(self, s: Tensor, state: State) -> State:
-        """The velocity and its square."""
+        """Evaluate the velocity, growth if any, and squared speed."""
         x = state[0]
         velocity, *growth = self.drift.rates(s.to(x.dtype).expand(len(x), 1), x)
         return velocity, *(g[:, 0] for g in growth), velocity.square().sum(dim=1)

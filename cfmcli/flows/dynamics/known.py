@@ -1,4 +1,4 @@
-"""Known growth: what the weights of points become on the way, as told beforehand."""
+"""Known growth: weights of points along paths, from growth that is given, not learnt."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from scipy.spatial import cKDTree
 
 FAR = 100.0
-"""How far classes lie apart where the nearest point is looked for, in extents of the points."""
+"""Distance between classes in nearest-neighbour search, in units of the points' extent."""
 Carry = Callable[[Array, Sequence[float]], Paths]
-"""Points at the first of some clock times, and how they pass through all of them."""
+"""Function from points at the first of some clock times to their paths through all of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Gains:
-    """What comes of the points of a snapshot over the gap after it.
+    """Growth of the points of a snapshot over the following gap.
 
     Args:
         points: shape (n, D).
-        weights: of the points at the start, shape (n,), of sum one.
-        logs: log of what a unit of each becomes, up to a constant, shape (n,).
-        classes: 1 for the class of each among K and 0 elsewhere, shape (n, K); None without any.
+        weights: weights of the points at the start, shape (n,), sum 1.
+        logs: log of the final mass per unit of initial mass, up to a constant, shape (n,).
+        classes: one-hot classes among K, shape (n, K); None without classes.
     """
 
     points: Array
@@ -39,24 +39,24 @@ class Gains:
     classes: Array | None = None
 
     def at(self, share: float) -> Array:
-        """Log of what a unit of each point has become at a share of the gap, shape (n,).
+        """Log growth of a unit of each point up to a fraction of the gap, normalised, shape (n,).
 
-        A weight w has become w exp(s l) / sum w exp(s l): growth at a constant rate, of which what
-        all have in common is left out.
+        A weight w becomes w exp(s l) / sum w exp(s l): growth at a constant rate, without the
+        growth common to all points.
 
         Args:
-            share: s, in [0, 1].
+            share: fraction s of the gap, in [0, 1].
         """
         grown = share * self.logs
         top = grown.max()
         return np.asarray(grown - top - math.log(self.weights @ np.exp(grown - top)))
 
     def nearest(self, x: Array, classes: Array | None = None) -> Array:
-        """The point that is nearest to each of others, of its class if there is one, shape (m,).
+        """Index of the nearest point, within the same class if there are classes, shape (m,).
 
         Args:
             x: shape (m, D).
-            classes: those of x as these are given, None where they have none.
+            classes: one-hot classes of x, None if they have none.
         """
         tree, far = self._tree
         if self.classes is not None:
@@ -66,7 +66,7 @@ class Gains:
 
     @cached_property
     def _tree(self) -> "tuple[cKDTree, float]":
-        """The points, where they are looked up, and how far apart their classes are there."""
+        """Search tree of the points with class coordinates, and the distance between classes."""
         from scipy.spatial import cKDTree
 
         far = FAR * float(np.ptp(self.points, axis=0).max() + 1)
@@ -76,7 +76,7 @@ class Gains:
     def of(
         cls, points: Array, weights: Array, logs: Array, classes: Array | None = None
     ) -> "Gains":
-        """Those of points, of which several of a class in one place grow as they do together."""
+        """Build the gains; coincident points of one class get their joint growth."""
         places = _apart(points, classes, 1.0)
         own = np.unique(places, axis=0, return_inverse=True)[1].reshape(-1)
         top = logs.max()
@@ -87,12 +87,12 @@ class Gains:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Known growth along paths: in each gap a path grows as the point does that it began at.
+    """Known growth along paths: in each gap a path grows as its starting point does.
 
-    It began at the point of the snapshot before the gap that is nearest to it there, of its class.
+    Its starting point is the nearest one, of its class, in the snapshot before the gap.
 
     Args:
-        gaps: what comes of the points of all snapshots but the last.
+        gaps: growth of the points of all snapshots but the last.
         timeline: the clock of the snapshots.
     """
 
@@ -100,13 +100,13 @@ class Known:
     timeline: Timeline
 
     def check_noise(self, times: Sequence[float]) -> None:
-        """Refuse to weigh starts by growth over several gaps, which depends on the noise.
+        """Refuse to weight starts by growth over several gaps, which depends on the noise.
 
         Args:
-            times: clock times, from where to where.
+            times: clock times of start and end.
 
         Raises:
-            ConfigError: if there is more than one gap between them.
+            ConfigError: if a time lies beyond the first gap.
         """
         if max(times) > self.timeline.times[1]:
             raise ConfigError(
@@ -118,12 +118,12 @@ class Known:
     def along(
         self, x: Array, times: Sequence[float], carry: Carry, condition: Array | None = None
     ) -> Paths:
-        """Paths through clock times, with what has become of a unit of weight at each.
+        """Carry points through clock times, with the log growth of a unit of mass at each.
 
         Args:
             x: points at the first time, shape (n, D).
             times: clock times, at least one, in either direction, repeats allowed.
-            carry: how points move.
+            carry: carries points along the flow.
             condition: of each point, (1, class as one of K, ...), shape (n, C), if it has one.
         """
         clock, low = self.timeline.times, min(times)
@@ -142,13 +142,13 @@ class Known:
         return Paths(np.stack([at[t] for t in times]), paths.energy, nfe, np.asarray(grown))
 
     def _grown(self, gap: int, x: Array, times: Sequence[float], condition: Array | None) -> Array:
-        """Log growth in a gap from the first of some times to each, shape (T, n).
+        """Log growth in a gap between the first of some times and each of them, shape (T, n).
 
         Args:
-            gap: which.
-            x: where paths are at its start, shape (n, D).
+            gap: number of the gap.
+            x: positions of the paths at its start, shape (n, D).
             times: clock times.
-            condition: of each path.
+            condition: condition of each path.
         """
         told, classes = self.gaps[gap].classes, None
         if told is not None and condition is not None:
@@ -160,5 +160,5 @@ class Known:
 
 
 def _apart(points: Array, classes: Array | None, far: float) -> Array:
-    """Points with as many more coordinates as there are classes, in which these lie apart."""
+    """Append class coordinates to the points, so that different classes lie far apart."""
     return points if classes is None else np.hstack([points, far * classes])

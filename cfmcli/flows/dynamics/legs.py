@@ -1,4 +1,4 @@
-"""Legs: the way from one time to another as stretches, each inside one gap."""
+"""Legs: a journey between times, split into stretches within single gaps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Leg:
-    """A stretch of a journey inside one gap.
+    """A stretch of a journey within one gap.
 
     Args:
-        segment: the gap.
+        segment: number of the gap.
         times: inner times, at least two, strictly monotone.
     """
 
@@ -19,14 +19,14 @@ class Leg:
 
 
 def journey(times: Sequence[float], segments: int) -> list[Leg]:
-    """Inner times as legs that end at the knots 0, 1, ..., where the field may bend sharply.
+    """Split inner times into legs at the knots 0, 1, ..., where the field may change abruptly.
 
     Args:
         times: inner times in [0, segments], monotone, repeats allowed.
         segments: number of gaps.
 
     Returns:
-        Legs in order; none where all times are one.
+        Legs in order; none if all times are equal.
     """
     legs: list[Leg] = []
     for a, b in pairwise(times):

@@ -1,4 +1,4 @@
-"""Likelihood: how a flow's density changes along its paths.
+"""Likelihood: change of a flow's log density along its paths.
 
 log p_s(x_s) = log p_0(x_0) - integral over [0, s] of div b(u, x_u) du (instantaneous change of
 variables). Only the divergence needs care: exact, or estimated with random probes. It costs as much
@@ -22,15 +22,15 @@ EXACT_UP_TO = 64
 
 
 class Divergence(ABC):
-    """A way to get div b = tr(db/dx) from directional derivatives e . (db/dx) e."""
+    """Base of methods for div b = tr(db/dx) from directional derivatives e . (db/dx) e."""
 
     @abstractmethod
     def directions(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Directions e for the points x of shape (B, D): shape (P, B, D) or (P, 1, D)."""
+        """Choose directions e for points x of shape (B, D): shape (P, B, D) or (P, 1, D)."""
 
     @abstractmethod
     def stochastic(self, dim: int) -> bool:
-        """Whether the P terms are estimates to average; else they are parts to add up."""
+        """Whether the P terms are estimates to average; else they are parts to sum."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Exact(Divergence):
         return torch.eye(x.shape[1], dtype=x.dtype, device=x.device)[:, None]
 
     def stochastic(self, dim: int) -> bool:
-        """No."""
+        """False: the trace is exact."""
         return False
 
 
@@ -84,7 +84,7 @@ class Hutchinson(Divergence):
         return (2 * signs - 1).to(x)
 
     def stochastic(self, dim: int) -> bool:
-        """Yes."""
+        """True: the terms are random estimates."""
         return True
 
 
@@ -96,26 +96,26 @@ class Auto(Divergence):
     """
 
     def directions(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Those of the choice."""
+        """Directions of the chosen method."""
         return self._choice(x.shape[1]).directions(x, generator)
 
     def stochastic(self, dim: int) -> bool:
-        """Beyond 64 dimensions."""
+        """Whether the dimension exceeds 64."""
         return self._choice(dim).stochastic(dim)
 
     def _choice(self, dim: int) -> Divergence:
-        """Exact or Hutchinson."""
+        """The method for a dimension: exact or Hutchinson."""
         return Exact() if dim <= EXACT_UP_TO else Hutchinson()
 
 
 @dataclass(frozen=True)
 class Change:
-    """Where paths end, and what their density has lost on the way.
+    """End points of paths and the decrease of log density along them.
 
     Args:
         x: end points, shape (B, D).
         loss: integral of the divergence along the path, shape (B,).
-        error: its standard error, shape (B,); zero where exact.
+        error: its standard error, shape (B,); zero if exact.
         nfe: evaluations of the field.
     """
 
@@ -138,9 +138,8 @@ def density_change(
     log p_end(x_end) = log p_start(x_start) - integral of div b. With adaptive steps the divergence
     is integrated at 17, 33, 65 or 129 nodes, in float64 65 or 129, the fewest at which a point's
     integral is off the one at half of them by at most 10 (atol + rtol int |div b|); and by the
-    steps of the solver itself where none are, or their number is fixed, or the field does not know
-    its divergence. Steps are taken about the middle of the points, so that relative tolerances are
-    of the spread.
+    steps of the solver itself if no rule suffices, if steps are fixed, or if the field cannot
+    compute its divergence. Points are centred, so that relative tolerances refer to their spread.
 
     Reference: Chen et al. (2018), arXiv 1806.07366, eq. 8; Albergo et al. (2023),
         arXiv 2303.08797, sec. 2.6
@@ -149,7 +148,7 @@ def density_change(
         velocity: b(s, x) with s of shape (B, 1) and x of shape (B, D).
         x: points at the first time, shape (B, D).
         times: inner times of start and end.
-        divergence: how the trace is obtained.
+        divergence: trace estimator.
         solver: integrator; its error control covers points and divergence.
         generator: source of random probes.
 
@@ -181,13 +180,13 @@ def density_change(
 
 @dataclass(frozen=True)
 class _Loss:
-    """The divergence along paths: exact, or estimates of it.
+    """Divergence along paths, exact or estimated, as an integrand.
 
     Args:
         velocity: b(s, x).
-        directions: of the derivatives, shape (P, B, D) or (P, 1, D).
-        stochastic: whether they are probes.
-        solver: of the paths.
+        directions: directions of the derivatives, shape (P, B, D) or (P, 1, D).
+        stochastic: whether they are random probes.
+        solver: integrator of the paths.
     """
 
     velocity: VectorField
@@ -196,7 +195,7 @@ class _Loss:
     solver: Solver
 
     def of(self, rows: Tensor) -> "_Loss":
-        """That of some points."""
+        """Restrict to some points."""
         assert isinstance(self.velocity, Traced)
         own = self.velocity.of(rows)
         probes = self.directions[:, rows] if self.stochastic else self.directions
@@ -205,7 +204,7 @@ class _Loss:
     def path(
         self, x: Tensor, times: list[float], solver: Solver, every: int
     ) -> tuple[list[Tensor], int]:
-        """Points carried through times."""
+        """Carry points through times."""
 
         def rate(s: Tensor, state: State) -> State:
             return (self.velocity(_clock(s, x), state[0]),)
@@ -220,7 +219,7 @@ class _Loss:
     def stepped(
         self, x: Tensor, times: tuple[float, float], *, each: bool = False
     ) -> tuple[Tensor, Tensor, int]:
-        """End points, integrals along the way by the solver's own steps, and evaluations."""
+        """Integrate with the solver's own steps; return end points, integrals and evaluations."""
         count = len(self.directions) if self.stochastic else 1
         start = torch.zeros(len(x), count, dtype=x.dtype, device=x.device)
 
@@ -232,7 +231,7 @@ class _Loss:
         return end, losses, nfe
 
     def _rates(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """b and its divergence or estimates of it."""
+        """Velocity, and the divergence or estimates of it."""
         clock = _clock(s, x)
         if isinstance(self.velocity, Traced) and not self.stochastic:
             rate, trace = self.velocity.traced(clock, x)
@@ -242,14 +241,14 @@ class _Loss:
 
 
 def _clock(s: Tensor, x: Tensor) -> Tensor:
-    """One time for all points, shape (B, 1)."""
+    """Expand one time for all points, shape (B, 1)."""
     return s.to(x).expand(len(x), 1)
 
 
 def traces(
     function: Callable[[Tensor], Tensor], x: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A vector field and its derivatives e . (db/dx) e along directions.
+    """Evaluate a vector field and its derivatives e . (db/dx) e along directions.
 
     Args:
         function: b, shape (B, D) -> (B, D).

@@ -1,4 +1,4 @@
-"""Mass: what becomes of the weights of points that grow and shrink on the way."""
+"""Mass: changes of point weights along paths with growth."""
 
 import numpy as np
 
@@ -22,18 +22,19 @@ def changes(
     paths: Paths,
     guide: Guide | None = None,
 ) -> dict[str, Array]:
-    """Growth of points by name; empty where mass is constant.
+    """Collect growth of points by name; empty if mass is constant.
 
     Args:
-        flow: what they were carried along.
+        flow: the flow that carried them.
         x: points at the first time, shape (n, D).
-        times: clock times, from where to where.
-        paths: how they went.
+        times: clock times of start and end.
+        paths: paths of the points.
         guide: the condition of each point, where the flow has conditions.
 
     Returns:
-        `log_mass`, the log of what the mass of each point has become, and before it where growth
-        was learnt `growth_rate`, d log m/dtau at the start, per unit of the clock, shape (n,) each.
+        `log_mass`, the log ratio of each point's final to its initial mass, and before it, if
+        growth was learnt, `growth_rate`, d log m/dtau at the start, per unit of the clock; shape
+        (n,) each.
     """
     if paths.log_mass is None:
         return {}
@@ -45,12 +46,12 @@ def changes(
 
 
 def becoming(flow: Flow, points: Guided, times: tuple[float, float], solver: Solver) -> float:
-    """What the unit mass of a population becomes.
+    """Final mass of a population of unit mass.
 
     Args:
-        flow: a flow along which masses change.
-        points: draws of the population at the first time, and their conditions.
-        times: clock times, from where to where.
+        flow: a flow with growth.
+        points: samples of the population at the first time, and their conditions.
+        times: clock times of start and end.
         solver: integrator.
     """
     x, guide = points
@@ -61,18 +62,18 @@ def becoming(flow: Flow, points: Guided, times: tuple[float, float], solver: Sol
 def log_gain(
     flow: Flow, asked: Guided, times: tuple[float, float], solver: Solver, most: int
 ) -> Array:
-    """What growth adds to log densities of mass, shape (n,), that of the population left out.
+    """Contribution of growth to log densities, shape (n,), before normalising the population.
 
-    d log m/ds = -div b + g, so along the paths of points from the second time to the first: their
-    own log growth. Less the log of what the unit mass of the population becomes, it is what growth
-    adds to log p of the normalised population.
+    d log m/ds = -div b + g, so it is the log growth of the points along their paths from the
+    second time to the first. Less the log of what a population of unit mass becomes, it is what
+    growth adds to log p of the normalised population.
 
     Args:
-        flow: a flow along which masses change.
-        asked: points whose density is asked for, at the first time.
-        times: clock times, where the density is asked for and where it is known.
+        flow: a flow with growth.
+        asked: points at which the density is evaluated, at the first time.
+        times: clock times of the points and of the known density.
         solver: integrator.
-        most: points that are carried at once.
+        most: number of points carried at once.
     """
     x, guide = asked
     parts = []

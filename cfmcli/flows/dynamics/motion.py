@@ -1,4 +1,4 @@
-"""Motion: how points are carried along a flow, by its ODE or by a diffusion of its densities."""
+"""Motion: carries points along a flow itself, or by an SDE with the same marginals."""
 
 import math
 from abc import ABC, abstractmethod
@@ -23,19 +23,19 @@ from cfmcli.flows.objective.reading import Guide
 from cfmcli.flows.streams import Streams
 
 Trip = tuple[float, float]
-"""Clock times, from where to where."""
+"""Clock times of start and end."""
 
 WAYS = ("forward", "backward")
 ANY = FixedStep("euler", 1)
-"""A solver where nothing is to be solved."""
+"""Placeholder solver, when there is nothing to integrate."""
 
 
 class Motion(ABC):
-    """A way to carry points."""
+    """Base class of methods that carry points."""
 
     @abstractmethod
     def after(self, blocks: int) -> "Motion":
-        """The same for points that follow so many whole blocks of others, carried elsewhere."""
+        """The same motion for points that come after a number of whole blocks carried elsewhere."""
 
     def paths(
         self,
@@ -44,16 +44,16 @@ class Motion(ABC):
         times: Sequence[float],
         guide: Guide | None = None,
     ) -> Paths:
-        """Carry points through clock times, with what is known to come of them.
+        """Carry points through clock times, with known growth if any.
 
         Args:
-            flow: what they are carried along.
+            flow: the flow.
             x: points at the first time, shape (n, D).
             times: clock times, at least one, in either direction, repeats allowed.
-            guide: the condition of each point, where the flow has conditions.
+            guide: condition of each point, if the flow has conditions.
 
         Raises:
-            ConfigError: if a time lies outside the snapshots, or the flow cannot move like this.
+            ConfigError: if a time lies outside the snapshots, or the flow does not allow it.
             NumericsError: if the integration fails.
         """
         if not flow.known:
@@ -78,14 +78,14 @@ class Motion(ABC):
         """Carry points to clock times in any order, before or after the start.
 
         Args:
-            flow: what they are carried along.
+            flow: the flow.
             x: points at the start, shape (n, D).
-            times: clock times asked for.
+            times: requested clock times.
             start: clock time of the points.
-            guide: the condition of each point, where the flow has conditions.
+            guide: condition of each point, if the flow has conditions.
 
         Raises:
-            ConfigError: if a time lies outside the snapshots, or the flow cannot move like this.
+            ConfigError: if a time lies outside the snapshots, or the flow does not allow it.
             NumericsError: if the integration fails.
         """
         after = sorted({t for t in times if t >= start})
@@ -105,15 +105,15 @@ class Motion(ABC):
     def told(
         self, flow: Flow | Displacement, trips: Iterable[Trip], guidance: float = 1.0
     ) -> dict[str, Any]:
-        """What was chosen for trips along a flow, and what is known of the error.
+        """Report the steps chosen for trips along a flow, and what is known of their error.
 
         Args:
-            flow: what points are carried along.
-            trips: clock times from where to where.
-            guidance: weight of the condition.
+            flow: the flow.
+            trips: clock times of start and end of each trip.
+            guidance: guidance scale of the condition.
 
         Returns:
-            Figures by name, of trips forward and backward those of either; none of static pairs.
+            Figures by name, one per direction if trips go both ways; empty for static pairs.
         """
         if isinstance(flow, Displacement):
             return {}
@@ -128,7 +128,7 @@ class Motion(ABC):
 
     @abstractmethod
     def _told(self, flow: Flow, forward: bool, guidance: float) -> dict[str, Any]:
-        """What was chosen and is known of one direction of time."""
+        """Report the choices and known errors for one direction of time."""
 
 
 @dataclass(frozen=True)
@@ -142,58 +142,58 @@ class Deterministic(Motion):
     solver: Solver
 
     def after(self, blocks: int) -> Motion:
-        """The same: a flow carries every block alike."""
+        """The same motion: a flow treats all blocks alike."""
         return self
 
     def _paths(
         self, flow: Flow | Displacement, x: Array, times: Sequence[float], guide: Guide | None
     ) -> Paths:
-        """Along the flow."""
+        """Carry points along the flow."""
         return flow.paths(x, times, self.solver, guide)
 
     def _told(self, flow: Flow, forward: bool, guidance: float) -> dict[str, Any]:
-        """What rounding does."""
+        """Report the rounding error, if any."""
         return _rounding(flow, self.solver, forward, guidance)
 
 
 @dataclass(frozen=True)
 class Automatic(Motion):
-    """The flow itself, by as many fixed steps as it needs.
+    """The flow itself, with automatically chosen fixed steps.
 
     Args:
-        auto: how many those are.
+        auto: how the steps are chosen.
     """
 
     auto: Auto
 
     def after(self, blocks: int) -> Motion:
-        """The same: a flow carries every block alike."""
+        """The same motion: a flow treats all blocks alike."""
         return self
 
     def _paths(
         self, flow: Flow | Displacement, x: Array, times: Sequence[float], guide: Guide | None
     ) -> Paths:
-        """Along the flow."""
+        """Carry points along the flow with the chosen steps."""
         if isinstance(flow, Displacement) or times[-1] == times[0]:
             return flow.paths(x, times, ANY, guide)
         pace = self._pace(flow, times[-1] > times[0], guide.guidance if guide else 1.0)
         return flow.paths(x, times, pace.solver, guide)
 
     def _told(self, flow: Flow, forward: bool, guidance: float) -> dict[str, Any]:
-        """The steps that were chosen, their error, and what rounding does."""
+        """Report the chosen steps, their error and the rounding error."""
         pace = self._pace(flow, forward, guidance)
         error = None if math.isnan(pace.error) else pace.error
         steps = {"steps": str(pace), "step_error": error}
         return steps | _rounding(flow, pace.solver, forward, guidance)
 
     def _pace(self, flow: Flow, forward: bool, guidance: float) -> Pace:
-        """The steps for a direction of time."""
+        """Choose the steps for a direction of time."""
         return flow.pace(self.auto.tolerance, forward=forward, guidance=guidance)
 
 
 @dataclass(frozen=True)
 class Stochastic(Motion):
-    """A diffusion with the densities of the flow: dX = (b +- epsilon s) dt + sqrt(2 epsilon) dW.
+    """SDE with the marginals of the flow: dX = (b +- epsilon s) dt + sqrt(2 epsilon) dW.
 
     Args:
         noise: solver, diffusion and randomness.
@@ -202,14 +202,14 @@ class Stochastic(Motion):
     noise: Noise
 
     def after(self, blocks: int) -> Motion:
-        """With the noise of the blocks that follow."""
+        """The motion with the noise of the blocks that follow."""
         streams = replace(self.noise.streams, first=self.noise.streams.first + blocks)
         return Stochastic(replace(self.noise, streams=streams))
 
     def _paths(
         self, flow: Flow | Displacement, x: Array, times: Sequence[float], guide: Guide | None
     ) -> Paths:
-        """Along the diffusion."""
+        """Carry points along the SDE."""
         if isinstance(flow, Displacement):
             raise ConfigError(
                 "static-ot moves observed points and has no score, so its dynamics cannot be "
@@ -218,7 +218,7 @@ class Stochastic(Motion):
         return wander(flow, x, times, self.noise, guide)
 
     def _told(self, flow: Flow, forward: bool, guidance: float) -> dict[str, Any]:
-        """Nothing."""
+        """Report nothing."""
         return {}
 
 
@@ -227,12 +227,12 @@ def motion(
     sde: str = "",
     streams: Streams | None = None,
 ) -> Motion:
-    """A motion from what a user says.
+    """Build a motion from specs.
 
     Args:
-        solver: integrator or its spec; empty for dopri5, or stochastic-heun where there is noise.
+        solver: integrator or its spec; empty for dopri5, or stochastic-heun with noise.
         sde: diffusion, a number or a spec; empty for the flow itself.
-        streams: where the noise comes from.
+        streams: random streams for the noise, None for those of seed 0.
 
     Raises:
         ConfigError: if a spec is wrong, or the solver does not suit the motion.
@@ -249,5 +249,5 @@ def motion(
 
 
 def _rounding(flow: Flow, solver: Solver, forward: bool, guidance: float) -> dict[str, float]:
-    """The error of a network in bfloat16, where it is."""
+    """Report the error of bfloat16, if the network runs in it."""
     return {"bf16_error": flow.rounding(solver, forward, guidance)} if flow.bf16 else {}

@@ -1,7 +1,7 @@
-"""Pace: the fewest fixed steps that bring paths to where they belong, found on a few points.
+"""Pace: the cheapest fixed-step solver that is accurate enough, found on a few pilot points.
 
-A fixed step does the same for every chunk and every shard, and rejects nothing; but how many a flow
-needs depends on how straight it is.
+Fixed steps treat every chunk and every shard alike and reject nothing, but how many a flow needs
+depends on how straight it is.
 """
 
 import math
@@ -17,28 +17,28 @@ from cfmcli.errors import CfmWarning, ConfigError, NumericsError
 from cfmcli.flows.dynamics.solvers import FINEST, Adaptive, FixedStep, Solver
 
 Carry = Callable[[Solver], Sequence[Array]]
-"""Where groups of points end by a solver, shape (m, D) each, in units of their spread.
+"""End points of groups of points by a solver, shape (m, D) each, in units of their spread.
 
-Where mass grows, its logarithm is a group of its own, shape (m, 1), in nats.
+With growth, log mass is a group of its own, shape (m, 1), in nats.
 """
 
 COSTS = {"euler": 1, "midpoint": 2, "heun3": 3, "rk4": 4}
-"""Evaluations a step of the methods to choose from, and their orders, which are the same."""
+"""Evaluations per step of the candidate methods, which equal their orders."""
 
 SLACK = 4
-"""How much faster than by its order an error may fall before what it would skip is missed."""
+"""Safety factor when errors are extrapolated to skip numbers of steps that cannot suffice."""
 
 MOST = 64
-"""Steps of the longest run that is tried."""
+"""Maximum number of steps tried."""
 
 SHARE = 0.1
-"""Share of the tolerance that the reference itself may be off."""
+"""Largest error of the reference solution, as a fraction of the tolerance."""
 
 USUAL = 1e-5
-"""Tolerance of a step of dopri5 where steps are not chosen."""
+"""Default tolerance per step of dopri5."""
 
 COVERED = 0.99
-"""Share of the points that keep to the error that is told."""
+"""Fraction of the points that stay within the reported error."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class Auto:
 
 @dataclass(frozen=True)
 class Pace:
-    """A solver, and how far it ends from where points belong.
+    """A solver and its error.
 
     Args:
         solver: the integrator.
-        error: what 99 of 100 points keep to in a gap; NaN where no fixed steps sufficed.
+        error: error over a gap that 99 % of the points stay within; NaN if no fixed steps sufficed.
     """
 
     solver: FixedStep | Adaptive
@@ -92,19 +92,19 @@ class Pace:
 
 
 def paced(carry: Carry, tol: float, unit: float = 1.0, *, bf16: bool = False) -> Pace:
-    """The cheapest fixed steps that are close enough, or dopri5 where none are.
+    """Find the cheapest fixed steps that are accurate enough, or else fall back to dopri5.
 
     Args:
-        carry: carries the points of the pilot.
-        tol: the error that is allowed.
+        carry: carries the pilot points.
+        tol: allowed error.
         unit: spread of the points in flow coordinates.
-        bf16: all points are to be carried by a network in bfloat16.
+        bf16: whether the points are to be carried by a network in bfloat16.
 
     Raises:
-        ConfigError: where it were dopri5 in bfloat16.
+        ConfigError: if dopri5 would be needed in bfloat16.
 
     Warns:
-        CfmWarning: where it is dopri5.
+        CfmWarning: if it falls back to dopri5.
     """
     ends = cache(lambda method, steps: _ended(carry, FixedStep(method, steps)))
     best, off = _reference(ends, SHARE * tol)
@@ -121,7 +121,7 @@ def paced(carry: Carry, tol: float, unit: float = 1.0, *, bf16: bool = False) ->
 
 
 def _adaptive(tol: float, unit: float, bf16: bool) -> Pace:
-    """Dopri5 by tolerances that follow the one that is asked for, said aloud."""
+    """Fall back to dopri5 with tolerances from the requested one, with a warning."""
     none = f"The solver auto:tolerance={tol:g} finds no number of steps up to {MOST} that suffices"
     if bf16:
         raise ConfigError(
@@ -135,11 +135,11 @@ def _adaptive(tol: float, unit: float, bf16: bool) -> Pace:
 
 
 def apart(ours: Sequence[Array], theirs: Sequence[Array]) -> float:
-    """The distance that 99 of 100 points of each group keep to, root mean square over dimensions.
+    """Distance that 99 % of the points in each group stay within, as RMS over dimensions.
 
     Args:
-        ours: places of groups of points, shape (m, D) each.
-        theirs: where they belong.
+        ours: end points of groups of points, shape (m, D) each.
+        theirs: reference end points.
     """
     far = [np.sqrt(((a - b) ** 2).mean(axis=1)) for a, b in zip(ours, theirs, strict=True)]
     return float(max((np.quantile(part, COVERED, method="higher") for part in far), default=0.0))
@@ -149,7 +149,7 @@ Ends = Callable[[str, int], Sequence[Array] | None]
 
 
 def _reference(ends: Ends, tol: float) -> tuple[Sequence[Array] | None, float]:
-    """Ends that are right, and by how much they may be off: |x_N - x_2N| / (2^4 - 1) for x_2N."""
+    """Reference end points x_2N by RK4, and their error estimate |x_N - x_2N| / (2^4 - 1)."""
     steps = 1
     while steps < MOST:
         coarse, fine = ends("rk4", steps), ends("rk4", 2 * steps)
@@ -161,14 +161,14 @@ def _reference(ends: Ends, tol: float) -> tuple[Sequence[Array] | None, float]:
 
 
 def _ladder() -> list[tuple[str, int]]:
-    """Methods and numbers of steps, from the cheapest: 1, 2, 3, 4, 6, 8, 12, ..."""
+    """Candidate methods and numbers of steps (1, 2, 3, 4, 6, 8, 12, ...), cheapest first."""
     counts = sorted({1, *(2**k for k in range(1, 7)), *(3 * 2**k for k in range(5))})
     tried = [(cost * n, -cost, method, n) for method, cost in COSTS.items() for n in counts]
     return [(method, n) for cost, _, method, n in sorted(tried) if cost <= COSTS["rk4"] * MOST]
 
 
 def _ended(carry: Carry, solver: FixedStep) -> Sequence[Array] | None:
-    """Where points end; None where they leave the finite numbers."""
+    """End points by a solver; None if they become non-finite."""
     try:
         return carry(solver)
     except NumericsError:

@@ -1,9 +1,10 @@
-"""Quadrature: integrals along paths of what is dear to evaluate, at few nodes.
+"""Quadrature: integrals along paths of expensive functions, at few nodes.
 
-A path takes many small steps, but what is integrated along it is smooth: nested rules with twice
-the nodes each time converge geometrically, and the difference of two bounds the error of the later.
-Rules agree by luck where something sharp lies between their nodes, so two agreements in a row are
-asked for, and a proof that the nodes see the path: the velocity at them has to add up to the way.
+A path takes many small steps, but the integrand along it is smooth: nested rules that double the
+nodes each time converge geometrically, and the difference of two bounds the error of the later.
+Rules may agree by chance if something sharp lies between their nodes, so two successive agreements
+are required, and a check that the nodes resolve the path: the velocity must integrate to the
+displacement.
 """
 
 from functools import cache
@@ -17,37 +18,37 @@ from cfmcli.data.arrays import Array
 from cfmcli.flows.dynamics.solvers import Adaptive
 
 INTERVALS = {False: (8, 16, 32, 64, 128), True: (32, 64, 128)}
-"""Those of the rules, each of which has the nodes of the one before, in float32 and in float64."""
+"""Numbers of intervals of the nested rules, in float32 and in float64."""
 STEPS = 10.0
-"""Tolerances of a step that an integral may be off, as the path is that took some ten of them."""
+"""Allowed error of an integral in units of the step tolerance, as a path takes some ten steps."""
 EARLIER = 100.0
-"""How much further two rules may differ than the next two."""
+"""Factor by which the previous difference of rules may exceed the allowed error."""
 PART = 0.1
-"""Of the tolerances, that paths keep to: they are interpolated at nodes between steps."""
+"""Fraction of the tolerances used for paths, since they are interpolated between steps."""
 
 
 class Integrand(Protocol):
-    """A function of points on their paths."""
+    """A function of points along their paths."""
 
     def path(
         self, x: Tensor, times: list[float], solver: Adaptive, every: int
     ) -> tuple[list[Tensor], int]:
-        """Points, shape (B, D), at each of the times, given those at the first; evaluations.
+        """Carry points; return positions, shape (B, D), at each time, and evaluations.
 
-        Each keeps to the tolerances; steps end at one of `every` times.
+        Each point keeps to the tolerances; steps end at every `every`-th time.
         """
 
     def at(self, time: float, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The velocity of points of a time, shape (B, D), and its own values, shape (B, P)."""
+        """Velocity of points at a time, shape (B, D), and values of the integrand, shape (B, P)."""
 
     def of(self, rows: Tensor) -> "Integrand":
-        """The same for some of the points."""
+        """Restrict to some of the points."""
 
 
 def integrate(
     integrand: Integrand, x: Tensor, times: tuple[float, float], solver: Adaptive
 ) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Integrals over time along the paths of points, by Clenshaw-Curtis rules.
+    """Integrate over time along the paths of points, by Clenshaw-Curtis rules.
 
     Points whose last two rules differ by at most 10 (atol + rtol int |f|) are done, if the two
     before differed by at most 100 times that, and the velocity adds up to the way as closely; the
@@ -60,14 +61,14 @@ def integrate(
         doi 10.1137/060659831
 
     Args:
-        integrand: paths, and the function f.
+        integrand: the paths, and the function f.
         x: points at the first time, shape (B, D).
         times: first and last time.
-        solver: whose tolerances hold.
+        solver: integrator whose tolerances apply.
 
     Returns:
-        End points, shape (B, D); integrals, shape (B, P); which points are done, shape (B,); and
-        the evaluations of the points that took most.
+        End points, shape (B, D); integrals, shape (B, P); mask of converged points, shape (B,); and
+        the largest number of evaluations of any point.
     """
     start, span = times[0], times[1] - times[0]
     left = torch.arange(len(x), device=x.device)
@@ -109,7 +110,7 @@ def integrate(
 
 @cache
 def rule(intervals: int) -> tuple[Array, Array]:
-    """Nodes (1 - cos(k pi / n)) / 2 and weights of Clenshaw and Curtis's rule on [0, 1].
+    """Nodes (1 - cos(k pi / n)) / 2 and weights of the Clenshaw-Curtis rule on [0, 1].
 
     Args:
         intervals: n, even.
@@ -126,12 +127,12 @@ def rule(intervals: int) -> tuple[Array, Array]:
 
 
 def _sum(weights: Array, values: Tensor) -> Tensor:
-    """Values at nodes, shape (N, B, P), added up by weights of shape (N,)."""
+    """Weighted sum over nodes of values, shape (N, B, P), with weights of shape (N,)."""
     added: Tensor = torch.einsum("n,nbp->bp", torch.as_tensor(weights).to(values), values)
     return added
 
 
 def _woven(old: Tensor, new: Tensor) -> Tensor:
-    """Values at the nodes of a rule: those of the rule before, and the new ones between them."""
+    """Interleave the values of the previous rule with those at the new nodes."""
     pairs = torch.stack((old[:-1], new), dim=1).flatten(0, 1)
     return torch.cat((pairs, old[-1:]))

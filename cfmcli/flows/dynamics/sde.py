@@ -1,4 +1,4 @@
-"""Stochastic dynamics: processes that share the densities of a flow, and their solvers."""
+"""Stochastic dynamics: SDEs that share the marginals of a flow, and their solvers."""
 
 import math
 from abc import ABC, abstractmethod
@@ -22,19 +22,19 @@ Pair = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class Process:
     """Velocity, score and diffusion of one gap: dX = (b +- epsilon s) dt + sqrt(2 epsilon) dW.
 
-    The sign is that of the direction in time, so that both directions keep the densities rho_t
+    The sign follows the direction of time, so that both directions have the marginals rho_t
     whose velocity is b and whose score is s. With epsilon = 0 both are the flow dX = b dt.
 
     Reference: Albergo et al. (2023), arXiv 2303.08797 (forward and backward SDEs)
 
     Args:
         velocity: b(t, x) with t of shape (B, 1), in [0, 1], and x of shape (B, D).
-        score: grad log rho_t(x), the same shapes; None will do where epsilon = 0.
+        score: grad log rho_t(x), the same shapes; may be None if epsilon = 0.
         epsilon: diffusion level t -> epsilon(t) >= 0, for t of shape (1, 1).
-        margin: score and epsilon are taken at times no closer to 0 and 1 than this.
+        margin: score and epsilon are evaluated at times clamped this far from 0 and 1.
         least: the velocity is the same at all times closer to 0 or 1 than this.
         still: whether epsilon is 0 throughout, so that this is the flow.
-        both: velocity and score of one evaluation, where there is such a thing.
+        both: velocity and score from one evaluation, if available.
     """
 
     velocity: VectorField
@@ -50,7 +50,7 @@ class Process:
         return self.velocity(_clock(t, x), x)
 
     def score_at(self, t: float, x: Tensor) -> Tensor:
-        """The score, shape (B, D).
+        """The score at a time, shape (B, D).
 
         Raises:
             ConfigError: if there is none.
@@ -63,18 +63,18 @@ class Process:
         return self.score(_clock(_inside(t, self.margin), x), x)
 
     def both_at(self, t: float, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Velocity and score, of one evaluation where they are taken at one time."""
+        """Velocity and score, from a single evaluation if both use the same time."""
         inside = _inside(t, self.margin)
         if self.both and inside == _inside(t, self.least):
             return self.both(_clock(inside, x), x)
         return self.velocity_at(t, x), self.score_at(t, x)
 
     def epsilon_at(self, t: float) -> float:
-        """epsilon(t)."""
+        """The diffusion level epsilon(t)."""
         return float(self.epsilon(torch.full((1, 1), _inside(t, self.margin), dtype=torch.float64)))
 
     def drift(self, t: float, x: Tensor, sign: float) -> Tensor:
-        """The field b + sign epsilon s, shape (B, D); no score is asked for where epsilon = 0."""
+        """The field b + sign epsilon s, shape (B, D); the score is not evaluated if epsilon = 0."""
         epsilon = self.epsilon_at(t)
         if not epsilon:
             return self.velocity_at(t, x)
@@ -83,12 +83,12 @@ class Process:
 
 
 def _inside(t: float, margin: float) -> float:
-    """The time, kept away from the ends."""
+    """Clamp a time away from the ends."""
     return min(max(t, margin), 1 - margin)
 
 
 def _clock(t: float, x: Tensor) -> Tensor:
-    """One time for all points, shape (B, 1)."""
+    """Expand one time for all points, shape (B, 1)."""
     return torch.full((1, 1), t, dtype=x.dtype, device=x.device).expand(len(x), 1)
 
 
@@ -103,7 +103,7 @@ class Meter:
     count: int = 0
 
     def watch(self, process: Process) -> Process:
-        """The process, its evaluations counted here."""
+        """Wrap a process so that its evaluations are counted."""
         score, both = process.score, process.both
         return replace(
             process,
@@ -113,7 +113,7 @@ class Meter:
         )
 
     def _counted(self, function: Callable[[Tensor, Tensor], T]) -> Callable[[Tensor, Tensor], T]:
-        """The function, its evaluations counted."""
+        """Wrap a function so that its evaluations are counted."""
 
         def call(s: Tensor, x: Tensor) -> T:
             self.count += 1
@@ -123,7 +123,7 @@ class Meter:
 
 
 class StochasticSolver(ABC):
-    """Integrates a process through times of one gap, with a fixed number of steps."""
+    """Base class of solvers of SDEs over one gap with a fixed number of steps."""
 
     @property
     @abstractmethod
@@ -134,23 +134,23 @@ class StochasticSolver(ABC):
     def step(
         self, process: Process, x: Tensor, times: tuple[float, float], generator: torch.Generator
     ) -> Tensor:
-        """One step of points x, shape (B, D), from the first time to the second."""
+        """Take one step of points x, shape (B, D), from the first time to the second."""
 
     def grid(self, start: float, end: float) -> list[float]:
-        """Equal steps from one time to another, both included."""
+        """Times of equal steps between two times, both included."""
         count = max(1, math.ceil(abs(end - start) * self.steps - 1e-9))
         return [start + (end - start) * k / count for k in range(count)] + [end]
 
     def solve(
         self, process: Process, x: Tensor, times: list[float], generator: torch.Generator
     ) -> tuple[list[Tensor], int]:
-        """The points at each of the times, and the number of evaluations of b and s.
+        """Integrate; return the points at each time and the number of evaluations of b and s.
 
-        The noise is drawn step by step for all points at once, so a given generator belongs to
-        given points: carry points in chunks with a generator each.
+        Noise is drawn step by step for all points at once, so results depend on which points share
+        a generator: use a separate generator for each chunk.
 
         Args:
-            process: what to integrate.
+            process: the process to integrate.
             x: points at the first time, shape (B, D).
             times: times in [0, 1], at least one, strictly monotone; descending times integrate
                 the backward equation.
@@ -158,7 +158,7 @@ class StochasticSolver(ABC):
 
         Raises:
             ConfigError: if epsilon > 0 and there is no score.
-            NumericsError: if the points leave the finite numbers.
+            NumericsError: if points become non-finite.
         """
         meter = Meter()
         watched, states = meter.watch(process), [x]
@@ -196,7 +196,7 @@ class EulerMaruyama(StochasticSolver):
     def step(
         self, process: Process, x: Tensor, times: tuple[float, float], generator: torch.Generator
     ) -> Tensor:
-        """One step."""
+        """Take one step."""
         start, h = times[0], times[1] - times[0]
         noise = _noise(x, 2 * process.epsilon_at(start) * abs(h), generator)
         return x + h * process.drift(start, x, math.copysign(1, h)) + noise
@@ -228,7 +228,7 @@ class StochasticHeun(StochasticSolver):
     def step(
         self, process: Process, x: Tensor, times: tuple[float, float], generator: torch.Generator
     ) -> Tensor:
-        """One step."""
+        """Take one step."""
         sign = math.copysign(1, times[1] - times[0])
         return self.led(process, sign, x, process.drift(times[0], x, sign), times, generator)
 
@@ -241,7 +241,7 @@ class StochasticHeun(StochasticSolver):
         times: tuple[float, float],
         generator: torch.Generator,
     ) -> Tensor:
-        """One step along the drift b + sign epsilon s, which is known where the step begins."""
+        """Take one step along the drift b + sign epsilon s, given its value at the start."""
         start, end = times
         h = end - start
         spread = process.epsilon_at(start) + process.epsilon_at(end)
@@ -251,7 +251,7 @@ class StochasticHeun(StochasticSolver):
 
 
 def _noise(x: Tensor, variance: float, generator: torch.Generator) -> Tensor:
-    """Normal noise of the shape and precision of x; nothing is drawn for a variance of 0."""
+    """Normal noise of the shape and precision of x; zeros, without drawing, for variance 0."""
     if variance == 0:
         return torch.zeros_like(x)
     draw = torch.randn(x.shape, generator=generator, dtype=x.dtype)
@@ -259,16 +259,16 @@ def _noise(x: Tensor, variance: float, generator: torch.Generator) -> Tensor:
 
 
 def _check_steps(name: str, steps: int) -> None:
-    """Refuse fewer than one step."""
+    """Raise for fewer than one step."""
     if steps < 1:
         raise ConfigError(f"{name}:steps={steps}: expected at least 1.")
 
 
 def check_finite(x: Tensor) -> None:
-    """Refuse stochastic paths that have left the finite numbers.
+    """Raise if stochastic paths are not finite.
 
     Raises:
-        NumericsError: if some have.
+        NumericsError: if some are not.
     """
     if not bool(x.isfinite().all()):
         raise NumericsError(
@@ -279,11 +279,11 @@ def check_finite(x: Tensor) -> None:
 
 
 def denoise(x: Tensor, eta: Tensor, here: tuple[float, float], end: tuple[float, float]) -> Tensor:
-    """The last step along a one-sided path x_t = alpha z + beta x1, free of noise.
+    """Take the final, noise-free step along a one-sided path x_t = alpha z + beta x1.
 
     x' = (beta' / beta) x + (alpha' - alpha beta' / beta) eta: the path on which z = eta stays, and
-    so exact for a constant denoiser; it equals the flow as the step goes to 0. Stochastic dynamics
-    stop where alpha is small, and this step leads them to t = 1, where alpha = 0.
+    hence exact for a constant denoiser; it equals the flow as the step goes to 0. Stochastic
+    dynamics stop where alpha is small, and this step takes them to t = 1, where alpha = 0.
 
     Reference: Albergo et al. (2023), arXiv 2303.08797 (one-sided interpolants)
 

@@ -1,4 +1,4 @@
-"""Likelihood of stochastic dynamics: weighted paths through all gaps, averaged."""
+"""Likelihood of stochastic dynamics: averages of weighted paths through all gaps."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,25 +14,25 @@ Stretch = tuple[Process, tuple[float, float]]
 Journey = Callable[[Tensor], Sequence[Stretch]]
 LogDensity = Callable[[Tensor], Tensor]
 TANGENTS = 2**13
-"""Tangents of stochastic paths that are propagated at once."""
+"""Number of tangents of stochastic paths that are propagated at once."""
 COORDINATES = 2**16
-"""Coordinates of points carried at once along the flow itself."""
+"""Number of point coordinates carried at once along the flow itself."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Log-densities from weighted paths, in nats.
+    """Log densities from weighted paths, in nats.
 
     Args:
-        log_prob: logarithm of the mean weight, shape (B,); too low by half its squared error, in
-            the mean.
+        log_prob: logarithm of the mean weight, shape (B,); biased low by half its squared error, on
+            average.
         error: its standard error, shape (B,), 0 where exact; from the spread of the weights, so
             too small where few of them dominate.
-        bound: mean logarithm of the weights, shape (B,), at most log_prob: in the mean a lower
-            bound of the log-density.
+        bound: mean logarithm of the weights, shape (B,), at most log_prob: in expectation a lower
+            bound of the log density.
         effective: effective number of paths, (sum w)^2 / sum w^2, shape (B,), at least 1; where it
             is a small share of the paths, trust neither log_prob nor error.
-        nfe: evaluations of velocity and score for each chunk, at most.
+        nfe: largest number of evaluations of velocity and score of any chunk.
     """
 
     log_prob: Tensor
@@ -43,22 +43,22 @@ class Estimate:
 
 
 def weigh(estimator: Estimator, journey: Journey, x: Tensor, means: Means) -> Carried:
-    """Carry every path of every point through gaps, a chunk of points at a time.
+    """Carry all paths of all points through the gaps, in chunks of points.
 
     Args:
-        estimator: how densities are obtained.
-        journey: index -> the processes and times of one gap after the other, from the points to
-            where the density is known; row r of a process's state is a path of point index[r].
+        estimator: the density estimator.
+        journey: index -> processes and times of the gaps in order, from the points to the time of
+            known density; row r of a process's state is a path of point index[r].
         x: points, shape (B, D).
-        means: what to compute with.
+        means: numerical settings.
 
     Returns:
-        End points, shape (P, B, D), changes and errors, shape (P, B), and the evaluations for each
-        chunk, at most.
+        End points, shape (P, B, D), changes and errors, shape (P, B), and the largest number of
+        evaluations of any chunk.
 
     Raises:
         ConfigError: if the estimator needs a score and there is none.
-        NumericsError: if the paths leave the finite numbers.
+        NumericsError: if paths become non-finite.
     """
     rows = at_once(estimator, x.shape[1])
     points = torch.arange(len(x), device=x.device)
@@ -73,10 +73,10 @@ def weigh(estimator: Estimator, journey: Journey, x: Tensor, means: Means) -> Ca
 
 
 def at_once(estimator: Estimator, dim: int) -> int:
-    """Points whose densities are obtained at once.
+    """Number of points processed at once.
 
     Args:
-        estimator: how densities are obtained.
+        estimator: the density estimator.
         dim: dimension of the points.
     """
     most = COORDINATES if estimator.paths == 1 else TANGENTS // estimator.paths
@@ -84,11 +84,11 @@ def at_once(estimator: Estimator, dim: int) -> int:
 
 
 def average(log_weights: Tensor, errors: Tensor) -> Estimate:
-    """The log-density that weighted paths estimate: log w averaged as log mean exp.
+    """Estimate log densities from log weights, as log mean exp over paths.
 
     Args:
         log_weights: log w = log rho_end(Y_end) + change, shape (P, B).
-        errors: their standard errors by probes, shape (P, B).
+        errors: their standard errors due to probes, shape (P, B).
     """
     count = len(log_weights)
     total = log_weights.logsumexp(dim=0)
@@ -108,19 +108,19 @@ def average(log_weights: Tensor, errors: Tensor) -> Estimate:
 def log_density(
     estimator: Estimator, journey: Journey, log_base: LogDensity, x: Tensor, means: Means
 ) -> Estimate:
-    """The log-density of a model at points, whose own origin has a known density.
+    """Estimate the log density of a model at points, by paths to a known density.
 
     Args:
-        estimator: how densities are obtained.
-        journey: index -> the processes and times of one gap after the other, from the points to
-            where the density is known; row r of a process's state is a path of point index[r].
+        estimator: the density estimator.
+        journey: index -> processes and times of the gaps in order, from the points to the time of
+            known density; row r of a process's state is a path of point index[r].
         log_base: log rho_end, shape (N, D) -> (N,).
         x: points, shape (B, D).
-        means: what to compute with.
+        means: numerical settings.
 
     Raises:
         ConfigError: if the estimator needs a score and there is none.
-        NumericsError: if the paths leave the finite numbers.
+        NumericsError: if paths become non-finite.
     """
     found = weigh(estimator, journey, x, means)
     base = log_base(found.x.flatten(0, 1)).view_as(found.change)
@@ -130,7 +130,7 @@ def log_density(
 def _through(
     estimator: Estimator, journey: Journey, x: Tensor, chunk: Tensor, means: Means
 ) -> Carried:
-    """Every path of a chunk of points through all gaps."""
+    """Carry all paths of a chunk of points through all gaps."""
     index = chunk.repeat(estimator.paths)
     y = x[index]
     change, variance, nfe = torch.zeros_like(y[:, 0]), torch.zeros_like(y[:, 0]), 0

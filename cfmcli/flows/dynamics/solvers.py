@@ -17,7 +17,7 @@ State = tuple[Tensor, ...]
 Derivative = Callable[[Tensor, State], State]
 MAX_STEPS = 100_000
 FINEST = 1e-14
-# torchdiffeq's Adams methods climb to order 12, whose domain of stability is next to nothing.
+# torchdiffeq's Adams methods go up to order 12, whose stability region is tiny.
 ORDER_4: dict[str, dict[str, object]] = {
     "explicit_adams": {"max_order": 5},
     "implicit_adams": {"max_order": 4},
@@ -37,13 +37,13 @@ class Counted:
     count: int = 0
 
     def __call__(self, s: Tensor, state: State) -> State:
-        """Evaluate and count."""
+        """Evaluate the function and count the call."""
         self.count += 1
         return self.function(s, state)
 
 
 class Solver(ABC):
-    """Integrates d state / ds = f(s, state) through given times."""
+    """Base class of integrators of d state / ds = f(s, state) through given times."""
 
     @abstractmethod
     def solve(
@@ -56,24 +56,24 @@ class Solver(ABC):
         each: bool = False,
         every: int = 1,
     ) -> tuple[list[State], int]:
-        """The state at each of the times, and the number of evaluations of f.
+        """Integrate; return the state at each time and the number of evaluations of f.
 
         Args:
             f: right-hand side.
             state: tensors of shape (B, ...), the first of them the points.
             times: at least two, strictly monotone; the state is given at the first.
-            steer: how many leading tensors' errors steer an adaptive step; the rest ride along.
-            each: whether every point keeps to the tolerance, not their root mean square.
-            every: adaptive steps end at one of so many times, and are interpolated at the others.
+            steer: number of leading tensors whose errors control adaptive steps.
+            each: whether every point must meet the tolerance, instead of their root mean square.
+            every: adaptive steps end at every `every`-th time; the others are interpolated.
 
         Raises:
-            NumericsError: if the integration fails or leaves the finite numbers.
+            NumericsError: if the integration fails or becomes non-finite.
         """
 
     @property
     @abstractmethod
     def double(self) -> bool:
-        """Whether the tolerance asks for float64."""
+        """Whether the tolerance requires float64."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,16 @@ class Adaptive(Solver):
 
     @property
     def double(self) -> bool:
-        """Below what float32 resolves."""
+        """Whether a tolerance is below what float32 resolves."""
         return min(self.atol, self.rtol) < 3e-6
 
     @property
     def dense(self) -> bool:
-        """Whether torchdiffeq's interpolant is off by only a few times the error of its steps."""
+        """Whether torchdiffeq's interpolation error is only a few times the error of its steps."""
         return self.method == "dopri5"
 
     def finer(self, part: float) -> "Adaptive":
-        """The same with that part of the tolerances, where float64 resolves it."""
+        """Scale the tolerances by a factor, unless float64 cannot resolve the result."""
         if part * max(self.atol, self.rtol) < FINEST:
             return self
         return replace(self, atol=part * self.atol, rtol=part * self.rtol)
@@ -134,8 +134,8 @@ class Adaptive(Solver):
         each: bool = False,
         every: int = 1,
     ) -> tuple[list[State], int]:
-        """Integrate with steps chosen by the error of the steering tensors."""
-        # Steps end at times: interpolating between them would cost more than the tolerance, and
+        """Integrate with steps that adapt to the error of the controlling tensors."""
+        # Steps end at times: interpolating between them would exceed the tolerance, and
         # the last step would look beyond the end.
         grid = torch.tensor(times, dtype=torch.float64, device=state[0].device)
         options = {
@@ -171,7 +171,7 @@ class FixedStep(Solver):
 
     @property
     def double(self) -> bool:
-        """float32 is as exact as the steps."""
+        """False: float32 is as accurate as the steps."""
         return False
 
     def solve(
@@ -197,7 +197,7 @@ class FixedStep(Solver):
 
 
 def _norm(state: State, steer: int, each: bool) -> Tensor:
-    """The largest root mean square among the steering tensors, of all points or of the worst."""
+    """Largest root mean square among the controlling tensors, over all points or for the worst."""
     parts = (part.square() for part in state[:steer])
     if each:
         parts = (part.reshape(len(part), -1).mean(dim=1).max() for part in parts)

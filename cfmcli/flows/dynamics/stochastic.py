@@ -1,4 +1,4 @@
-"""Stochastic: a flow run as a diffusion of the same densities."""
+"""Stochastic: runs a flow as an SDE with the same marginals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,23 +21,23 @@ from cfmcli.flows.streams import Streams
 from cfmcli.flows.view import View
 
 QUIET_FROM = 0.97
-"""Path time from which paths between noise and points are led without noise: there the score is
-read off a velocity times 1 / (1 - t), and so are its errors."""
+"""Path time from which paths between noise and data continue without noise: the score there is
+computed from a velocity times 1 / (1 - t), which amplifies its errors."""
 
 STILL = Constant(0.0)
 
 LOST = 1000
-"""How many times as far out as all points paths may come before they are taken for errors."""
+"""Distance of path ends, relative to all points, beyond which paths count as diverged."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How a flow is made stochastic.
+    """Settings of stochastic dynamics.
 
     Args:
         solver: integrator.
-        diffusion: level of noise along a gap.
-        streams: where the noise comes from; equal streams give equal paths.
+        diffusion: noise level along a gap.
+        streams: random streams of the noise; equal streams give equal paths.
     """
 
     solver: StochasticSolver
@@ -50,21 +50,21 @@ def wander(
 ) -> Paths:
     """Carry points through clock times by dX = (b +- epsilon s) dt + sqrt(2 epsilon) dW.
 
-    Forward with the plus, backward with the minus: at every time the points have the density that
-    the flow itself would give them. The last stretch from noise to points, beyond t = 0.97, takes
-    steps of denoising instead, and the same stretch backward is the flow's own.
+    The sign is plus forward and minus backward; at every time the points have the density that the
+    flow itself would give them. From noise to data, the last stretch beyond t = 0.97 uses denoising
+    steps instead; the same stretch backward follows the flow.
 
     Reference: Albergo et al. (2023), arXiv 2303.08797, sec. 2.3
 
     Args:
-        flow: velocity and score.
+        flow: the trained flow.
         x: points at the first time, shape (n, D).
         times: clock times, at least one, in either direction, repeats allowed.
         noise: solver, diffusion and randomness.
-        guide: the condition of each point, where the flow has conditions.
+        guide: condition of each point, if the flow has conditions.
 
     Returns:
-        Paths; such paths have no energy, which is NaN.
+        Paths, with NaN as energy, which is not defined for them.
 
     Raises:
         ConfigError: if a time lies outside the snapshots, or the flow has no score.
@@ -93,7 +93,7 @@ def wander(
 
 
 def _not_lost(end: Tensor, start: Tensor, view: View) -> None:
-    """Refuse paths that steps too long have flung far beyond all points.
+    """Raise if overly long steps have thrown paths far beyond all points.
 
     Raises:
         NumericsError: if an end is `LOST` times as far out as the starts and the snapshots.
@@ -110,14 +110,14 @@ def _not_lost(end: Tensor, start: Tensor, view: View) -> None:
 
 
 def process(drift: Drift, diffusion: Diffusion) -> Process:
-    """A gap's velocity and score as a process on its own time t in [0, 1].
+    """Build the process of a gap on its own time t in [0, 1].
 
     Args:
         drift: velocity and score of the gap.
-        diffusion: level of noise along it.
+        diffusion: noise level along the gap.
 
     Raises:
-        ConfigError: if there is noise and no score.
+        ConfigError: if there is noise but no score.
     """
     local, reading = Local(drift), drift.reading
     if diffusion.level and not reading.has_score:
@@ -130,14 +130,14 @@ def process(drift: Drift, diffusion: Diffusion) -> Process:
 
 
 def stretches(times: list[float], drift: Drift) -> list[tuple[list[float], bool]]:
-    """Times of a gap cut at `QUIET_FROM` where its paths come from noise; which are beyond it.
+    """Cut times of a gap at `QUIET_FROM` if its source is noise, and mark the part beyond it.
 
     Args:
         times: times in [0, 1], strictly monotone.
         drift: velocity and score of the gap.
 
     Returns:
-        The times of each part in order, and whether they are beyond the cut.
+        The times of each part in order, and whether it lies beyond the cut.
     """
     if not drift.reading.normal_source:
         return [(times, False)]
@@ -155,7 +155,7 @@ def stretches(times: list[float], drift: Drift) -> list[tuple[list[float], bool]
 def _along(
     drift: Drift, leg: Leg, x: Tensor, noise: Noise, generator: torch.Generator
 ) -> tuple[list[Tensor], int]:
-    """Points at the times of one leg, and the evaluations that it took."""
+    """Carry points through the times of one leg; return positions and evaluations."""
     local = [s - leg.segment for s in leg.times]
     noisy, still = process(drift, noise.diffusion), process(drift, STILL)
     if noisy.still:
@@ -175,7 +175,7 @@ def _along(
 def _denoised(
     drift: Drift, x: Tensor, times: list[float], solver: StochasticSolver
 ) -> tuple[list[Tensor], int]:
-    """Steps of denoising through ascending times, the denoiser read off the velocity."""
+    """Take denoising steps through ascending times; the denoiser comes from the velocity."""
     states, nfe = [x], 0
     for start, end in pairwise(times):
         here = states[-1]

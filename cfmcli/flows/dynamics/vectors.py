@@ -1,4 +1,4 @@
-"""Vectors: fields of them, with their divergence, and as they are seen from somewhere else."""
+"""Vectors: vector fields with divergence, and vector fields in shifted coordinates."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ VectorField = Callable[[Tensor, Tensor], Tensor]
 
 @runtime_checkable
 class Traced(Protocol):
-    """A vector field that knows its own divergence."""
+    """A vector field that can compute its own divergence."""
 
     def traced(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """b(s, x), shape (B, D), and div b, shape (B,)."""
 
     def of(self, rows: Tensor) -> VectorField:
-        """The field of some of its points, where each has a field of its own."""
+        """Restrict to some of the points, where each has a field of its own, as with conditions."""
 
 
 def about(velocity: VectorField, center: Tensor) -> VectorField:
-    """The same vector field of points as they are seen from a center.
+    """Shift a vector field to coordinates relative to a center.
 
     Args:
         velocity: b(s, x) with s of shape (B, 1) and x of shape (B, D).
@@ -34,10 +34,10 @@ def about(velocity: VectorField, center: Tensor) -> VectorField:
 
 @dataclass(frozen=True, eq=False)
 class _About:
-    """A vector field that knows its own divergence, of points as they are seen from a center.
+    """A `Traced` vector field in coordinates relative to a center.
 
     Args:
-        velocity: b(s, x), a `Traced` one.
+        velocity: the vector field b(s, x).
         center: shape (D,).
     """
 
@@ -49,11 +49,11 @@ class _About:
         return self.velocity(s, y + self.center)
 
     def traced(self, s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The same and its divergence."""
+        """Velocity and divergence at center + y."""
         assert isinstance(self.velocity, Traced)
         return self.velocity.traced(s, y + self.center)
 
     def of(self, rows: Tensor) -> "_About":
-        """That of some of the points."""
+        """Restrict to some of the points."""
         assert isinstance(self.velocity, Traced)
         return _About(self.velocity.of(rows), self.center)

@@ -1,1 +1,1 @@
-"""Objectives: what is regressed on a path, and how the heads are read."""
+"""Objectives: what a field is regressed on along a path, and how its heads are read."""

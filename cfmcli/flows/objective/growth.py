@@ -1,4 +1,4 @@
-"""An objective that regresses on growth as well: mass moves, and it grows or shrinks."""
+"""An objective with a growth head, for mass that moves, grows and shrinks."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,19 +30,19 @@ class VelocityGrowth(Objective):
     has_growth: ClassVar[bool] = True
 
     def losses(self, outputs: Outputs, draw: PathDraw) -> dict[str, Tensor]:
-        """Errors of both heads."""
+        """Mass-weighted mean squared errors of both heads."""
         return {
             "velocity": error(outputs["velocity"], draw.velocity, draw.mass),
             "growth": error(outputs["growth"], draw.growth, draw.mass),
         }
 
     def lengths(self) -> dict[str, int]:
-        """By head."""
+        """Powers of length of the losses."""
         return {"velocity": 2, "growth": 0}
 
     def velocity(self, outputs: Outputs, place: Place) -> Tensor:
-        """The head itself."""
+        """The velocity head."""
         return outputs["velocity"]
 
     def score(self, outputs: Outputs, place: Place) -> None:
-        """Not told."""
+        """None: this objective has no score."""

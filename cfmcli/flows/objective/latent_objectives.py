@@ -1,4 +1,4 @@
-"""Objectives that regress on a path's latent as well: they tell the score."""
+"""Objectives that also regress on the path's latent, which gives the score."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -34,22 +34,22 @@ class VelocityScore(Objective):
     margin: ClassVar[float] = 1e-3
 
     def losses(self, outputs: Outputs, draw: PathDraw) -> dict[str, Tensor]:
-        """Errors of both heads."""
+        """Losses of both heads."""
         return {
             "velocity": error(outputs["velocity"], draw.velocity),
             "score": _score_error(outputs["score"], draw, self.weighted),
         }
 
     def lengths(self) -> dict[str, int]:
-        """By head."""
+        """Powers of length of the losses."""
         return {"velocity": 2, "score": 0 if self.weighted else -2}
 
     def velocity(self, outputs: Outputs, place: Place) -> Tensor:
-        """The head itself."""
+        """The velocity head."""
         return outputs["velocity"]
 
     def score(self, outputs: Outputs, place: Place) -> Tensor:
-        """The head itself."""
+        """The score head."""
         return outputs["score"]
 
 
@@ -74,18 +74,18 @@ class VelocityDenoiser(Objective):
     margin: ClassVar[float] = 1e-3
 
     def losses(self, outputs: Outputs, draw: PathDraw) -> dict[str, Tensor]:
-        """Errors of both heads."""
+        """Mean squared errors of both heads."""
         return {
             "velocity": error(outputs["velocity"], draw.velocity),
             "denoiser": error(outputs["denoiser"], draw.z),
         }
 
     def lengths(self) -> dict[str, int]:
-        """By head."""
+        """Powers of length of the losses."""
         return {"velocity": 2, "denoiser": 0}
 
     def velocity(self, outputs: Outputs, place: Place) -> Tensor:
-        """The head itself."""
+        """The velocity head."""
         return outputs["velocity"]
 
     def score(self, outputs: Outputs, place: Place) -> Tensor:
@@ -116,14 +116,14 @@ class MeanVelocityScore(Objective):
     margin: ClassVar[float] = 1e-3
 
     def losses(self, outputs: Outputs, draw: PathDraw) -> dict[str, Tensor]:
-        """Errors of both heads."""
+        """Losses of both heads."""
         return {
             "mean_velocity": error(outputs["mean_velocity"], draw.mean_rate),
             "score": _score_error(outputs["score"], draw, self.weighted),
         }
 
     def lengths(self) -> dict[str, int]:
-        """By head."""
+        """Powers of length of the losses."""
         return {"mean_velocity": 2, "score": 0 if self.weighted else -2}
 
     def velocity(self, outputs: Outputs, place: Place) -> Tensor:
@@ -132,7 +132,7 @@ class MeanVelocityScore(Objective):
         return outputs["mean_velocity"] - gamma * rate * outputs["score"]
 
     def score(self, outputs: Outputs, place: Place) -> Tensor:
-        """The head itself."""
+        """The score head."""
         return outputs["score"]
 
 
@@ -157,14 +157,14 @@ class MeanVelocityDenoiser(Objective):
     margin: ClassVar[float] = 1e-3
 
     def losses(self, outputs: Outputs, draw: PathDraw) -> dict[str, Tensor]:
-        """Errors of both heads."""
+        """Mean squared errors of both heads."""
         return {
             "mean_velocity": error(outputs["mean_velocity"], draw.mean_rate),
             "denoiser": error(outputs["denoiser"], draw.z),
         }
 
     def lengths(self) -> dict[str, int]:
-        """By head."""
+        """Powers of length of the losses."""
         return {"mean_velocity": 2, "denoiser": 0}
 
     def velocity(self, outputs: Outputs, place: Place) -> Tensor:
@@ -202,11 +202,11 @@ class Denoiser(Objective):
         return {"denoiser": error(outputs["denoiser"], draw.z)}
 
     def lengths(self) -> dict[str, int]:
-        """By head."""
+        """Powers of length of the losses."""
         return {"denoiser": 0}
 
     def velocity(self, outputs: Outputs, place: Place) -> Tensor:
-        """The rate of gamma z + beta x1 with both ends replaced by their means given x_t."""
+        """Rate of gamma z + beta x1 with z and x1 replaced by their conditional means given x_t."""
         rates = place.rates
         growth = rates.beta_rate / rates.beta
         return growth * place.x + (rates.gamma_rate - rates.gamma * growth) * outputs["denoiser"]
@@ -217,7 +217,7 @@ class Denoiser(Objective):
 
 
 def _score_error(score: Tensor, draw: PathDraw, weighted: bool) -> Tensor:
-    """The loss of a score, up to a constant where it is not weighted."""
+    """Loss of the score head, up to a constant if not weighted."""
     if weighted:
         return (draw.gamma * score + draw.z).square().mean()
     return (score.square() + 2 * score * draw.z / draw.gamma).mean()

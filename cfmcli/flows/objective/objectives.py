@@ -1,4 +1,4 @@
-"""Objectives: which heads are regressed on what, and the dynamics they imply."""
+"""Objectives: the regression targets of each head, and the dynamics they imply."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Outputs = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Place:
-    """A time and points at which heads were read.
+    """Times and points at which heads are evaluated, and their path.
 
     Args:
         t: path time, shape (B, 1).
@@ -31,7 +31,7 @@ class Place:
 
     @cached_property
     def rates(self) -> Rates:
-        """The coefficients of a path with a linear mean, and their rates."""
+        """Coefficients of a path with a linear mean, and their rates."""
         return self.interpolant.rates(self.t)
 
     @cached_property
@@ -41,15 +41,15 @@ class Place:
 
 
 class Objective(ABC):
-    """A regression whose minimiser drives the flow.
+    """Base class of regressions whose minimiser defines the flow.
 
     Attributes:
         heads: names of the network outputs.
-        has_score: whether they tell the score.
-        has_growth: whether one of them, growth, is the rate at which mass grows.
+        has_score: whether the heads give the score.
+        has_growth: whether there is a growth head, the rate of change of log mass.
         needs_latent: whether the path needs a latent z to regress on.
         needs_normal: whether the path has to start from N(0, I), as a one-sided path does.
-        margin: distance of t from the ends below which the heads cannot be read.
+        margin: distance of t from the ends within which the heads are not evaluated.
         antithetic: whether each path is drawn twice, with z and -z.
     """
 
@@ -63,10 +63,10 @@ class Objective(ABC):
 
     @abstractmethod
     def losses(self, outputs: Outputs, draw: PathDraw) -> dict[str, Tensor]:
-        """The loss of each head.
+        """Loss of each head.
 
         Args:
-            outputs: head name -> network output at (t, x_t), shape (B, D).
+            outputs: head name -> network output at (t, x_t), shape (B, D), or (B, 1) for growth.
             draw: the path draw that the outputs belong to.
 
         Returns:
@@ -75,7 +75,7 @@ class Objective(ABC):
 
     @abstractmethod
     def lengths(self) -> dict[str, int]:
-        """The power of length in which the loss of each head is measured."""
+        """Power of length in the unit of each head's loss."""
 
     @abstractmethod
     def velocity(self, outputs: Outputs, place: Place) -> Tensor:
@@ -107,15 +107,15 @@ class Velocity(Objective):
         return {"velocity": error(outputs["velocity"], draw.velocity)}
 
     def lengths(self) -> dict[str, int]:
-        """By head."""
+        """Powers of length of the losses."""
         return {"velocity": 2}
 
     def velocity(self, outputs: Outputs, place: Place) -> Tensor:
-        """The head itself."""
+        """The velocity head."""
         return outputs["velocity"]
 
     def score(self, outputs: Outputs, place: Place) -> None:
-        """Not told."""
+        """None: the heads alone give no score."""
 
 
 @dataclass(frozen=True)
@@ -130,15 +130,15 @@ class Static(Objective):
     heads: ClassVar[tuple[str, ...]] = ()
 
     def losses(self, outputs: Outputs, draw: PathDraw) -> dict[str, Tensor]:
-        """None."""
+        """No losses."""
         return {}
 
     def lengths(self) -> dict[str, int]:
-        """None."""
+        """No losses."""
         return {}
 
     def velocity(self, outputs: Outputs, place: Place) -> Tensor:
-        """Not told by heads.
+        """Raise, since there are no heads.
 
         Raises:
             ConfigError: always.
@@ -146,11 +146,11 @@ class Static(Objective):
         raise ConfigError("The objective static has no heads to read a velocity from.")
 
     def score(self, outputs: Outputs, place: Place) -> None:
-        """Not told."""
+        """None: there is no score."""
 
 
 def score_from_velocity(velocity: Tensor, place: Place) -> Tensor:
-    """The score of a path whose x0 is N(0, I) and independent of x1, from its velocity.
+    """Score of a path whose x0 is N(0, I) and independent of x1, computed from its velocity.
 
     With x_t = a z + beta x1 and a^2 = alpha^2 + gamma^2,
     s = (beta b - (d beta/dt) x) / (a (a d beta/dt - beta da/dt)), and s = -x / a^2 where beta = 0.
@@ -174,6 +174,6 @@ def score_from_velocity(velocity: Tensor, place: Place) -> Tensor:
 
 
 def error(found: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean squared error of a head, a scalar; rows may weigh, shape (B, 1)."""
+    """Mean squared error of a head, a scalar; optional row weights, shape (B, 1)."""
     squared = (found - wanted).square()
     return squared.mean() if weight is None else (weight * squared).mean()

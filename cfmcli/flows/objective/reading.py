@@ -1,4 +1,4 @@
-"""Reading: how a field's heads become the velocity and the score of a gap."""
+"""Reading: computes velocity and score of a gap from a field's heads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,10 +22,10 @@ from cfmcli.flows.view import once
 Heads = Callable[[Tensor, Tensor, Tensor | None], Outputs]
 
 FROM_VELOCITY = 1e-3
-"""Distance from the ends at which a score is no longer read off a velocity."""
+"""Distance from the ends within which a score is not computed from a velocity."""
 
 THIN = 1e-3
-"""Standard deviation of a latent below which -eta / gamma is errors of eta, magnified."""
+"""Smallest standard deviation of a latent for which -eta / gamma is not dominated by error."""
 
 NO_SCORE = (
     "This run has no score, so its dynamics cannot be stochastic: a velocity tells the score only "
@@ -36,12 +36,12 @@ NO_SCORE = (
 
 @dataclass(frozen=True)
 class Reading:
-    """What the heads were trained on, and so what they mean.
+    """How to interpret the heads, given what they were trained on.
 
     Args:
         objective: what each head was regressed on.
-        interpolant: along which path.
-        normal_source: x0 is N(0, I) and independent of x1, so the velocity tells the score.
+        interpolant: the path they were trained on.
+        normal_source: whether x0 is N(0, I) and independent of x1, so the velocity gives the score.
     """
 
     objective: Objective = field(default_factory=Velocity)
@@ -50,48 +50,49 @@ class Reading:
 
     @property
     def has_score(self) -> bool:
-        """Whether there is a score, so that dynamics may be stochastic."""
+        """Whether a score is available, so that dynamics may be stochastic."""
         return self.objective.has_score or self.normal_source
 
     @cached_property
     def margin(self) -> float:
-        """How far from the ends of a gap t keeps when a velocity is read."""
+        """Distance that t keeps from the ends of a gap when a velocity is evaluated."""
         return max(self.interpolant.t_margin, self.objective.margin)
 
     @cached_property
     def score_margin(self) -> float:
-        """How far from the ends of a gap t keeps when a score is read."""
+        """Distance that t keeps from the ends of a gap when a score is evaluated."""
         least = self._thin if self.objective.has_score else FROM_VELOCITY
         return max(self.margin, least)
 
     @property
     def _thin(self) -> float:
-        """Where a latent that vanishes at the start becomes wide enough to tell a score."""
+        """First time at which the latent is wide enough to compute a score; 0 if it never is."""
         t = torch.linspace(0, 0.5, 501, dtype=torch.float64)[:, None]
         wide = (self.interpolant.variance(t) >= THIN**2).flatten()
         return float(t[wide][0]) if wide.any() else 0.0
 
     def noise(self, t: Tensor) -> Tensor:
-        """Variance of all that is normal and apart from x1 in x_t, shaped as t."""
+        """Variance of the normal part of x_t that is independent of x1, shaped as t."""
         variance = self.interpolant.variance(t)
         if not self.normal_source:
             return variance
         return variance + self.interpolant.alpha_at(t).square()
 
     def blur(self, t: Tensor) -> Tensor:
-        """Variance of the normal part of x_t that the score is read from, shaped as t.
+        """Variance of the normal part of x_t that the score refers to, shaped as t.
 
-        A head tells the score of the path's own latent; a velocity, that of the source as well.
+        With a score or denoiser head that is the path's own latent; with a velocity alone, the
+        normal source as well.
         """
         return self.interpolant.variance(t) if self.objective.has_score else self.noise(t)
 
     def ends_at(self, t: float) -> tuple[float, float]:
-        """With a normal source, a and beta of x_t = a z + beta x1."""
+        """Coefficients a and beta of x_t = a z + beta x1, for a normal source."""
         clock = torch.full((1, 1), t, dtype=torch.float64)
         return float(self.noise(clock).sqrt()), float(self.interpolant.rates(clock).beta)
 
     def eta(self, velocity: Tensor, t: float, x: Tensor) -> Tensor:
-        """With a normal source, E[z | x_t = x] of x_t = a z + beta x1 from its velocity, (B, D).
+        """E[z | x_t = x] of x_t = a z + beta x1 from the velocity, (B, D), for a normal source.
 
         b = (d beta/dt / beta) x + (da/dt - a (d beta/dt) / beta) eta.
         """
@@ -106,10 +107,10 @@ class Reading:
         return self.objective.velocity(outputs, self._place(t, x, self.margin))
 
     def score(self, outputs: Outputs, t: Tensor, x: Tensor) -> Tensor:
-        """The score there, shape (B, D).
+        """The score at path times t, shape (B, 1), and points x, shape (B, D).
 
         Raises:
-            ConfigError: if the heads do not tell it.
+            ConfigError: if the heads do not give a score.
         """
         place = self._place(t, x, self.score_margin)
         found = self.objective.score(outputs, place)
@@ -120,37 +121,37 @@ class Reading:
         return score_from_velocity(self.objective.velocity(outputs, place), place)
 
     def _place(self, t: Tensor, x: Tensor, margin: float) -> Place:
-        """Time, kept away from the ends, and points."""
+        """Points and times, clamped away from the ends."""
         return Place(t.clamp(margin, 1 - margin), x, self.interpolant)
 
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """The condition that points are carried under.
+    """Conditions of points, with the guidance scale.
 
     Args:
-        values: one condition a point, shape (B, C).
-        guidance: w of classifier-free guidance: 0 leaves the condition out, 1 is the conditional
-            flow itself, more exaggerates it.
+        values: one condition per point, shape (B, C).
+        guidance: w of classifier-free guidance: 0 ignores the condition, 1 is the conditional flow
+            itself, larger values exaggerate it.
     """
 
     values: Tensor
     guidance: float = 1.0
 
     def of(self, index: slice | Tensor) -> "Guide":
-        """The conditions of some points."""
+        """Select the conditions of some points."""
         return Guide(self.values[index], self.guidance)
 
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """Velocity and score of one gap, as functions of inner time s = segment + t and points.
+    """Velocity and score of one gap as functions of inner time s = segment + t and points.
 
     Args:
-        field: the trained heads.
-        reading: what they mean.
-        segment: the gap.
-        guide: the condition, None where the field has none.
+        field: the trained field.
+        reading: how to interpret its heads.
+        segment: number of the gap.
+        guide: conditions of the points, None if the field has none.
     """
 
     field: Field
@@ -163,7 +164,7 @@ class Drift:
         return self.reading.velocity(*self._told(s, x, self.reading.margin))
 
     def rates(self, s: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-        """b(s, x), and g(s, x) of shape (B, 1) where mass grows."""
+        """b(s, x), and g(s, x) of shape (B, 1) if there is growth."""
         told = self._told(s, x, self.reading.margin)
         velocity = self.reading.velocity(*told)
         grows = self.reading.objective.has_growth
@@ -174,15 +175,15 @@ class Drift:
         return self.reading.score(*self._told(s, x, self.reading.score_margin))
 
     def both(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Velocity and score of one evaluation, at times at which a score may be read."""
+        """Velocity and score from one evaluation, with t clamped to where a score is defined."""
         told = self._told(s, x, self.reading.score_margin)
         return self.reading.velocity(*told), self.reading.score(*told)
 
     def traced(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """b(s, x), shape (B, D), and its exact divergence, shape (B,).
 
-        Heads are read linearly, with coefficients of t alone; so the divergence is what is read of
-        the traces of the heads' derivatives, and of D, the trace of the identity, in place of x.
+        The velocity is linear in heads and x, with coefficients of t alone, so its divergence is
+        the same combination of the traces of the heads' Jacobians and of D in place of x.
         """
         outputs, t, _ = self._told(s, x, self.reading.margin, self.field.traced)
         traces = x.new_full((len(x), 1), x.shape[1])
@@ -192,15 +193,15 @@ class Drift:
     def _told(
         self, s: Tensor, x: Tensor, margin: float, heads: Heads | None = None
     ) -> tuple[Outputs, Tensor, Tensor]:
-        """What the heads say, the path time and the points."""
+        """Head outputs, path time and points."""
         start, end, clock = self.segment, self.segment + 1, once(s)
-        # At its very end the view of the next gap begins.
+        # The exact end already belongs to the next gap.
         last = end * (1 - torch.finfo(s.dtype).eps)
         inside = clock.clamp(start + margin, min(end - margin, last)).expand_as(s)
         return self._guided(inside, x, heads or self.field.asked), clock - start, x
 
     def _guided(self, s: Tensor, x: Tensor, heads: Heads) -> Outputs:
-        """Outputs under the condition: null + w (conditional - null).
+        """Guided outputs, null + w (conditional - null).
 
         Reference: Ho & Salimans (2022), arXiv 2207.12598, eq. 6
         """
@@ -216,7 +217,7 @@ class Drift:
 
 @dataclass(frozen=True, eq=False)
 class Local:
-    """The velocity and score of one gap on its own time t in [0, 1].
+    """Velocity and score of one gap as functions of its own time t in [0, 1].
 
     Args:
         drift: velocity and score of the gap.
@@ -233,7 +234,7 @@ class Local:
         return self.drift.score(self._inner(t), x)
 
     def both(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Velocity and score of one evaluation, at times at which a score may be read."""
+        """Velocity and score from one evaluation, with t clamped to where a score is defined."""
         return self.drift.both(self._inner(t), x)
 
     def traced(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -241,10 +242,10 @@ class Local:
         return self.drift.traced(self._inner(t), x)
 
     def of(self, rows: Tensor) -> "Local":
-        """The velocity of some of the points that the condition belongs to."""
+        """Restrict to some of the points that the conditions belong to."""
         guide = self.drift.guide
         return Local(replace(self.drift, guide=guide.of(rows))) if guide else self
 
     def _inner(self, t: Tensor) -> Tensor:
-        """The inner time of a path time, one where all points share it."""
+        """Inner time of a path time; a single value if all points share it."""
         return (once(t) + self.drift.segment).expand_as(t)

@@ -1,1 +1,1 @@
-"""Paths: what lies between the ends of a pair."""
+"""Paths: interpolants between the two ends of a pair."""

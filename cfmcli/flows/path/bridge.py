@@ -1,4 +1,4 @@
-"""The Brownian bridge: a random path pinned at both ends, its diffusion constant or falling."""
+"""The Brownian bridge: a random path pinned at both ends, with constant or decreasing diffusion."""
 
 from dataclasses import dataclass
 
@@ -59,5 +59,5 @@ class Brownian(Interpolant):
 
     @property
     def _clock(self) -> Schedule:
-        """F by name."""
+        """The schedule F that the name selects."""
         return SCHEDULES[self.schedule]

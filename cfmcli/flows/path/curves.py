@@ -47,7 +47,7 @@ class EncoderDecoder(Interpolant):
 
     @property
     def _latent(self) -> Latent:
-        """The checked latent."""
+        """The latent noise, with its options checked."""
         return Latent("encdec", self.gamma, self.a, needed=True)
 
 
@@ -93,7 +93,7 @@ class VariancePreserving(Interpolant):
 
     @property
     def _latent(self) -> Latent:
-        """The checked latent."""
+        """The latent noise, with its options checked."""
         return Latent("vp", self.gamma, self.a)
 
 
@@ -166,7 +166,7 @@ class Bent(Blurred):
             raise ConfigError(f"bent:bend={self.bend}: expected a finite number, at least 0.")
 
     def mean(self, t: Tensor, ends: Ends) -> Tensor:
-        """The bent line.
+        """The straight line plus the scaled departure.
 
         Raises:
             ConfigError: if the ends have no tangents.
@@ -211,7 +211,7 @@ class Dense(Blurred):
             )
 
     def mean(self, t: Tensor, ends: Ends) -> Tensor:
-        """The line that follows the density.
+        """The straight line plus the scaled departure that follows the density.
 
         Raises:
             ConfigError: if the ends have no tangents.
@@ -220,7 +220,7 @@ class Dense(Blurred):
 
 
 def _hermite(t: Tensor, ends: Ends, bend: float) -> Tensor:
-    """The straight line, and of what the Hermite cubic has beyond it the share `bend`."""
+    """The straight line, plus `bend` times the departure of the Hermite cubic from it."""
     if ends.v0 is None or ends.v1 is None:
         raise ConfigError(
             "Curved paths need the tangents v0 and v1 at both ends, got none: use --interpolant "

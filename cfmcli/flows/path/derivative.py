@@ -1,4 +1,4 @@
-"""Derivative: how fast a path, its latent or its mass changes with time."""
+"""Derivative: time derivatives of functions of t by automatic differentiation."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,17 @@ from torch.func import jvp
 
 
 def derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
-    """A function of time and its time derivative, df/dt = d/du (d/dt (u . f(t))).
+    """Evaluate a function of time and its time derivative, df/dt = d/du (d/dt (u . f(t))).
 
-    Two passes backward: the first is linear in u, and the second takes its slope. Forward mode
-    finds the same in one, but loads torch's compiler, which takes as long as torch itself.
+    Two backward passes: the first is linear in u, and the second takes its slope. Forward
+    mode needs one pass, but loads torch's compiler, which takes as long as torch itself.
 
     Args:
         function: f, row by row: (B, 1) -> (B, K).
         t: path time, shape (B, 1).
 
     Returns:
-        f(t) and df/dt, shape (B, K) each; gradients go on to what f learns, but not to the times.
+        f(t) and df/dt, shape (B, K) each. Gradients of the rate reach the parameters of f, not t.
     """
     try:
         s = t.detach().requires_grad_()
@@ -35,7 +35,7 @@ def derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor,
 
 
 def _slope(total: Tensor, at: Tensor, *, onward: bool) -> Tensor:
-    """The gradient of a number, 0 where it does not depend on the place."""
+    """Gradient of a scalar, 0 if it does not depend on the variable."""
     if not total.requires_grad:
         return torch.zeros_like(at)
     (found,) = torch.autograd.grad(

@@ -1,4 +1,4 @@
-"""Growing paths: a travelling Dirac, whose mass changes on the way."""
+"""Growing paths: a travelling Dirac whose mass changes along the way."""
 
 from dataclasses import dataclass
 from typing import ClassVar

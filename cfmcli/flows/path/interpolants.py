@@ -3,7 +3,7 @@
 An interpolant is two formulas, the mean m_t(x0, x1) and the latent variance gamma^2(t). Their rates
 are derived by automatic differentiation, so the conditional velocity
 dx_t/dt = dm_t/dt + (d gamma_t/dt) z needs no formula of its own. A path whose shape is learned is
-a module of its own, whose parameters climb the game that the field descends.
+a module of its own, whose parameters ascend the objective that the field descends.
 """
 
 import math
@@ -22,7 +22,7 @@ from cfmcli.flows.path.latents import Latent
 
 _LEAST_MASS = 1e-12
 _LEAST_ANGLE = 1e-12
-"""Keeps angles off 0, where every path is straight."""
+"""Smallest angle θ, to avoid division by zero; at 0 every path is straight."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Ends:
     Args:
         x0: sources, shape (B, D).
         x1: targets, shape (B, D).
-        v0: tangents dx/dt at t = 0, shape (B, D), for bent paths; None for the others.
+        v0: tangents dx/dt at t = 0, shape (B, D), for curved paths; None otherwise.
         v1: the same at t = 1.
-        m0: mass at t = 0, shape (B, 1), where (m0 + m1) / 2 = 1; None where mass is constant.
+        m0: mass at t = 0, shape (B, 1), where (m0 + m1) / 2 = 1; None if mass is constant.
         m1: the same at t = 1.
-        delta: length at which moving costs what growing does, with the masses: shape (B, 1), or
-            (B, D) where each axis has its own.
+        delta: length at which transport costs as much as growth, with the masses: shape (B, 1), or
+            (B, D) with one length per axis.
     """
 
     x0: Tensor
@@ -61,7 +61,7 @@ class PathDraw:
         z: the standard normal latents, shape (B, D).
         gamma: their scale gamma_t, shape (B, 1), at least 0.
         gamma_rate: d gamma_t/dt, shape (B, 1).
-        mass: mass m_t that travels, shape (B, 1); 1 where it is constant.
+        mass: mass m_t along the path, shape (B, 1); 1 if it is constant.
         growth: d log m_t/dt, shape (B, 1).
     """
 
@@ -92,12 +92,12 @@ class Interpolant(ABC):
     """A random path between x0 at t = 0 and x1 at t = 1.
 
     Attributes:
-        needs_gaussian_source: whether z stands for the source, which then has to be N(0, I).
-        needs_mirror_source: whether the source is the target again, so that x0 plays no role.
+        needs_gaussian_source: whether z represents the source, which then must be N(0, I).
+        needs_mirror_source: whether source and target must be one cloud; x0 is then ignored.
         needs_tangents: whether the ends need v0 and v1.
         needs_masses: whether the ends need m0, m1 and delta.
         linear_mean: whether the mean is alpha(t) x0 + beta(t) x1.
-        epsilon: diffusion of the Schrodinger bridge that a learned path seeks, 0 for none.
+        epsilon: diffusion of the Schrodinger bridge that a learned path approximates, 0 for none.
     """
 
     needs_gaussian_source: ClassVar[bool] = False
@@ -116,13 +116,13 @@ class Interpolant(ABC):
         """gamma^2(t), shape (B, 1)."""
 
     def mass(self, t: Tensor, ends: Ends) -> Tensor:
-        """m_t in units of the mean mass of the two ends, shape (B, 1): 1 where it is constant."""
+        """Mass m_t in units of the mean mass of the two ends, shape (B, 1); 1 if constant."""
         across, along, _ = cone(t, ends)
         return across.square() + along.square() if self.needs_masses else torch.ones_like(t)
 
     @property
     def t_margin(self) -> float:
-        """How far training keeps from the ends: 1e-3 where d gamma/dt is unbounded there, else 0.
+        """Distance of training times from the ends: 1e-3 if d gamma/dt is unbounded there, else 0.
 
         gamma = sqrt(v) has an unbounded rate where v = 0 and dv/dt is not.
         """
@@ -136,7 +136,7 @@ class Interpolant(ABC):
         return bool(self.variance(torch.full((1, 1), 0.5)) > 0)
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What is learned of the path: nothing, if it is fixed."""
+        """Learned parameters of the path; none for a fixed one."""
         return iter(())
 
     def draw(self, t: Tensor, ends: Ends, z: Tensor) -> PathDraw:
@@ -148,8 +148,8 @@ class Interpolant(ABC):
             z: standard normal latents, shape (B, D).
 
         Returns:
-            The point and its velocity. Where gamma vanishes, so does its contribution: the rate of
-            sqrt(gamma^2) does not exist there.
+            The point and its velocity. Where gamma vanishes, the latent's contribution is set to 0,
+            since sqrt(gamma^2) has no derivative there.
         """
         mean, mean_rate = derivative(lambda s: self.mean(s, ends), t)
         grown = self._growth(t, ends)
@@ -169,7 +169,7 @@ class Interpolant(ABC):
         return mass, rate / mass.clamp_min(_LEAST_MASS)
 
     def rates(self, t: Tensor) -> Rates:
-        """The coefficients at times t, read off the mean at unit ends.
+        """Evaluate the coefficients and their rates at times t, from the mean at unit ends.
 
         Args:
             t: path time, shape (B, 1), in [0, 1].
@@ -197,7 +197,7 @@ class Interpolant(ABC):
         return self.mean(t, Ends(torch.ones_like(t), torch.zeros_like(t)))
 
     def latent_rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """gamma and d gamma/dt at times t, shaped as t; the rate is put to 0 where gamma is."""
+        """gamma and d gamma/dt at times t, shaped as t; the rate is 0 where gamma is 0."""
         variance, rate = derivative(self.variance, t)
         gamma = variance.clamp_min(0).sqrt()
         return gamma, torch.where(gamma > 0, rate / (2 * gamma), torch.zeros_like(gamma))
@@ -217,7 +217,7 @@ def cone(t: Tensor, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Blurred(Interpolant):
-    """A path with a blur and a latent: gamma^2 = sigma^2 + a g(t)^2.
+    """Base of paths with a constant blur and a latent: gamma^2 = sigma^2 + a g(t)^2.
 
     Args:
         sigma: standard deviation of the blur in flow coordinates, at least 0.
@@ -241,7 +241,7 @@ class Blurred(Interpolant):
 
     @property
     def _latent(self) -> Latent:
-        """The checked latent."""
+        """The latent noise, with its options checked."""
         return Latent(name_of("interpolants", self), self.gamma, self.a, self.sigma)
 
 

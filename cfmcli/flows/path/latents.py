@@ -1,4 +1,4 @@
-"""Latents: the variance gamma^2(t) of the noise that a path passes through."""
+"""Latents: the variance gamma^2(t) of the latent noise along a path."""
 
 import math
 from collections.abc import Callable
@@ -14,10 +14,10 @@ STEEPNESS = 10.0
 
 
 def _sigmoid(t: Tensor) -> Tensor:
-    """g^2 of sigmoid(u + 1) - sigmoid(u - 1) less its value at the ends, u = f (t - 1/2), f = 10.
+    """g^2 for g = sigmoid(u + 1) - sigmoid(u - 1) minus its end value, u = f (t - 1/2), f = 10.
 
     As sigmoid(u + 1) - sigmoid(u - 1) = sinh 1 / (cosh u + cosh 1), the difference of two such
-    terms is a product, which loses no digits near the ends.
+    terms is a product, which keeps full precision near the ends.
     """
     f, one = STEEPNESS, math.cosh(1)
     top = 2 * math.sinh(1) * torch.sinh(f / 2 * t) * torch.sinh(f / 2 * (1 - t))
@@ -36,20 +36,20 @@ _SQUARES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Latent:
-    """A blur and a latent noise that vanishes at both ends: gamma^2(t) = sigma^2 + a g(t)^2.
+    """Constant blur plus latent noise that vanishes at both ends: gamma^2(t) = sigma^2 + a g(t)^2.
 
     Reference: Albergo et al. (2023), arXiv 2303.08797 (choices of gamma)
 
     Args:
-        owner: name of the path, for messages.
+        owner: name of the path, for error messages.
         gamma: shape g: none, sqrt for sqrt(t (1 - t)), quadratic for t (1 - t), sine for
             sin(pi t)^2, sigmoid for a difference of sigmoids.
         a: scale of the latent variance, above 0.
         sigma: standard deviation of the constant blur, at least 0.
-        needed: whether the path is none without a latent.
+        needed: whether the path requires a latent.
 
     Raises:
-        ConfigError: if one of them is out of its range.
+        ConfigError: if an option is out of its range.
     """
 
     owner: str
@@ -79,5 +79,5 @@ class Latent:
 
     @property
     def peak(self) -> float:
-        """The largest variance, which every g has at t = 1/2."""
+        """Largest variance; every g has its maximum at t = 1/2."""
         return float(self.variance(torch.tensor(0.5, dtype=torch.float64)))

@@ -1,4 +1,4 @@
-"""Learned interpolants: paths whose shape is the other player of the field's game.
+"""Learned interpolants: paths trained in a min-max game against the field.
 
 For a path I and a drift u, let r = dI/dt + (d gamma/dt - epsilon / gamma) z and let G(I, u) be the
 integral over t of E [|u(t, x_t)|^2 / 2 - r . u(t, x_t)]. The field descends G, which makes
@@ -28,12 +28,12 @@ def game(draw: PathDraw, drift: Tensor, epsilon: float = 0.0) -> Tensor:
         (2023), arXiv 2303.08797, Thm 3.11
 
     Args:
-        draw: draws of the path; its gradient goes on to the path's parameters.
+        draw: draws of the path; gradients flow to the path's parameters.
         drift: the field u at (t, x_t), shape (B, D); at the optimum b + epsilon grad log rho_t.
         epsilon: diffusion of the bridge, at least 0.
 
     Returns:
-        A scalar, which the field descends and the path ascends.
+        A scalar that the field minimises and the path maximises.
     """
     rate = draw.velocity
     if epsilon:
@@ -45,13 +45,13 @@ class LearnedPath(nn.Module, Interpolant):
     """A path with learned weights of its ends and a learned correction.
 
     m_t = a(t) x0 + b(t) x1 + t (1 - t) N(t, x0, x1), a = cos(pi t / 2) + (1/M) sum_m alpha_m
-    sin(pi m t), b = sin(pi t / 2) + (1/M) sum_m beta_m sin(pi m t). All starts at zero.
+    sin(pi m t), b = sin(pi t / 2) + (1/M) sum_m beta_m sin(pi m t). alpha, beta, N start at zero.
 
     Args:
         terms: number M of harmonics.
         correction: the network N from 2 D + 1 inputs to D outputs, or None.
         latent: the latent noise.
-        epsilon: diffusion of the bridge sought, 0 for none.
+        epsilon: diffusion of the bridge that is sought, 0 for none.
         dim: dimension D.
     """
 
@@ -78,7 +78,7 @@ class LearnedPath(nn.Module, Interpolant):
         self.register_buffer("scale", torch.ones(()))
 
     def settle(self, center: Tensor, scale: float) -> None:
-        """Say where the points are, so that the correction sees and gives them in its own units.
+        """Set location and scale of the points, which normalise the correction's inputs and output.
 
         Args:
             center: mean of the points, shape (D,).
@@ -96,11 +96,11 @@ class LearnedPath(nn.Module, Interpolant):
         return mean if self.correction is None else mean + self._corrected(t, ends, self.correction)
 
     def variance(self, t: Tensor) -> Tensor:
-        """2 epsilon t (1 - t)."""
+        """Variance gamma^2(t) of the latent; 2 epsilon t (1 - t) for a bridge."""
         return self.latent.variance(t)
 
     def _corrected(self, t: Tensor, ends: Ends, network: nn.Sequential) -> Tensor:
-        """t (1 - t) N(t, x0, x1)."""
+        """The scaled correction t (1 - t) N(t, x0, x1)."""
         places = [(x - self.center) / self.scale for x in (ends.x0, ends.x1)]
         out: Tensor = network(torch.cat((2 * t - 1, *places), dim=1))
         return t * (1 - t) * self.scale * out
@@ -133,16 +133,16 @@ class Learned(Interpolant):
         _check("learned", self.terms, self.width)
 
     def build(self, dim: int, generator: torch.Generator) -> LearnedPath:
-        """The module that learns, with a correction that starts at zero."""
+        """Build the trainable path, whose correction starts at zero."""
         network = _correction(dim, self.width, generator)
         return LearnedPath(self.terms, network, Latent("learned"), 0.0, dim)
 
     def mean(self, t: Tensor, ends: Ends) -> Tensor:
-        """Before training: cos(pi t / 2) x0 + sin(pi t / 2) x1."""
+        """Mean before training: cos(pi t / 2) x0 + sin(pi t / 2) x1."""
         return Trigonometric().mean(t, ends)
 
     def variance(self, t: Tensor) -> Tensor:
-        """0."""
+        """Variance of the path: 0."""
         return torch.zeros_like(t)
 
 
@@ -179,12 +179,12 @@ class LearnedBridge(Interpolant):
             )
 
     def build(self, dim: int, generator: torch.Generator) -> LearnedPath:
-        """The module that learns, with a correction that starts at zero."""
+        """Build the trainable path, whose correction starts at zero."""
         network = _correction(dim, self.width, generator)
         return LearnedPath(self.terms, network, self._latent, self.epsilon, dim)
 
     def mean(self, t: Tensor, ends: Ends) -> Tensor:
-        """Before training: cos(pi t / 2) x0 + sin(pi t / 2) x1."""
+        """Mean before training: cos(pi t / 2) x0 + sin(pi t / 2) x1."""
         return Trigonometric().mean(t, ends)
 
     def variance(self, t: Tensor) -> Tensor:
@@ -198,7 +198,7 @@ class LearnedBridge(Interpolant):
 
 
 def _check(name: str, terms: int, width: int) -> None:
-    """Refuse a path without harmonics or with a negative width."""
+    """Raise if there are no harmonics or the width is negative."""
     if terms < 1 or width < 0:
         raise ConfigError(
             f"{name}:terms={terms},width={width}: expected at least 1 harmonic and no negative "
@@ -207,7 +207,7 @@ def _check(name: str, terms: int, width: int) -> None:
 
 
 def _correction(dim: int, width: int, generator: torch.Generator) -> nn.Sequential | None:
-    """A perceptron (t, x0, x1) -> R^D whose last layer is zero."""
+    """A perceptron (t, x0, x1) -> R^D whose last layer starts at zero."""
     if not width:
         return None
     sizes = [2 * dim + 1, *[width] * DEPTH, dim]

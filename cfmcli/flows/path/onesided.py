@@ -1,4 +1,4 @@
-"""One-sided interpolants: paths whose latent z is the source itself, or that need no source."""
+"""One-sided interpolants: paths whose latent z is the source itself, and the mirror path."""
 
 import math
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class OneSidedTrigonometric(Interpolant):
         return (t * (math.pi / 2)).sin() * ends.x1
 
     def variance(self, t: Tensor) -> Tensor:
-        """cos(pi t / 2)^2, as a sine of 1 - t, which vanishes at t = 1 in every precision."""
+        """cos(pi t / 2)^2, computed as a sine of 1 - t, so that it is exactly 0 at t = 1."""
         return ((1 - t) * (math.pi / 2)).sin().square()
 
 
@@ -126,5 +126,5 @@ class Mirror(Interpolant):
 
     @property
     def _latent(self) -> Latent:
-        """The checked latent."""
+        """The latent noise, with its options checked."""
         return Latent("mirror", self.gamma, self.a, needed=True)

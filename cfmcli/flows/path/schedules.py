@@ -1,4 +1,4 @@
-"""Schedules: how the diffusion sigma(t) of a Brownian bridge falls along a gap; torch-free."""
+"""Schedules: the diffusion sigma(t) of a Brownian bridge along a gap; torch-free."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Schedule:
 
 
 def _cosine_left(u: "Tensor") -> "Tensor":
-    """u - sin(pi u) / pi, by its series where the two nearly cancel."""
+    """u - sin(pi u) / pi, by its series where the terms nearly cancel."""
     import torch
 
     x = (math.pi * u).square()

@@ -1,1 +1,1 @@
-"""Training: a triple bound to points, and the loop that fits a field to it."""
+"""Training: a method bound to data, and the loop that fits a field to it."""

@@ -1,4 +1,4 @@
-"""Best: the weights that a validation loss tells to keep."""
+"""Best: keeps the weights with the lowest validation loss."""
 
 import math
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 SLACK = 0.01
-"""The share of a validation loss that says nothing, where it tells when to end."""
+"""Share of a validation loss below which differences count for nothing, if it tells when to end."""
 
 
 class Best:
-    """The weights to keep so far, and for how long their loss was as good as it gets.
+    """Track the best weights so far and how many validations have passed without improvement.
 
     Args:
-        live: the tensors that training changes, of which copies are kept.
-        slack: a share that says nothing, of the least loss or, if that is less, of what the loss
-            has fallen by since `opening`: an objective may be noise for the most part. Weights are
-            kept while their loss is no further above the least, as the latest have seen most; it
-            has to fall further below what it was to be any better.
+        live: the tensors that training updates; copies of them are kept.
+        slack: relative tolerance, of the lowest loss or, if that is less, of the loss's decrease
+            since `opening`, as the objective may be mostly noise. Weights are kept while their loss
+            is at most this far above the lowest, since later weights have seen more data; only a
+            larger decrease counts as an improvement.
     """
 
     def __init__(self, live: list[Tensor], slack: float) -> None:
@@ -30,20 +30,20 @@ class Best:
 
     @property
     def found(self) -> bool:
-        """Whether any loss was finite."""
+        """Whether any loss so far was finite."""
         return math.isfinite(self.loss)
 
     def numbers(self) -> tuple[float, ...]:
-        """What `resume` takes, beside the weights."""
+        """Losses and counters to pass to `resume`; the weights are saved separately."""
         return self.opening, self.loss, self.level, self.step, self.stale
 
     def resume(self, opening: float, loss: float, level: float, step: float, stale: float) -> None:
-        """Go on from what `numbers` gave."""
+        """Restore what `numbers` returned."""
         self.opening, self.loss, self.level = opening, loss, level
         self.step, self.stale = int(step), int(stale)
 
     def judge(self, loss: float, step: int) -> None:
-        """Keep the weights of a step if their loss is finite and the least, or near it."""
+        """Keep the current weights if their loss is finite and within tolerance of the lowest."""
         if not math.isfinite(loss):
             self.stale += 1
             return
@@ -58,7 +58,7 @@ class Best:
                 own.copy_(value)
 
     def go_back(self) -> None:
-        """Give what training changes the values that were kept."""
+        """Copy the kept weights back into the live tensors."""
         with torch.no_grad():
             for own, value in zip(self.kept, self.live, strict=True):
                 value.copy_(own)

@@ -1,4 +1,4 @@
-"""Descent: parameters in one piece of memory, so that every step is a handful of operations."""
+"""Descent: AdamW on parameters flattened into one tensor, so that a step is a few operations."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -14,23 +14,23 @@ EPS = 1e-8
 
 
 def _counted(*parts: list[Tensor], **how: Any) -> None:
-    """One step of AdamW by what torch's own fused one calls."""
+    """Take one AdamW step through torch's private fused kernel."""
     parts[-1][0].add_(1)
     torch._fused_adamw_(*parts, **how)
 
 
-# On one tensor the bookkeeping of the public function costs as much again, and that of the public
-# optimiser four times as much. Where torch has no such name any more, the public function serves.
+# The public functional API costs as much again in bookkeeping on one tensor, and the public
+# optimiser four times as much. If torch drops the private name, the public function is used.
 KERNEL: Any = _counted if hasattr(torch, "_fused_adamw_") else partial(adamw, fused=True)
 
 
 class Descent:
-    """AdamW on parameters that become views of one tensor, their gradients of another.
+    """AdamW on parameters that are views of one flat tensor, as are their gradients.
 
     Reference: Loshchilov & Hutter (2019), arXiv 1711.05101
 
     Args:
-        parameters: what is learnt; they keep their shapes and values.
+        parameters: parameters to train; they keep their shapes and values.
         weight_decay: pull towards zero, in units of the learning rate.
     """
 
@@ -45,13 +45,13 @@ class Descent:
             p.grad = slope
 
     def views(self, flat: Tensor) -> Iterator[Tensor]:
-        """A tensor like `weights` as one view for each parameter."""
+        """Split a flat tensor like `weights` into one view per parameter."""
         sizes = [p.numel() for p in self.parameters]
         for p, part in zip(self.parameters, torch.split(flat, sizes), strict=True):
             yield part.view_as(p)
 
     def step(self, lr: float) -> Tensor:
-        """Go down along the gradient, at most 1 long, and forget it; its norm before clipping."""
+        """Clip the gradient to norm 1, take a step and zero it; return its unclipped norm."""
         norm: Tensor = torch.linalg.vector_norm(self.gradient)
         self.gradient.mul_((CLIP / (norm + EPS)).clamp(max=1.0))
         KERNEL(
@@ -73,17 +73,17 @@ class Descent:
         return norm
 
     def settle(self, weights: Tensor) -> None:
-        """Give the parameters their final values, in memory of their own."""
+        """Set the parameters to their final values, in memory of their own."""
         self._point_to(weights)
         for p in self.parameters:
             p.data, p.grad = p.data.clone(), None
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that steps change, by name."""
+        """All tensors that a step changes, by name."""
         moments = {"mean": self.mean, "square": self.square, "count": self.count}
         return {"weights": self.weights, **moments}
 
     def _point_to(self, flat: Tensor) -> None:
-        """Make the parameters views of a tensor."""
+        """Make the parameters views of a flat tensor."""
         for p, view in zip(self.parameters, self.views(flat), strict=True):
             p.data = view

@@ -1,4 +1,4 @@
-"""A source density that is a flow itself: learnt from N(0, I) to the source cloud."""
+"""Source density given by a second flow, trained from N(0, I) to the source cloud."""
 
 from dataclasses import dataclass
 
@@ -34,9 +34,9 @@ CLOCK = Timeline((0.0, 1.0), ("normal", "source"))
 
 @dataclass(frozen=True)
 class FlowDensity:
-    """The density of what a flow makes of N(0, I), with place and scale taken out beforehand.
+    """Density of the pushforward of N(0, I) under a flow, after centring and scaling.
 
-    log p(x) = log N(x_0) - integral of div b - D log scale, x_0 where (x - center) / scale began.
+    log p(x) = log N(x_0) - integral of div b - D log scale, x_0 flowing to (x - center) / scale.
 
     Args:
         flow: from N(0, I) to the standardised cloud.
@@ -50,11 +50,11 @@ class FlowDensity:
 
     @property
     def name(self) -> str:
-        """What it is called in outputs."""
+        """Name of the density in outputs."""
         return "flow"
 
     def log_prob(self, x: Array) -> Array:
-        """log density at points of shape (n, D), in nats: shape (n,)."""
+        """Log density in nats at points of shape (n, D), shape (n,)."""
         placed = (x - self.center) / self.scale
         means = Means(Auto(), Adaptive("dopri5"), torch.Generator())
         normal = standard_normal(x.shape[1])
@@ -62,7 +62,7 @@ class FlowDensity:
         return np.asarray(found.values - x.shape[1] * np.log(self.scale))
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """Normal points carried along the flow."""
+        """Draw n points by carrying normal samples along the flow."""
         start = even_normals(n, len(self.center), rng)
         end = self.flow.paths(start, (0.0, 1.0), Adaptive("dopri5")).points[-1]
         return np.asarray(self.center + self.scale * end)

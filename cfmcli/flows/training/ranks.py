@@ -1,4 +1,4 @@
-"""Ranks: processes that train one field together, each on its share of every batch."""
+"""Ranks: processes that train one field together, each on a share of every batch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ from cfmcli.flows.training.tasks import Batch
 @final
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together; by default it is alone.
+    """The rank of this process in distributed training; a single process by default.
 
     All ranks draw the same batches from the same seed, take equal shares, and average their
-    gradients: their weights stay equal, and are those of a single process but for rounding.
+    gradients, so their weights stay equal, and match those of a single process up to rounding.
 
     Args:
-        rank: which of them, from 0.
-        size: how many.
+        rank: index of this process, from 0.
+        size: number of processes.
     """
 
     rank: int = 0
@@ -30,11 +30,11 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether it is the one that writes and tells."""
+        """Whether this rank writes files and reports progress."""
         return self.rank == 0
 
     def share(self, batches: Batch, size: int) -> tuple[Batch, int]:
-        """This rank's rows of whole batches of a size that the number of ranks divides."""
+        """Select this rank's rows of whole batches whose size the number of ranks divides."""
         if self.size == 1:
             return batches, size
         own = size // self.size
@@ -43,7 +43,7 @@ class Ranks:
         return batches.each(lambda value: value[index]), own
 
     def average(self, tensor: Tensor) -> Tensor:
-        """The mean over all ranks, in place.
+        """Average a tensor over all ranks, in place.
 
         Raises:
             RankError: if another rank is gone.
@@ -54,7 +54,7 @@ class Ranks:
         return tensor
 
     def agreed(self, number: float) -> float:
-        """What the leading rank says a number is, so that all decide alike.
+        """Broadcast the leading rank's value, so that all ranks make the same decision.
 
         Raises:
             RankError: if another rank is gone.
@@ -62,7 +62,7 @@ class Ranks:
         return self._told(number, lambda told: distributed.broadcast(told, 0))
 
     def largest(self, number: float) -> float:
-        """The largest of all ranks' numbers; it also waits for all of them.
+        """Maximum of a number over all ranks; also acts as a barrier.
 
         Raises:
             RankError: if another rank is gone.
@@ -72,7 +72,7 @@ class Ranks:
         )
 
     def _told(self, number: float, work: Callable[[Tensor], object]) -> float:
-        """A number after it went round."""
+        """Apply a collective operation to a number."""
         if self.size == 1:
             return number
         device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
@@ -86,26 +86,26 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(rank: int, size: int, backend: str) -> Iterator[Ranks]:
-    """Join the ranks whose addresses the environment tells, as torchrun does.
+    """Join the process group at the addresses in the environment, as set by torchrun.
 
     Args:
-        rank: which this is.
-        size: how many there are.
-        backend: gloo for processors, nccl for GPUs.
+        rank: index of this process.
+        size: number of processes.
+        backend: gloo for CPUs, nccl for GPUs.
 
     Raises:
-        RankError: if they do not find each other.
+        RankError: if the processes cannot reach each other.
     """
     _reached(lambda: distributed.init_process_group(backend, rank=rank, world_size=size))
     try:
         yield (ranks := Ranks(rank, size))
-        ranks.largest(0)  # who leaves first would tear the others' connections
+        ranks.largest(0)  # the first to leave would break the others' connections
     finally:
         distributed.destroy_process_group()
 
 
 def _reached(work: Callable[[], object]) -> None:
-    """Do what needs all ranks.
+    """Run a collective operation, converting failures.
 
     Raises:
         RankError: if it fails.

@@ -1,4 +1,4 @@
-"""Record: what a block of steps of training came to."""
+"""Record: the results of one block of training steps."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Record:
-    """What a block of steps came to.
+    """Results of one block of training steps.
 
     Args:
         step: steps done so far.

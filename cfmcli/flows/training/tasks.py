@@ -1,4 +1,4 @@
-"""Tasks: a triple bound to points, and the batches that it draws for training."""
+"""Tasks: a method bound to data, and the batches it draws for training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -23,12 +23,12 @@ Pairs = list[tuple[Points, Points]]
 
 @dataclass(frozen=True)
 class Batch:
-    """Path draws and what the field sees of them.
+    """Path draws and the field's inputs at them.
 
     Args:
         s: inner times k + t, shape (B, 1).
         draw: the path draws.
-        ends: what they lead from and to.
+        ends: the ends that each path joins.
         condition: condition of each, shape (B, C), or None.
     """
 
@@ -38,25 +38,25 @@ class Batch:
     condition: Tensor | None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The same with a change made to every tensor."""
+        """Apply a function to every tensor."""
         return self._of([None if value is None else change(value) for value in self._flat()])
 
     def parts(self, size: int) -> list["Batch"]:
-        """Cut into batches of a size; the last one may be smaller."""
+        """Split into batches of a given size; the last one may be smaller."""
         columns = [repeat(None) if v is None else torch.split(v, size) for v in self._flat()]
         return [self._of(row) for row in zip(*columns, strict=False)]
 
     def along(self, path: Interpolant) -> "Batch":
-        """The same pairs, times and latents along a path as it is now."""
+        """Draw the same pairs, times and latents anew, along a path as it is now."""
         return replace(self, draw=path.draw(self.draw.t, self.ends, self.draw.z))
 
     def _flat(self) -> list[Tensor | None]:
-        """Every tensor in order."""
+        """All tensors in a fixed order."""
         return [self.s, *vars(self.draw).values(), *vars(self.ends).values(), self.condition]
 
     @classmethod
     def _of(cls, values: Sequence[Any]) -> "Batch":
-        """A batch of tensors in that order."""
+        """Rebuild a batch from tensors in that order."""
         s, *rest, condition = values
         count = len(fields(PathDraw))
         return cls(s, PathDraw(*rest[:count]), Ends(*rest[count:]), condition)
@@ -64,14 +64,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Task:
-    """What is regressed: the triple, bound to the points of each segment.
+    """A regression problem: a method bound to the pairs of each segment.
 
     Args:
         pairs: a source of pairs for each segment.
         interpolant: the path between them.
         objective: the loss of the field on a path draw.
-        layout: the columns of the pairs' rows; None where they are all coordinates.
-        dropout: share of draws whose condition is left out, so that guidance can leave it out too.
+        layout: columns of the pairs' rows; None if they are all coordinates.
+        dropout: probability of dropping the condition of a draw, for classifier-free guidance.
     """
 
     pairs: Sequence[PairSource]
@@ -81,12 +81,12 @@ class Task:
     dropout: float = 0.0
 
     def coupled(self, block: int, n: int, batch: int, streams: Streams) -> Pairs:
-        """The pairs that `draw` of the same block joins by paths: all that couplings cost.
+        """Draw the pairs for `draw` of the same block; this is all of the coupling's work.
 
         Args:
             block: number of the block of steps.
-            n: how many draws.
-            batch: how many of them make up a step.
+            n: number of draws.
+            batch: number of draws in a step.
             streams: the run's randomness.
         """
         which, _ = self._mirrored(n, batch)
@@ -97,10 +97,10 @@ class Task:
         ]
 
     def parted(self, shares: Sequence[float], streams: Streams) -> "tuple[Task, Task | None]":
-        """The task without some points, and over those; all and None where there are too few.
+        """Split into a training task and a held-out task; the latter is None with too few points.
 
         Args:
-            shares: of the points of each segment that are kept aside, between 0 and 1.
+            shares: fraction of the points of each segment to hold out, between 0 and 1.
             streams: the run's randomness.
         """
         parts = [
@@ -115,20 +115,20 @@ class Task:
     def draw(
         self, block: int, n: int, batch: int, streams: Streams, pairs: Pairs | None = None
     ) -> Batch:
-        """Path draws for n samples, segments mixed, t stratified within each batch.
+        """Draw n samples of the path, segments mixed, t stratified within each batch.
 
-        With antithetic draws each path of a batch comes twice, with z and with -z, so that terms
-        of order 1 / gamma cancel where gamma vanishes. Where there are none, as for the velocity of
-        a constant blur, twins would only halve the pairs of a batch, and are left out.
+        With antithetic draws each path of a batch appears twice, with z and with -z, so that terms
+        of order 1 / gamma cancel where gamma vanishes. If there are no such terms, as for the
+        velocity of a constant blur, twins would only halve the pairs of a batch and are not drawn.
 
         Reference: Albergo et al. (2023), arXiv 2303.08797, sec. 6 (antithetic sampling)
 
         Args:
             block: number of the block of steps.
-            n: how many draws.
-            batch: how many of them make up a step.
+            n: number of draws.
+            batch: number of draws in a step.
             streams: the run's randomness.
-            pairs: what `coupled` gave of the same block, where it was asked before.
+            pairs: result of `coupled` for the same block, if already computed.
         """
         rng = streams.numpy("path", block)
         which, sign = self._mirrored(n, batch)
@@ -141,7 +141,7 @@ class Task:
         device = next((p.device for p in self.interpolant.parameters()), None)
 
         def spread(values: Array | Points) -> Tensor:
-            """What belongs to each draw, twins sharing it."""
+            """Tensor of per-draw values, repeated for antithetic twins."""
             return _tensor(values if which is None else values[which]).to(device)
 
         layout = self.layout or Layout(x0.shape[1])
@@ -163,11 +163,11 @@ class Task:
 
     @cached_property
     def _steep(self) -> float:
-        """How far the path itself keeps from its ends."""
+        """Distance from the ends of [0, 1] that the path itself requires."""
         return self.interpolant.t_margin
 
     def _mirrored(self, n: int, batch: int) -> tuple[np.ndarray | None, Tensor | None]:
-        """For each of n samples the draw that it uses and the sign of its latent; None: its own."""
+        """Index of the draw and sign of the latent for each of n samples; None without twins."""
         steep = self._steep > 0 or self.objective.needs_latent
         if not (self.objective.antithetic and self.interpolant.has_latent and steep):
             return None, None
@@ -177,17 +177,17 @@ class Task:
         return which, _tensor(np.where(place < half, 1, -1)[:, None])
 
     def _segments(self, n: int, which: np.ndarray | None) -> np.ndarray:
-        """The segments of the pairs of n draws, in turn."""
+        """Segment of each draw, in turn."""
         return np.arange(n if which is None else int(which.max()) + 1) % len(self.pairs)
 
 
 def stratified(count: int, per_batch: int, rng: np.random.Generator) -> Array:
-    """Numbers in [0, 1], one in each of equal parts of it for every batch, shape (count,)."""
+    """Stratified uniform numbers in [0, 1], one per stratum in each batch, shape (count,)."""
     return np.asarray((np.arange(count) % per_batch + rng.random(count)) / per_batch)
 
 
 def _mixed(pairs: Pairs, segment: np.ndarray) -> tuple[Points, Points]:
-    """The pairs of all segments, in the order of the segments that are wanted."""
+    """Concatenate the pairs of all segments, in the order of the given segments."""
     if len(pairs) == 1:
         return pairs[0]
     order = np.argsort(np.argsort(segment, kind="stable"), kind="stable")
@@ -196,5 +196,5 @@ def _mixed(pairs: Pairs, segment: np.ndarray) -> tuple[Points, Points]:
 
 
 def _tensor(values: np.ndarray) -> Tensor:
-    """As a float32 tensor."""
+    """Convert to a float32 tensor."""
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""Training: a generator that regresses a field on path draws and yields a record a block."""
+"""Training: a generator that regresses a field on path draws and yields a record per block."""
 
 import math
 import time
@@ -26,19 +26,19 @@ from cfmcli.flows.training.tasks import Batch, Pairs, Task
 from cfmcli.flows.view import Seen
 
 KEPT, JUDGED = 2**31, 2048
-"""The block that validation draws, one that no training reaches, and how much of it."""
+"""Block number of the validation draw, beyond any training block, and its number of samples."""
 PATH_RATE = 0.1
-"""Learning rate of a path against that of the field, which has to keep up with it."""
+"""Learning rate of a learned path relative to that of the field, which must keep up with it."""
 
 
 @dataclass(frozen=True)
 class Aside:
-    """Points that are kept aside to tell how good a fit is, and when to end.
+    """Held-out points that measure the quality of a fit and decide when to end.
 
     Args:
-        validation: a task over them.
-        finale: the task once an open horizon has closed, over them and all others, as nothing is
-            validated any more; None for the task of before.
+        validation: task over the held-out points.
+        finale: task after an open horizon has closed, over held-out and all other points, since
+            nothing is validated any more; None to keep the previous task.
     """
 
     validation: Task
@@ -49,14 +49,14 @@ class Trainer:
     """Fits a field to a task.
 
     Args:
-        field: the network; it ends with the averaged weights.
-        task: what it is regressed on.
-        schedule: how long and how fast.
+        field: the network; holds the averaged weights at the end.
+        task: the regression problem.
+        schedule: number of steps and learning rates.
         streams: the run's randomness.
-        aside: points kept aside, or None.
-        patience: validations without improvement before it stops, 0 for never; where the horizon
-            is open, before the rate falls, 0 for a share of those there were.
-        ranks: who else trains it.
+        aside: held-out points, or None.
+        patience: validations without improvement before training stops, 0 for never; with an open
+            horizon, before the rate decays, 0 for a fraction of all validations so far.
+        ranks: the processes that train together.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class Trainer:
 
     @property
     def task(self) -> Task:
-        """What the field is regressed on now."""
+        """The task that the field is currently regressed on."""
         closing = self.aside.finale if self.aside and self.turn else None
         return closing or self.opening
 
     @property
     def end(self) -> int:
-        """The steps there are to be; the most there may be while the horizon is open."""
+        """Total number of steps; the upper limit while the horizon is open."""
         return self.schedule.end(self.turn, self.best.step)
 
     def run(self) -> Iterator[Record]:
@@ -113,13 +113,13 @@ class Trainer:
                 yield from self._blocks(pairs)
 
     def _ahead(self) -> AbstractContextManager[Iterator[Pairs]]:
-        """The pairs of the blocks to come."""
+        """Pairs of the coming blocks, prepared in advance if there are workers."""
         first = self.step // BLOCK
         left = math.ceil(self.end / BLOCK) - first
         return in_order(lambda k: self._pairs(first + k), left, self.schedule.workers)
 
     def _blocks(self, pairs: Iterator[Pairs]) -> Iterator[Record]:
-        """A record for each block of steps, until there are none, or the horizon closes."""
+        """Yield a record for each block of steps, until training ends or the horizon closes."""
         turn = self.turn
         while self.turn == turn and self.step < self.end and not self._stopped():
             start = time.perf_counter()
@@ -138,7 +138,7 @@ class Trainer:
             yield record
 
     def _turn(self) -> None:
-        """Close an open horizon: go back to the best weights, if any, from which the rate falls."""
+        """Close an open horizon: go back to the best weights, if any, and start the decay."""
         self.turn = self.step
         if self.best.found:
             self.best.go_back()
@@ -146,23 +146,23 @@ class Trainer:
             self.descent.weights.copy_(self.average)
 
     def finish(self) -> None:
-        """Give the field its final weights: the averaged ones, or the best, if not gone back to."""
+        """Give the field its final weights: the average, or the best if not restored already."""
         if not self.turn and self.best.found:
             self.best.go_back()
         self.descent.settle(self.average)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that continuing needs, as tensors by name."""
+        """Everything needed to continue training, as tensors by name."""
         counters = [self.step, self.seconds, self.turn, *self.best.numbers()]
         return {"counters": torch.tensor(counters, dtype=torch.float64)} | self._tensors()
 
     def strange(self, state: Mapping[str, Any]) -> bool:
-        """Whether a state is not one that `restore` takes, by names and shapes."""
+        """Whether names or shapes of a state do not match what `restore` expects."""
         own = {name: tuple(value.shape) for name, value in self.state().items()}
         return own != {name: tuple(value.shape) for name, value in state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from what `state` gave."""
+        """Continue from a state returned by `state`."""
         step, self.seconds, turn, *numbers = state["counters"].tolist()
         self.step, self.turn = int(step), int(turn)
         self.best.resume(*numbers)
@@ -171,7 +171,7 @@ class Trainer:
                 value.copy_(state[name])
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Every tensor that training changes, by name."""
+        """All tensors that training changes, by name."""
         kept = {f"kept.{number}": value for number, value in enumerate(self.best.kept)}
         found = self.descent.state() | {"average": self.average} | kept
         bent = self.bender.state() if self.bender else {}
@@ -183,23 +183,23 @@ class Trainer:
         return self.task.coupled(block, self._count(block) * size, size, self.streams)
 
     def _count(self, block: int) -> int:
-        """The steps of a block: the last one may have fewer."""
+        """Number of steps of a block; the last one may have fewer."""
         return min(BLOCK, self.schedule.steps - block * BLOCK)
 
     def _block(self, pairs: Pairs) -> tuple[dict[str, float], float]:
-        """One block of steps on one draw of the task: mean loss of each head, mean gradient."""
+        """Train on one block; return the mean loss of each head and the mean gradient norm."""
         size, block = self.schedule.batch_size, self.step // BLOCK
         count = self._count(block)
         drawn = self._draw(self.task, block, count * size, size, pairs)
         whole, size = self.ranks.share(drawn, size)
         batches = zip(whole.parts(size), self._seen(whole).split(size), strict=True)
-        # Numbers leave their device once a block, so that no step waits for the one before.
+        # Read results back once per block, so that no step waits for the previous one.
         found = torch.stack([value for batch in batches for value in self._update(*batch)])
         *losses, norm = self.ranks.average(found.view(count, -1).mean(dim=0)).tolist()
         return dict(zip(self.units, losses, strict=True)), norm
 
     def _update(self, batch: Batch, seen: Seen) -> list[Tensor]:
-        """One optimiser step, of the path too where it learns: losses and norm of the gradient."""
+        """Take one optimiser step, also of a learned path; return losses and gradient norm."""
         rate = self.schedule.rate(self.step, self.turn, self.best.step)
         if self.bender:
             with torch.no_grad():
@@ -219,7 +219,7 @@ class Trainer:
         return [*(loss.detach() for loss in found), norm]
 
     def _bend(self, batch: Batch, bender: Descent, rate: float) -> None:
-        """One step of a learned path up the game that the field descends."""
+        """Take one ascent step of a learned path on the game that the field descends."""
         path, objective = self.task.interpolant, self.task.objective
         batch = batch.along(path)
         outputs = self.field.at(self._seen(batch))
@@ -238,24 +238,24 @@ class Trainer:
         bender.step(rate)
 
     def _seen(self, batch: Batch) -> Seen:
-        """A batch as the field sees it."""
+        """The field's inputs at a batch."""
         return self.field.seen(batch.s, batch.draw.x_t, batch.condition)
 
     def _precision(self) -> AbstractContextManager[object]:
-        """Arithmetic of the forward pass."""
+        """Context that sets the precision of the forward pass."""
         if not self.schedule.bf16:
             return nullcontext()
         return torch.autocast(self.descent.weights.device.type, torch.bfloat16)
 
     def _validate(self) -> float:
-        """The validation loss, by which the best weights are kept, until the horizon closes."""
+        """Return the validation loss and update the best weights, until the horizon closes."""
         loss = math.nan if self.turn else self._loss()
         if self.aside and not self.turn:
             self.best.judge(loss, self.step)
         return loss
 
     def _loss(self) -> float:
-        """The validation loss of the averaged weights, NaN where there is none."""
+        """Validation loss of the averaged weights, NaN without held-out points."""
         if self._kept is None:
             return math.nan
         names = (name for name, _ in self.field.named_parameters())
@@ -270,17 +270,17 @@ class Trainer:
 
     @cached_property
     def _kept(self) -> Batch | None:
-        """What every validation is measured on, if there are any."""
+        """The fixed batch of all validations, if any."""
         return self._draw(self.aside.validation, KEPT, JUDGED, JUDGED) if self.aside else None
 
     def _draw(
         self, task: Task, block: int, n: int, batch: int, pairs: Pairs | None = None
     ) -> Batch:
-        """Path draws of a task on the field's device."""
+        """Draw samples of a task on the field's device."""
         device = self.descent.weights.device
         drawn = task.draw(block, n, batch, self.streams, pairs)
         return drawn.each(lambda value: value.to(device))
 
     def _stopped(self) -> bool:
-        """Whether patience has run out; an open horizon closes instead."""
+        """Whether patience has run out; an open horizon closes instead of stopping."""
         return 0 < self.patience <= self.best.stale and not self.schedule.open

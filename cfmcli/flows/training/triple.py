@@ -1,4 +1,4 @@
-"""Triple: a method's three parts, built from their specs."""
+"""Triple: the coupling, interpolant and objective of a method, built from their specs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,10 +16,10 @@ from cfmcli.flows.path.learned import Learned, LearnedBridge, LearnedPath
 
 @dataclass(frozen=True)
 class Triple:
-    """A method's parts.
+    """The three parts of a method.
 
     Args:
-        coupling: joint law of (x0, x1).
+        coupling: joint distribution of (x0, x1).
         interpolant: path between them.
         objective: what is regressed.
     """
@@ -30,7 +30,7 @@ class Triple:
 
     @staticmethod
     def of(coupling: str, interpolant: str, objective: str) -> "Triple":
-        """The triple that three specs name.
+        """Build the triple from three specs.
 
         Raises:
             ConfigError: for an unknown name or option.
@@ -42,11 +42,11 @@ class Triple:
         )
 
     def bound(self, dim: int, generator: torch.Generator) -> "Triple":
-        """The same with a path in D dimensions, whose own parameters, if any, are drawn anew."""
+        """The same triple with the path set up in D dimensions, learned parameters initialised."""
         return replace(self, interpolant=built(self.interpolant, dim, generator))
 
     def reading(self, gaussian_source: bool) -> Reading:
-        """What a field trained on this triple means.
+        """How to interpret the heads of a field trained on this triple.
 
         Args:
             gaussian_source: whether x0 is N(0, I).
@@ -57,10 +57,10 @@ class Triple:
 
 
 def built(path: Interpolant, dim: int, generator: torch.Generator) -> Interpolant:
-    """The path of a run: a learned one with fresh parameters, a fixed one itself.
+    """Set up the path of a run: initialise a learned one, return a fixed one unchanged.
 
     Args:
-        path: what a spec names.
+        path: the path that a spec names.
         dim: dimension D.
         generator: source of the initial weights.
     """
@@ -70,18 +70,18 @@ def built(path: Interpolant, dim: int, generator: torch.Generator) -> Interpolan
 
 
 def path_state(path: Interpolant) -> dict[str, Tensor]:
-    """What a path has learnt, by name; empty for a fixed one."""
+    """Learned parameters of a path by name; empty for a fixed one."""
     return dict(path.state_dict()) if isinstance(path, nn.Module) else {}
 
 
 def settle_path(path: Interpolant, center: Tensor, scale: float, device: torch.device) -> None:
-    """Say to a path that learns where the points are, and on which device.
+    """Set the location, scale and device of a learned path; no effect on a fixed one.
 
     Args:
         path: the path.
         center: mean of the points, shape (D,).
         scale: root mean square of their deviations per dimension, above 0.
-        device: where it is trained.
+        device: device of training.
     """
     if isinstance(path, LearnedPath):
         path.settle(center, scale)
@@ -89,6 +89,6 @@ def settle_path(path: Interpolant, center: Tensor, scale: float, device: torch.d
 
 
 def restore_path(path: Interpolant, state: Mapping[str, Tensor]) -> None:
-    """Give a path what `path_state` gave."""
+    """Load the parameters returned by `path_state` into a path."""
     if isinstance(path, nn.Module):
         path.load_state_dict(state)
