@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cfmcli.data.arrays import Array, IntArray
 from cfmcli.flows import processes
-from cfmcli.flows.coupling.costs import relative_costs
+from cfmcli.flows.coupling.costs import aligned, relative_costs
 from cfmcli.flows.coupling.plans import ROWS, PairPlan, merge_pairs, pair_costs, summed
 from cfmcli.flows.coupling.simplex import quantised, solve
 
@@ -49,6 +49,14 @@ class Problem(NamedTuple):
     def shape(self) -> tuple[int, int]:
         """The sizes (n0, n1) of the clouds."""
         return len(self.x0), len(self.x1)
+
+    @staticmethod
+    def between(x0: Array, x1: Array, q0: Array, q1: Array) -> "Problem":
+        """The problem of two clouds once they are aligned.
+
+        Shares of the cost then mean the same wherever the clouds lie.
+        """
+        return Problem(*aligned(x0, x1, q0, q1), q0, q1)
 
 
 class Items(NamedTuple):
@@ -92,18 +100,19 @@ def refined_plan(
     """A plan close to the optimal one for the squared distance.
 
     Args:
-        x0: source points, shape (n0, D), float64.
-        x1: target points, shape (n1, D), float64.
+        x0: source points, shape (n0, D).
+        x1: target points, shape (n1, D).
         weights: weights of both clouds, shapes (n0,) and (n1,), > 0.
         size: points of the larger cloud in a block, >= 2; a block holds at most 2 `size` pairs.
-        gain: share of the cost, > 0; the first round that lowers it by no more is the last.
+        gain: share of the cost between aligned clouds, > 0; the first round that lowers it by no
+            more is the last.
         rng: source of the random splits.
 
     Returns:
-        A sparse plan whose marginals are the weights; optimal where neither cloud has more
-        than 4 `size` points.
+        A sparse plan whose marginals are the weights; translating a cloud does not change it. It
+        is optimal if neither cloud has more than 4 `size` points.
     """
-    problem = Problem(x0, x1, *quantised(*weights))
+    problem = Problem.between(x0, x1, *quantised(*weights))
     items, rounds = coarse_plan(problem, size, rng), 0
     if max(problem.shape) > CELLS_PER_SIZE * size:
         for found in refinements(problem, items, size, rng):

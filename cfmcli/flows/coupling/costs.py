@@ -96,8 +96,33 @@ def relative_costs(x0: Array, x1: Array, metric: str = SQUARED) -> Array:
     """
     if metric != SQUARED:
         return cost_matrix(x0, x1, metric)
+    return squared_distances(*aligned(x0, x1))
+
+
+def aligned(
+    x0: Array, x1: Array, w0: Array | None = None, w1: Array | None = None
+) -> tuple[Array, Array]:
+    """Translate the target onto the mean of the source.
+
+    This changes no optimal plan for squared distances, and takes from the cost of every plan the
+    same |mean x0 - mean x1|². Clouds too far apart for float64 stay where they are.
+
+    Args:
+        x0: source points, shape (n0, D).
+        x1: target points, shape (n1, D).
+        w0: weights of the source, shape (n0,), or None for equal ones.
+        w1: weights of the target, shape (n1,), or None for equal ones.
+
+    Returns:
+        Both clouds, shapes (n0, D) and (n1, D), float64.
+    """
     x0, x1 = np.asarray(x0, np.float64), np.asarray(x1, np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        gap = x0.mean(0) - x1.mean(0)
+        gap = _mean(x1, w1) - _mean(x0, w0)
         near = np.isfinite(gap @ gap)
-    return squared_distances(x0 - gap if near else x0, x1)
+    return x0, x1 - gap if near else x1
+
+
+def _mean(x: Array, w: Array | None) -> Array:
+    """The weighted mean, shape (D,)."""
+    return np.asarray(x.mean(0) if w is None else (w / w.sum()) @ x)

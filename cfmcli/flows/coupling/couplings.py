@@ -227,8 +227,8 @@ class Blocks(Coupling):
 
     Args:
         size: points of the larger cloud in a block, >= 2; a block holds at most 2 size pairs.
-        gain: share of the cost, above 0 and below 1; the first round of blocks that lowers the
-            cost by no more than this is the last.
+        gain: share of the cost between aligned clouds, above 0 and below 1; the first round of
+            blocks that lowers the cost by no more than this is the last.
     """
 
     size: int = 128
@@ -243,8 +243,7 @@ class Blocks(Coupling):
     def plan(self, x0: Array, x1: Array, w0: Array, w1: Array, rng: np.random.Generator) -> Plan:
         """Compute a sparse plan: a permutation, or about one to three times n0 + n1 pairs."""
         weights = normalised(w0), normalised(w1)
-        points = np.asarray(x0, np.float64), np.asarray(x1, np.float64)
-        return blocks.refined_plan(*points, weights, self.size, self.gain, rng)
+        return blocks.refined_plan(x0, x1, weights, self.size, self.gain, rng)
 
     def whole(self, n0: int, n1: int) -> Coupling:
         """This coupling, at any size."""

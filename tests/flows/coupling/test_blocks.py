@@ -49,7 +49,7 @@ def refine(case: Case, gain: float = GAIN, size: int = 48) -> PairPlan:
 def rounds(case: Case, count: int, size: int = 48) -> tuple[Problem, list[Round]]:
     """The problem of a case in quanta, and its first rounds, from the seed of `refine`."""
     x0, x1, w0, w1 = case
-    problem, rng = Problem(x0, x1, *quantised(w0, w1)), np.random.default_rng(0)
+    problem, rng = Problem.between(x0, x1, *quantised(w0, w1)), np.random.default_rng(0)
     items = coarse_plan(problem, size, rng)
     return problem, list(islice(refinements(problem, items, size, rng), count))
 
@@ -123,8 +123,19 @@ def test_the_first_round_that_gains_too_little_is_the_last(gain: float) -> None:
     problem, found = rounds(case, 20)
     shares = np.array([one.gain / (one.gain + one.cost) for one in found])
     last = found[int(np.argmax(shares <= gain))]
+    x0, x1 = (x - x.mean(0) for x in case[:2])
     wanted = last.cost / problem.q0.sum()
-    assert refine(case, gain).mean_cost(*case[:2]) == pytest.approx(wanted, rel=1e-12)
+    assert refine(case, gain).mean_cost(x0, x1) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("shift", [1.0, 1e6])
+def test_a_translation_is_found_and_ends(shift: float) -> None:
+    """The optimal plan from a cloud to its translate pairs each point with its own image."""
+    x = np.random.default_rng(0).normal(size=(600, 3))
+    w = np.full(600, 1 / 600)
+    plan = refine((x, x + shift, w, w))
+    i, j, _ = plan.arrays()
+    assert np.array_equal(i, j)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
