@@ -19,6 +19,8 @@ FIGURES = "figures"
 COUPLINGS = "couplings"
 PLOTS, PAGE = "plots", "report.html"
 """Default outputs of `cfm plot` and `cfm report` in the run folder."""
+SCARCE = (ResourceError, MemoryError)
+"""Errors after which the same fit may succeed."""
 NAMES = (checkpoint.MODEL, checkpoint.TRAINING, RECIPE, LOSSES, METRICS, PROVENANCE)
 
 
@@ -68,8 +70,9 @@ class Run:
     def writing(self) -> Iterator[None]:
         """Create the folder for a fit.
 
-        On an error a new folder is removed again, with all that the fit wrote. It is kept if a
-        signal stopped the fit and its state is saved, or if another rank is lost.
+        On an error a new folder is removed again, with all that the fit wrote. It is kept if
+        another rank is lost, and if its state is saved and a signal, the disk or the memory
+        stopped the fit.
         """
         created = not self.path.exists()
         try:
@@ -82,16 +85,27 @@ class Run:
         try:
             yield
         except BaseException as error:
-            stopped = not isinstance(error, Exception) and self.state.exists()
-            if created and not (stopped or isinstance(error, Interrupted | RankError)):
+            stopped = not isinstance(error, Exception) or isinstance(error, SCARCE)
+            saved = stopped and self.state.exists()
+            if created and not (saved or isinstance(error, Interrupted | RankError)):
                 self._clear()
+            if saved and type(error) is ResourceError:
+                self._unwrite()
+                raise ResourceError(
+                    f"{error} The state of training is saved in {self.path}: go on with the same "
+                    "command and --resume."
+                ) from None
             raise
+
+    def _unwrite(self) -> None:
+        """Remove the files of a finished fit, which may not all be written, and their folder."""
+        self._forget()
+        shutil.rmtree(self.path / FIGURES, ignore_errors=True)
 
     def _clear(self) -> None:
         """Remove the files of a fit, and the folder if nothing else is in it."""
-        self._forget()
+        self._unwrite()
         self.state.unlink(missing_ok=True)
-        shutil.rmtree(self.path / FIGURES, ignore_errors=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
 
@@ -112,9 +126,9 @@ class Run:
 
     def save_state(self, arrays: checkpoint.Arrays, facts: Mapping[str, Any]) -> None:
         """Write the state of an unfinished fit, replacing the files of a finished one."""
-        self._forget()
         with io.atomic(str(self.state)) as part:
             part.write_bytes(checkpoint.pack(arrays, facts))
+            self._forget()
 
     def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Read the state of an unfinished fit, None if there is none.

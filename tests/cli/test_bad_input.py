@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import math
 import os
 import shlex
 import shutil
@@ -11,7 +12,11 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import anndata as ad
 import h5py
@@ -19,6 +24,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cfmcli.flows.training.trainer import Trainer
 from tests.cli.harness import Cfm
 from tests.cli.room import carry_out, interrupted, listing
 from tests.limits import file_limit
@@ -663,13 +669,56 @@ def test_full_disk(line: str, refused: Refused, monkeypatch: pytest.MonkeyPatch)
     refused(line, 7, "No space left|free some space")
 
 
-@pytest.mark.parametrize("left", [2, 5, 6])
-def test_full_disk_in_the_middle_of_a_run(
-    left: int, refused: Refused, monkeypatch: pytest.MonkeyPatch
+def _full_after(files: int) -> AbstractContextManager[object]:
+    """A disk with room for so many files."""
+    return patch("os.fsync", FullDisk(files))
+
+
+@pytest.mark.parametrize(
+    ("scarce", "words"),
+    [
+        *((partial(_full_after, files), "No space left") for files in (2, 5, 6)),
+        (partial(file_limit, 20_000), "could not be written"),
+    ],
+)
+def test_a_run_that_has_no_room_keeps_what_was_trained(
+    scarce: Callable[[], AbstractContextManager[object]],
+    words: str,
+    room: Path,
+    cfm: Cfm,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A run of which some files have room, but not all, vanishes as a whole."""
-    monkeypatch.setattr(os, "fsync", FullDisk(left))
-    refused(f"fit a.csv b.csv -o new {TINY}", 7, "No space left")
+    """Of its files none is left, some of which had room, and --resume writes them all."""
+    monkeypatch.chdir(room)
+    monkeypatch.setenv("CFM_THREADS", "1")
+    line = f"fit a.csv b.csv {TINY} -o".split()
+    try:
+        with scarce():
+            ran = cfm(*line, "new")
+        assert ran.code == 7, ran.err
+        assert all(word in ran.err.splitlines()[-1] for word in (words, "--resume"))
+        assert [path.name for path in (room / "new").iterdir()] == ["training.safetensors"]
+        assert cfm(*line, "new", "--resume").code == cfm(*line, "other").code == 0
+        new, other = ((room / name / "model.safetensors") for name in ("new", "other"))
+        assert new.read_bytes() == other.read_bytes()
+    finally:
+        for name in ("new", "other"):
+            shutil.rmtree(room / name, ignore_errors=True)
+
+
+def test_a_fit_that_diverges_late_leaves_nothing(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its saved state would only lead there again."""
+    blocks = Trainer._block
+    ends = iter([False, True])
+
+    def diverging(self: Trainer, pairs: Any) -> tuple[dict[str, float], float]:
+        losses, norm = blocks(self, pairs)
+        return (dict.fromkeys(losses, math.nan) if next(ends) else losses), norm
+
+    monkeypatch.setattr(Trainer, "_block", diverging)
+    refused(f"fit a.csv b.csv -o new {LONG}", 4, "--lr")
 
 
 @pytest.mark.parametrize("line", [f"-o new {LONG}", f"-o half {LONG} --resume"])
@@ -683,9 +732,8 @@ def test_full_disk_while_the_state_is_saved(
 
 
 @pytest.mark.parametrize(
-    "line", ["sample run -n 9999 -o out.csv", "sample run -n 9999 -o out.h5ad",
-             f"fit a.csv b.csv -o new {TINY}"]
-)  # fmt: skip
+    "line", ["sample run -n 9999 -o out.csv", "sample run -n 9999 -o out.h5ad"]
+)
 def test_files_that_grow_too_large(line: str, refused: Refused) -> None:
     """The system's own refusal to write on is told like a full disk."""
     with file_limit(20_000):

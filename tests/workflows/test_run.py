@@ -120,6 +120,17 @@ def _full(path: Path, data: bytes) -> int:
     raise OSError("no room")
 
 
+def test_a_state_without_room_leaves_the_run_that_it_would_replace(
+    toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(Path(shutil.copytree(toy_run, tmp_path / "r")))
+    old = {p: p.read_bytes() for p in run.path.glob("*.*")}
+    monkeypatch.setattr(Path, "write_bytes", _full)
+    with pytest.raises(OSError, match="no room"):
+        run.save_state({"a": np.arange(3.0)}, {})
+    assert {p: p.read_bytes() for p in run.path.glob("*.*")} == old
+
+
 def test_what_was_drawn_of_a_run_goes_with_it(toy_run: Path, tmp_path: Path) -> None:
     """Pictures and page of a run that is overwritten; a picture of others stays."""
     run = Run(Path(shutil.copytree(toy_run, tmp_path / "r")))
