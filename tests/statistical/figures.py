@@ -37,7 +37,7 @@ excess is all in the last tenth of the time. The published .053 and .034 would f
 on N->moons and N->scurve sf2m scores .44 and .32 with 1 (seed 0, 10,000 test points), .022 and .031
 with .5, .022 and .008 with .1, the default of the authors' code (seed 1, 3,000 test points). Wide
 targets show no excess: .006 against .016 (N->8g), .016 against .045 (moons->8g).
-W2 of sf2m on N->scurve is .126 in the mean of five seeds (bound .138; .102 to .162, two of them
+W2 of sf2m on N->scurve is .129 in the mean of five seeds (bound .138; .102 to .163, two of them
 above), and was .140 with 1,000 steps: its targets are mostly noise. Batches of 1,024, 1,000 steps,
 reach .114 (seed 1), but overfit where points are few for their dimensions: between Gaussians
 KL(t=1) goes from .40 to .55 (d 20, 1,000 points) and from .08 to .19 (d 50, 10,000 points), so the
