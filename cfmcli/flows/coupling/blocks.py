@@ -1,8 +1,8 @@
 """Block refinement: a nearly optimal plan of whole clouds, in linear time and memory.
 
-A coarse plan between cells of points comes first. Each round then splits the pairs of the plan
-into blocks of neighbouring pairs and solves transport exactly inside every block. The marginals
-stay exact, the cost never rises, and a permutation stays a permutation.
+First, a coarse plan between cells of points. Each round then splits the pairs of the plan into
+blocks of neighbouring pairs and solves transport exactly within every block. Marginals stay exact,
+the cost never rises, and a permutation stays a permutation.
 """
 
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ from cfmcli.flows.coupling.simplex import quantised, solve
 Points = npt.NDArray[np.float32]
 
 CELLS_PER_SIZE = 4
-"""Cells of the coarse plan, as a multiple of the size of a block."""
+"""Number of cells of the coarse plan, as a multiple of the block size."""
 
 BATCH = 16
-"""Blocks that a worker solves at a time."""
+"""Number of blocks that a worker solves at a time."""
 
 WORTH_SHARING = 2
-"""Batches of blocks from which on workers pay for their start."""
+"""Number of batches of blocks above which starting workers pays off."""
 
 
 class Problem(NamedTuple):
@@ -68,7 +68,7 @@ class Items(NamedTuple):
 
 
 class _Cells(NamedTuple):
-    """A cloud in cells: the points cell after cell, and the mass and mean of each cell."""
+    """A cloud split into cells: point indices cell by cell, and mass and mean of each cell."""
 
     order: IntArray
     mass: Array
@@ -76,12 +76,12 @@ class _Cells(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What a round came to.
+    """The result of a round.
 
     Args:
         items: the plan.
-        cost: its total cost, in quanta.
-        gain: by how much the round has lowered it, >= 0.
+        cost: total cost of the plan, in quanta.
+        gain: decrease of the cost in this round, >= 0.
     """
 
     items: Items
@@ -97,7 +97,7 @@ def refined_plan(
     gain: float,
     rng: np.random.Generator,
 ) -> PairPlan:
-    """A plan close to the optimal one for the squared distance.
+    """Compute a plan close to the optimal one for the squared distance.
 
     Args:
         x0: source points, shape (n0, D).
@@ -125,7 +125,7 @@ def refined_plan(
 def refinements(
     problem: Problem, items: Items, size: int, rng: np.random.Generator
 ) -> Iterator[Round]:
-    """Rounds of exact transport inside blocks of neighbouring pairs, without end.
+    """Yield rounds of exact transport within blocks of neighbouring pairs, without end.
 
     Args:
         problem: the clouds.
@@ -143,12 +143,12 @@ def refinements(
 
 
 def _solved(problem: Problem, items: Items, blocks: list[IntArray]) -> list[Round]:
-    """Every block on its own, in order, by workers where there are some and it pays."""
+    """Solve each block separately, in order, in worker processes if allowed and worthwhile."""
     parts = [blocks[k : k + BATCH] for k in range(0, len(blocks), BATCH)]
     workers = processes.allowed() if len(parts) >= WORTH_SHARING else 0
 
     def solved(part: int) -> list[Round]:
-        """The blocks of a part."""
+        """Solve the blocks of a part."""
         return [solve_block(problem, items, block) for block in parts[part]]
 
     with processes.in_order(solved, len(parts), workers) as found:
@@ -156,12 +156,12 @@ def _solved(problem: Problem, items: Items, blocks: list[IntArray]) -> list[Roun
 
 
 def solve_block(problem: Problem, items: Items, block: IntArray) -> Round:
-    """The best items with the same masses of rows and columns as those of a block.
+    """Solve transport between the marginals of a block of items.
 
     Args:
         problem: the clouds.
         items: a plan.
-        block: which of its items, shape (b,).
+        block: indices of its items in the block, shape (b,).
     """
     rows, row = np.unique(items.i[block], return_inverse=True)
     columns, column = np.unique(items.j[block], return_inverse=True)
@@ -174,7 +174,7 @@ def solve_block(problem: Problem, items: Items, block: IntArray) -> Round:
 
 
 def midpoints(problem: Problem, items: Items) -> Points:
-    """Twice the midpoints of pairs, shape (k, D), in half the memory.
+    """Compute twice the midpoints of pairs, shape (k, D), in float32 to save memory.
 
     Args:
         problem: the clouds.
@@ -188,12 +188,12 @@ def midpoints(problem: Problem, items: Items) -> Points:
 
 
 def split(points: Array | Points, count: int, rng: np.random.Generator) -> list[IntArray]:
-    """Split points into blocks of equal size, halving along random differences of members.
+    """Split points into blocks of equal size, by halving along differences of random members.
 
     Args:
         points: shape (k, D).
         count: number of blocks.
-        rng: source of the members.
+        rng: source of the random members.
     """
     blocks, stack = [], [(np.arange(len(points)), count)]
     while stack:
@@ -213,7 +213,7 @@ def split(points: Array | Points, count: int, rng: np.random.Generator) -> list[
 
 
 def coarse_plan(problem: Problem, size: int, rng: np.random.Generator) -> Items:
-    """The optimal plan between 4 `size` cells, handed down to their points in any order."""
+    """Solve transport between 4 `size` cells, and distribute its flows over the points of each."""
     x0, x1, q0, q1 = problem
     cells = CELLS_PER_SIZE * size
     source, target = _cells(x0, q0, cells, rng), _cells(x1, q1, cells, rng)
@@ -239,7 +239,7 @@ def _cells(x: Array, quanta: Array, count: int, rng: np.random.Generator) -> _Ce
 
 
 def _north_west(mass0: Array, mass1: Array) -> tuple[IntArray, IntArray, Array]:
-    """Match two lines of mass in their order: positions on both, and the mass matched."""
+    """North-west corner rule for two sequences of masses: both positions and the mass matched."""
     ends0, ends1 = np.cumsum(mass0), np.cumsum(mass1)
     ends = np.union1d(ends0, ends1)
     ends = ends[ends > 0]

@@ -9,7 +9,7 @@ from cfmcli.data.pot import pot
 from cfmcli.errors import NumericsError
 
 QUANTA = 2**48
-"""The total mass is cut into about this many quanta; sums of quanta are exact in float64."""
+"""Approximate number of quanta of the total mass; sums of quanta are exact in float64."""
 
 _MAX_PIVOTS = 100_000_000
 
@@ -19,13 +19,13 @@ _FAILED = (
 )
 
 ASSIGNED = 256
-"""Points a side up to which an assignment is found by paths, not by pivots. It takes a third of the
-time to all of it at 128, a quarter (round clouds in many dimensions) to 1.4 times (clusters of the
-plane) at 256, and up to six times at 2,500."""
+"""Points per side up to which equal masses are assigned by shortest augmenting paths instead of the
+network simplex. This takes a third of the time to all of it for 128 points, a quarter (round clouds
+in many dimensions) to 1.4 times (clusters in the plane) for 256, and up to six times for 2,500."""
 
 
 def quantised(w0: Array, w1: Array) -> tuple[Array, Array]:
-    """Weights in whole numbers of quanta, of one and the same sum.
+    """Convert weights of two clouds to whole numbers of quanta with equal sums.
 
     Whole numbers keep rounding from splitting masses: equal weights stay equal, so the optimal
     plan of two clouds of one size is a permutation. A weight moves by at most two quanta.
@@ -43,7 +43,7 @@ def quantised(w0: Array, w1: Array) -> tuple[Array, Array]:
 
 
 def _whole(w: Array, total: int) -> Array:
-    """Weights rounded to whole numbers of the given sum; the heaviest points take the rest."""
+    """Round weights to whole numbers with the given sum; the heaviest points take the remainder."""
     quanta: Array = np.rint(w * (total / w.sum()))
     rest = int(total - quanta.sum())
     quanta[np.argsort(-quanta, kind="stable")[: abs(rest)]] += np.sign(rest)
@@ -51,14 +51,14 @@ def _whole(w: Array, total: int) -> Array:
 
 
 class Vertex(NamedTuple):
-    """A plan of least cost, and the prices that prove it.
+    """A plan of least cost, and the dual potentials that prove it.
 
     Args:
         i: rows that carry mass, shape (k,).
         j: their columns, shape (k,).
         mass: masses of the pairs, shape (k,), whole numbers.
-        f: prices of the rows, shape (n0,).
-        g: prices of the columns, shape (n1,); f_i + g_j <= cost_ij, with equality on the plan.
+        f: potentials of the rows, shape (n0,).
+        g: potentials of the columns, shape (n1,); f_i + g_j <= cost_ij, with equality on the plan.
     """
 
     i: IntArray
@@ -69,9 +69,9 @@ class Vertex(NamedTuple):
 
 
 def solve(q0: Array, q1: Array, cost: Array) -> tuple[IntArray, IntArray, Array]:
-    """The plan of least cost: min over plans π ≥ 0 with marginals q0, q1 of Σ π_ij cost_ij.
+    """Compute the plan of least cost: min over plans π ≥ 0 with marginals q0, q1 of Σ π_ij cost_ij.
 
-    Few points of one mass are assigned by shortest augmenting paths.
+    Up to `ASSIGNED` points of equal mass are assigned by shortest augmenting paths.
 
     Reference: Bonneel, van de Panne, Paris and Heidrich (2011), doi 10.1145/2070781.2024192;
     Crouse (2016), doi 10.1109/TAES.2016.140952 (assignment)
@@ -94,7 +94,7 @@ def solve(q0: Array, q1: Array, cost: Array) -> tuple[IntArray, IntArray, Array]
 
 
 def solve_with_prices(q0: Array, q1: Array, cost: Array) -> Vertex:
-    """The plan of least cost together with dual potentials of all points.
+    """Compute the plan of least cost together with dual potentials of all points.
 
     Args:
         q0: masses of the rows, shape (n0,), whole numbers >= 0.
@@ -109,9 +109,9 @@ def solve_with_prices(q0: Array, q1: Array, cost: Array) -> Vertex:
 
 
 def _assigned(mass: Array, cost: Array) -> tuple[IntArray, IntArray, Array]:
-    """The permutation of least cost, its pairs of the given masses.
+    """Compute the permutation of least cost, with the given mass for each pair.
 
-    Columns are lowered to where they cost nothing, from where the paths are shorter.
+    Subtracting the minimum of each column first makes the augmenting paths shorter.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -123,7 +123,7 @@ def _assigned(mass: Array, cost: Array) -> tuple[IntArray, IntArray, Array]:
 
 
 def _solved(q0: Array, q1: Array, cost: Array) -> tuple[Array, dict[str, Any]]:
-    """POT's plan, in units of the largest mass, and its log."""
+    """Solve with POT: the plan in units of the largest mass, and the log."""
     unit = q0.max()
     plan, log = pot().emd(q0 / unit, q1 / unit, cost, numItermax=_MAX_PIVOTS, log=True)
     if log["warning"] is not None:
@@ -132,7 +132,7 @@ def _solved(q0: Array, q1: Array, cost: Array) -> tuple[Array, dict[str, Any]]:
 
 
 def _pairs(plan: Array, unit: float) -> tuple[IntArray, IntArray, Array]:
-    """The pairs of a plan that carry mass, in quanta."""
+    """Pairs of a plan that carry mass, with the mass in quanta."""
     i, j = np.nonzero(plan)
     mass = np.rint(plan[i, j] * unit)
     kept = mass > 0
