@@ -64,7 +64,8 @@ def fitting(folder: Path) -> dict[str, float]:
     heard: list[tuple[int, float]] = []
 
     def listen(progress: Progress) -> None:
-        heard.append((progress.done, processor()))
+        if progress.done:  # what is said before the first step belongs to the set-up
+            heard.append((progress.done, processor()))
 
     settings = {"steps": STEPS, "field": FIELD, "inputs": _clouds(folder)}
     start = processor()
