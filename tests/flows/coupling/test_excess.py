@@ -105,6 +105,15 @@ def test_translating_a_cloud_changes_nothing(shift: float) -> None:
     assert told(there, moved).share == pytest.approx(told(here, ends).share, rel=1e-6)
 
 
+def test_clouds_may_lie_far_from_the_origin() -> None:
+    """Both moved by so much that float32 would not tell their points apart."""
+    ends = centred(ROUND)
+    far = ends[0] + 1e8, ends[1] + 1e8
+    here, there = planned(ends), planned(far)
+    assert there.mean_cost(*ends) == pytest.approx(here.mean_cost(*ends), rel=0.02)
+    assert told(there, far).share < told(here, ends).share + 0.02
+
+
 def test_an_exact_plan_has_none() -> None:
     found = told(planned(MIXED, Exact()), MIXED)
     assert found.share == pytest.approx(0, abs=1e-9)
