@@ -95,7 +95,7 @@ def write_files(
 
     Args:
         content: path -> bytes, or a function that writes them to a path.
-        before: called when all files are written but not yet renamed.
+        before: called when all files are on the disk but not yet renamed.
 
     Raises:
         ResourceError: the disk is full, read-only or forbidden.
@@ -104,6 +104,7 @@ def write_files(
         for path, data in reversed(list(content.items())):
             part = whole.enter_context(atomic(path))
             data(part) if callable(data) else part.write_bytes(data)
+            _force(part)
         before()
 
 
@@ -186,9 +187,14 @@ def _settle(part: Path, target: Path) -> None:
     if part.is_dir():
         _replace_folder(part, target)
         return
+    _force(part)
+    part.replace(target)
+
+
+def _force(part: Path) -> None:
+    """Force a file onto the disk, which may only then be found to be full."""
     with part.open("rb+") as stream:
         os.fsync(stream.fileno())
-    part.replace(target)
 
 
 def _replace_folder(part: Path, target: Path) -> None:

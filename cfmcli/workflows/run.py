@@ -126,9 +126,7 @@ class Run:
 
     def save_state(self, arrays: checkpoint.Arrays, facts: Mapping[str, Any]) -> None:
         """Write the state of an unfinished fit, replacing the files of a finished one."""
-        with io.atomic(str(self.state)) as part:
-            part.write_bytes(checkpoint.pack(arrays, facts))
-            self._forget()
+        io.write_files({str(self.state): checkpoint.pack(arrays, facts)}, self._forget)
 
     def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Read the state of an unfinished fit, None if there is none.

@@ -677,7 +677,7 @@ def _full_after(files: int) -> AbstractContextManager[object]:
 @pytest.mark.parametrize(
     ("scarce", "words"),
     [
-        *((partial(_full_after, files), "No space left") for files in (2, 5, 6)),
+        *((partial(_full_after, files), "No space left") for files in (2, 5, 12)),
         (partial(file_limit, 20_000), "could not be written"),
     ],
 )

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -115,17 +116,19 @@ def test_a_run_takes_the_place_of_another_whole(
     assert not list(run.path.rglob(".*"))
 
 
-def _full(path: Path, data: bytes) -> int:
+def _full(*_: object) -> int:
     """A disk without room for another checkpoint."""
     raise OSError("no room")
 
 
+@pytest.mark.parametrize("full", [(Path, "write_bytes"), (os, "fsync")])
 def test_a_state_without_room_leaves_the_run_that_it_would_replace(
-    toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    full: tuple[object, str], toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whether the disk says so when the state is written, or only when it is forced there."""
     run = Run(Path(shutil.copytree(toy_run, tmp_path / "r")))
     old = {p: p.read_bytes() for p in run.path.glob("*.*")}
-    monkeypatch.setattr(Path, "write_bytes", _full)
+    monkeypatch.setattr(*full, _full)
     with pytest.raises(OSError, match="no room"):
         run.save_state({"a": np.arange(3.0)}, {})
     assert {p: p.read_bytes() for p in run.path.glob("*.*")} == old
