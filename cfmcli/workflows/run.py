@@ -1,7 +1,6 @@
 """Run: the run folder that a fit writes."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -90,35 +89,35 @@ class Run:
             if created and not (saved or isinstance(error, Interrupted | RankError)):
                 self._clear()
             if saved and type(error) is ResourceError:
-                self._unwrite()
+                self._forget()
                 raise ResourceError(
                     f"{error} The state of training is saved in {self.path}: go on with the same "
                     "command and --resume."
                 ) from None
             raise
 
-    def _unwrite(self) -> None:
-        """Remove the files of a finished fit, which may not all be written, and their folder."""
-        self._forget()
-        shutil.rmtree(self.path / FIGURES, ignore_errors=True)
-
     def _clear(self) -> None:
         """Remove the files of a fit, and the folder if nothing else is in it."""
-        self._unwrite()
+        self._forget()
         self.state.unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
 
     def _forget(self) -> None:
-        """Remove the files of a finished fit, so that results of two fits are never mixed."""
-        pictures = (self.path / FIGURES).glob("[!.]*")  # hidden ones are still being written
+        """Remove the files of a finished fit, and the folders of theirs where nothing else is.
+
+        So results of two fits are never mixed.
+        """
+        shown = (self.path / FIGURES).glob("[!.]*")  # hidden ones are still being written
+        pictures = [place for place in shown if not place.is_dir()]
         names = [self.path / name for name in NAMES if name != checkpoint.TRAINING]
         plots_of = self.path / PLOTS
         drawn = [plots_of / f"{name}{kind}" for name in plots.PICTURES for kind in plots.FORMATS]
         for old in (*names, *pictures, *self._couplings(), *drawn, self.path / PAGE):
             old.unlink(missing_ok=True)
-        with suppress(OSError):  # foreign pictures stay, and so does their folder
-            plots_of.rmdir()
+        for folder in (plots_of, self.path / FIGURES, self.path / COUPLINGS):
+            with suppress(OSError):  # foreign files stay, and so does their folder
+                folder.rmdir()
 
     def digests(self, inputs: Sequence[str]) -> dict[str, str]:
         """SHA-256 digest of each input file, without stdin."""

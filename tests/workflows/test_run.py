@@ -134,6 +134,28 @@ def test_a_state_without_room_leaves_the_run_that_it_would_replace(
     assert {p: p.read_bytes() for p in run.path.glob("*.*")} == old
 
 
+def test_folders_of_a_run_go_unless_others_use_them(tmp_path: Path) -> None:
+    """When a fit fails, or another takes its place."""
+    run = Run(tmp_path / "r")
+    ours, folder = ("figures/loss.png", "couplings/tmaps_0_1.h5ad"), run.path / "figures" / "mine"
+
+    def half() -> None:
+        with run.writing():
+            for name in ours:
+                (run.path / name).parent.mkdir(exist_ok=True)
+                (run.path / name).touch()
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        half()
+    assert not run.path.exists()
+    folder.mkdir(parents=True)
+    (run.path / ours[0]).touch()
+    (folder / "x.txt").touch()
+    run.save_state({"a": np.arange(3.0)}, {})
+    assert [p.name for p in run.path.rglob("*") if p.is_file()] == [run.state.name, "x.txt"]
+
+
 def test_what_was_drawn_of_a_run_goes_with_it(toy_run: Path, tmp_path: Path) -> None:
     """Pictures and page of a run that is overwritten; a picture of others stays."""
     run = Run(Path(shutil.copytree(toy_run, tmp_path / "r")))
