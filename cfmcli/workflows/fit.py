@@ -142,7 +142,7 @@ def _fit(recipe: Recipe, asked: tuple[FitRequest, Runtime, Listener], ranks: Ran
     listen(Progress(0, 0, notes=notes))
     if request.dry_run:
         return Outcome({}, summary.planned(prepared, device), notes, told=ranks.leads)
-    with run.writing() if ranks.leads else nullcontext():
+    with run.writing(resume=request.resume) if ranks.leads else nullcontext():
         return _train(prepared, run, asked, (device, ranks))
 
 

@@ -66,14 +66,18 @@ class Run:
                 )
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, resume: bool = False) -> Iterator[None]:
         """Create the folder for a fit.
 
         On an error a new folder is removed again, with all that the fit wrote. It is kept if
         another rank is lost, and if its state is saved and a signal, the disk or the memory
         stopped the fit.
+
+        Args:
+            resume: whether a state that is there already is that of this fit.
         """
         created = not self.path.exists()
+        other = None if resume else self._saved_at()
         try:
             with io.blaming_disk(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -85,7 +89,7 @@ class Run:
             yield
         except BaseException as error:
             stopped = not isinstance(error, Exception) or isinstance(error, SCARCE)
-            saved = stopped and self.state.exists()
+            saved = stopped and self._saved_at() not in (None, other)
             if created and not (saved or isinstance(error, Interrupted | RankError)):
                 self._clear()
             if saved and type(error) is ResourceError:
@@ -95,6 +99,10 @@ class Run:
                     "command and --resume."
                 ) from None
             raise
+
+    def _saved_at(self) -> int | None:
+        """When the state was saved, in nanoseconds, None if there is none."""
+        return self.state.stat().st_mtime_ns if self.state.exists() else None
 
     def _clear(self) -> None:
         """Remove the files of a fit, and the folder if nothing else is in it."""

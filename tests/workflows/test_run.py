@@ -134,6 +134,26 @@ def test_a_state_without_room_leaves_the_run_that_it_would_replace(
     assert {p: p.read_bytes() for p in run.path.glob("*.*")} == old
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_state_of_another_fit_is_not_one_to_go_on_with(resume: bool, tmp_path: Path) -> None:
+    """It stays until a state replaces it, and only what --resume takes up is called saved."""
+    run = Run(tmp_path)
+    run.save_state({"a": np.zeros(2)}, {"step": 1})
+    os.utime(run.state, (1, 1))
+
+    def fails(saves: bool) -> None:
+        with run.writing(resume=resume):
+            if saves:
+                run.save_state({"a": np.ones(2)}, {"step": 2})
+            raise ResourceError("full.")
+
+    for saves in (False, True):
+        with pytest.raises(ResourceError) as caught:
+            fails(saves)
+        assert ("--resume" in str(caught.value)) == (resume or saves)
+        assert run.state.exists()
+
+
 def test_folders_of_a_run_go_unless_others_use_them(tmp_path: Path) -> None:
     """When a fit fails, or another takes its place."""
     run = Run(tmp_path / "r")
