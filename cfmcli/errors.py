@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+
 
 class CfmError(Exception):
     """An expected failure, with one message to the user: what, got, expected, what to do."""
@@ -64,3 +66,9 @@ class Interrupted(CfmError):
 
 class CfmWarning(UserWarning):
     """Something the user should know that does not stop the run."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory was full, on any device: torch reports it as RuntimeError or a subclass."""
+    full = isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _MEMORY)
+    return full or isinstance(error, MemoryError)

@@ -14,14 +14,13 @@ import typer
 
 from cfmcli.cli.console import Console
 from cfmcli.cli.signals import STOP
-from cfmcli.errors import CfmError, Interrupted, ResourceError
+from cfmcli.errors import CfmError, Interrupted, ResourceError, out_of_memory
 
 # Typer exports only the subclasses of its usage error, and that class has moved between versions.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PATHS = (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
-_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
 
 def guarded(work: Callable[[], None], console: Console, *, debug: bool) -> int:
@@ -83,10 +82,8 @@ def _(error: MemoryError) -> tuple[int, str]:
 
 @verdict.register
 def _(error: RuntimeError) -> tuple[int, str]:
-    # Torch reports full memory, on any device, as RuntimeError or a subclass.
-    full = any(words in str(error).lower() for words in _MEMORY)
     default: Callable[[BaseException], tuple[int, str]] = verdict.dispatch(BaseException)
-    return verdict(MemoryError(_first_line(error))) if full else default(error)
+    return verdict(MemoryError(_first_line(error))) if out_of_memory(error) else default(error)
 
 
 @verdict.register

@@ -9,7 +9,13 @@ from types import MappingProxyType
 from typing import Any
 
 from cfmcli import checkpoint, io, plots, stored
-from cfmcli.errors import Interrupted, OutputExistsError, RankError, ResourceError
+from cfmcli.errors import (
+    Interrupted,
+    OutputExistsError,
+    RankError,
+    ResourceError,
+    out_of_memory,
+)
 from cfmcli.model import Model
 
 RECIPE, LOSSES = "recipe.toml", "losses.csv"
@@ -18,8 +24,6 @@ FIGURES = "figures"
 COUPLINGS = "couplings"
 PLOTS, PAGE = "plots", "report.html"
 """Default outputs of `cfm plot` and `cfm report` in the run folder."""
-SCARCE = (ResourceError, MemoryError)
-"""Errors after which the same fit may succeed."""
 NAMES = (checkpoint.MODEL, checkpoint.TRAINING, RECIPE, LOSSES, METRICS, PROVENANCE)
 
 
@@ -88,7 +92,8 @@ class Run:
         try:
             yield
         except BaseException as error:
-            stopped = not isinstance(error, Exception) or isinstance(error, SCARCE)
+            scarce = isinstance(error, ResourceError) or out_of_memory(error)
+            stopped = scarce or not isinstance(error, Exception)
             saved = stopped and self._saved_at() not in (None, other)
             if created and not (saved or isinstance(error, Interrupted | RankError)):
                 self._clear()

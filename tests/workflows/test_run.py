@@ -46,6 +46,17 @@ def write_half(run: Run, error: BaseException, *others: str) -> None:
         raise error
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: tried")]
+)
+def test_a_fit_without_memory_keeps_its_state(error: Exception, tmp_path: Path) -> None:
+    """Whether Python, NumPy or torch says so."""
+    run = Run(tmp_path / "r")
+    with pytest.raises(type(error)):
+        write_half(run, error)
+    assert run.state.exists()
+
+
 def test_a_folder_lives_only_if_something_came(tmp_path: Path) -> None:
     """Gone after a failure, kept after an interruption, and never with files of others."""
     run = Run(tmp_path / "r")
