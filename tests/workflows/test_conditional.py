@@ -372,6 +372,21 @@ def test_points_that_a_fit_left_out_are_told_as_such(tmp_path: Path, fit_run: Fi
         do(TransportRequest(run, str(tmp_path / "odd.csv"), f"{output}.csv"))
 
 
+def test_leaving_points_out_is_no_remedy_for_a_missing_column(tmp_path: Path, fit_run: Fit) -> None:
+    rng = np.random.default_rng(0)
+    days = [blob(rng, 10, day, 0, kind).assign(day=day) for day in (0, 1) for kind in "ab"]
+    cells = pd.concat(days).assign(cell=[f"c{k}" for k in range(40)])
+    cells["batch"] = ["p", "q"] * 20
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    cells.drop(columns="kind").to_csv(tmp_path / "bare.csv", index=False)
+    run, data, bare, output = (str(tmp_path / n) for n in ("r", "cells.csv", "bare.csv", "o.csv"))
+    how = {**LEARN, "steps": 1, "label_key": "kind", "time_key": "day"}
+    fit_run(run, data, where="batch == 'p'", **how)
+    with pytest.raises(DataError, match="no column 'kind'") as caught:
+        do(TransportRequest(run, bare, output))
+    assert "--where" not in str(caught.value)
+
+
 def test_a_source_without_labels_is_fine(bench: Path, tmp_path: Path, fit_run: Fit) -> None:
     """Any of its points may become any class; to be carried they need one."""
     bare = pd.read_csv(bench / "early.csv")[["cell", *XY]]
