@@ -232,7 +232,7 @@ class Blocks(Coupling):
     """
 
     size: int = 128
-    gain: float = 1e-3
+    gain: float = 2e-3
 
     def __post_init__(self) -> None:
         if self.size < 2:

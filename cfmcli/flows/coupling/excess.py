@@ -29,8 +29,11 @@ T = TypeVar("T")
 Solved = tuple[T, tuple[Array, Array], Plan]
 """Result for a coupling, the points of both clouds it was solved on, and its plan."""
 
-NEEDED = 5e-2
+NEEDED = 8e-2
 """Acceptable excess: a better plan does not bring the ends of a flow nearer."""
+
+REACH = 1.5
+"""Ratio of excess to acceptable excess above which the next candidate would not be good enough."""
 
 CANDIDATES = (Blocks(), Blocks(size=256))
 """Block refinements for whole clouds, from the cheapest to the most accurate."""
@@ -99,7 +102,9 @@ def cheapest(
     solve: Callable[[Coupling], Solved[T]],
     rng: np.random.Generator,
 ) -> tuple[Blocks, T, Excess]:
-    """Return the first coupling whose plan is accurate enough, or the last, with result and excess.
+    """Return the first coupling whose plan is accurate enough, with result and excess.
+
+    If a plan is so far from it that the next candidate would not be either, that plan is taken.
 
     Args:
         couplings: candidates from the cheapest to the most accurate.
@@ -110,7 +115,7 @@ def cheapest(
         found, ends, plan = solve(coupling)
         assert isinstance(plan, PairPlan)
         over = excess(plan, ends, coupling.size, rng)
-        if over.share + over.error <= NEEDED:
+        if not NEEDED < over.share + over.error <= REACH * NEEDED:
             break
     return coupling, found, over
 

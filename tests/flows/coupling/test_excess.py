@@ -151,17 +151,20 @@ def test_it_says_how_sure_it_is() -> None:
     assert str(Excess(0.0049, 0.0012, 512)) == told
 
 
-@pytest.mark.parametrize("needed", [1.0, 0.0])
-def test_the_cheapest_that_will_do_is_taken(needed: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first where anything will do; the last where nothing will."""
+@pytest.mark.parametrize(("needed", "refined"), [(2.0, False), (0.8, True), (0.1, False)])
+def test_the_cheapest_that_will_do_is_taken(
+    needed: float, refined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second if only that will do; neither will if ten times less is needed than there is."""
     poor, good = Blocks(size=8, gain=0.5), Blocks(size=8, gain=1e-3)
-    monkeypatch.setattr(module, "NEEDED", needed)
+    there = excess(planned(MIXED, poor), MIXED, poor.size, np.random.default_rng(1))
+    monkeypatch.setattr(module, "NEEDED", needed * (there.share + there.error))
 
     def solve(coupling: Coupling) -> tuple[str, Ends, PairPlan]:
         return str(coupling), MIXED, planned(MIXED, coupling)
 
     chosen, came, found = cheapest((poor, good), solve, np.random.default_rng(1))
-    assert chosen == (poor if needed else good)
+    assert chosen == (good if refined else poor)
     assert came == str(chosen)
     assert found.share > 0
 
