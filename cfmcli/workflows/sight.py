@@ -19,6 +19,9 @@ from cfmcli.workflows.run import LOSSES, Run
 if TYPE_CHECKING:
     import pandas as pd
 
+FLAT = 1e-6
+"""Relative range below which the values of a feature are all the same."""
+
 
 def scene(path: str, view: View, where: Runtime) -> Scene:
     """Collect everything that the pictures of a run show.
@@ -106,7 +109,7 @@ def _feature(model: Model, name: str) -> "list[pd.Series[Any]]":
     """A feature, or a gene behind the features, of each snapshot, as its coordinates give it back.
 
     Raises:
-        DataError: if the run has no such feature.
+        DataError: if the run has no such feature, or gives the same back for all cells.
     """
     import pandas as pd
 
@@ -120,15 +123,21 @@ def _feature(model: Model, name: str) -> "list[pd.Series[Any]]":
     own = name in chain.features
     names, back = (chain.features, chain.inverse) if own else (chain.genes, chain.to_genes)
     column = [names.index(name)]
+    found = [
+        pd.Series(by_blocks(lambda x: back(x)[:, column], np.asarray(c.points))[:, 0], c.obs.index)
+        for c in model.clouds
+    ]
+    if np.ptp(pd.concat(found)) <= FLAT * np.abs(pd.concat(found)).max():
+        raise DataError(
+            f"--colour {name}: the coordinates of the run tell nothing of it, as of a gene that is "
+            "not variable; name the file that holds it with --data FILE."
+        )
     if not chain.invertible or not own:
         runtime.warn(
             f"--colour {name}: cells have what the {model.dim} coordinates of the run give back of "
             "it; for what was measured, name the file with --data FILE."
         )
-    return [
-        pd.Series(by_blocks(lambda x: back(x)[:, column], np.asarray(c.points))[:, 0], c.obs.index)
-        for c in model.clouds
-    ]
+    return found
 
 
 def _column(table: Table, name: str) -> "pd.Series[Any]":

@@ -141,6 +141,20 @@ def test_a_feature_colours_cells_without_a_file(
     assert np.corrcoef(gene, told[gene.index])[0, 1] > 0.5
 
 
+def test_a_gene_that_the_run_left_out_needs_its_file(
+    cells: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """It comes back at its mean, which would colour all cells alike."""
+    fit_run(tmp_path / "r", cells, time_key="day", transform="log1p,hvg:n=5,pca:n=3", steps=1)
+    chain, where = load(tmp_path / "r").chain, Runtime(device="cpu", threads=1)
+    spread = np.ptp(chain.to_genes(np.random.default_rng(0).normal(size=(9, 3))), axis=0)
+    kept, left = chain.genes[int(spread.argmax())], chain.genes[int(spread.argmin())]
+    with pytest.warns(CfmWarning, match="give back"):
+        sight.scene(str(tmp_path / "r"), View(colour=kept), where)
+    with pytest.raises(DataError, match="--data FILE"):
+        sight.scene(str(tmp_path / "r"), View(colour=left), where)
+
+
 def test_classes_have_the_colours_of_their_file(cells: Path, tmp_path: Path, fit_run: Fit) -> None:
     """Those that scanpy keeps beside the categories, of the run's own file or of another."""
     data = ad.read_h5ad(cells)
