@@ -1,12 +1,11 @@
 """Fates: cells coloured by a column, such as the probability of a fate."""
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cfmcli.data.arrays import Array
-from cfmcli.data.snapshots import Cloud
 from cfmcli.plots.canvas import (
     COLUMN,
     PALE,
@@ -29,37 +28,45 @@ if TYPE_CHECKING:
 
 def draw(scene: Scene) -> Picture:
     """Draw the cells with a value in the column, over all others in grey."""
-    assert scene.colour is not None
     figure, (axes,) = canvas(COLUMN, 3.2)
     places, found = [], []
-    for cloud in scene.model.clouds:
-        known = _named(scene, cloud)
+    ids, colour = _named(scene)
+    for cloud, own in zip(scene.model.clouds, ids, strict=True):
+        known = np.asarray(own.isin(colour.index))
         others = np.asarray(cloud.points)[~known]
         if len(others):
             grey = scene.plane.place(others[some(len(others))], cloud.time)
             dots(axes, grey, 2, color=PALE)
         if known.any():
             places.append(scene.plane.place(np.asarray(cloud.points)[known], cloud.time))
-            found.append(scene.colour.reindex(cloud.obs.index[known]))
+            found.append(colour.reindex(own[known]))
     _coloured(figure, axes, np.concatenate(places), found)
-    name = str(scene.colour.name)
+    name = str(colour.name)
     axes.set(xlabel=scene.plane.names[0], ylabel=scene.plane.names[1])
     said = f"Cells coloured by {name}; grey cells have none."
     explain(figure, scene.plane.caption)
     return Picture("fates", f"Cells by {name}", f"{said} {scene.plane.caption}", figure)
 
 
-def _named(scene: Scene, cloud: Cloud) -> npt.NDArray[np.bool_]:
-    """Mask of the points of a snapshot that have a value in the column.
+def _named(scene: Scene) -> "tuple[list[pd.Index[Any]], pd.Series[Any]]":
+    """Ids of the points of each snapshot, and the values that are known by such ids.
 
-    If ids repeat between snapshots, as in numbered files, only the first one is matched.
+    If ids repeat between snapshots, as in numbered files, values of all points go by their place,
+    others to the first snapshot alone.
     """
+    import pandas as pd
+
     assert scene.colour is not None
-    clouds = scene.model.clouds
-    distinct = len(set().union(*(c.obs.index for c in clouds))) == sum(map(len, clouds))
-    if not distinct and cloud is not clouds[0]:
-        return np.zeros(len(cloud), dtype=bool)
-    return np.asarray(cloud.obs.index.isin(scene.colour.index))
+    clouds, colour = scene.model.clouds, scene.colour
+    ids: list[pd.Index[Any]] = [pd.Index(cloud.obs.index) for cloud in clouds]
+    whole = ids[0].append(ids[1:])
+    if whole.is_unique:
+        return ids, colour.dropna()
+    if not whole.equals(colour.index):
+        return [ids[0], *(pd.Index([None] * len(own)) for own in ids[1:])], colour.dropna()
+    ends = np.cumsum([0, *map(len, clouds)]).tolist()
+    places: list[pd.Index[Any]] = [pd.RangeIndex(a, b) for a, b in pairwise(ends)]
+    return places, colour.reset_index(drop=True).dropna()
 
 
 def _coloured(figure: "Figure", axes: "Axes", place: Array, parts: "list[pd.Series[Any]]") -> None:

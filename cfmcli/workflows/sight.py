@@ -95,14 +95,15 @@ def _colour(model: Model, view: View) -> "pd.Series[Any]":
         tables = [cloud.obs for cloud in model.clouds if view.colour in cloud.obs.columns]
         parts = [obs[view.colour] for obs in tables] or _feature(model, view.colour)
         found = pd.concat(parts)
-    known = found[~found.index.duplicated()].dropna()
     ids = np.concatenate([np.asarray(cloud.obs.index) for cloud in model.clouds])
-    if not known.index.isin(ids).any():
+    if not found.index.equals(pd.Index(ids)):  # else it is row by row, and ids may repeat
+        found = found[~found.index.duplicated()].dropna()
+    if not found.dropna().index.isin(ids).any():
         raise DataError(
             f"--colour {view.colour}: none of its ids, such as '{next(iter(found.index), '')}', is "
             f"a cell of the run, such as '{ids[0]}'."
         )
-    return known.rename(view.colour)
+    return found.rename(view.colour)
 
 
 def _feature(model: Model, name: str) -> "list[pd.Series[Any]]":

@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from cfmcli import metrics, plots
 from cfmcli.errors import CfmError, CfmWarning, ConfigError, DataError, OutputExistsError
 from cfmcli.io.colours import COLOURS
+from cfmcli.plots.canvas import PALE
 from cfmcli.requests import PlotRequest, Runtime, View
 from cfmcli.stored import load
 from cfmcli.workflows import sight
@@ -139,6 +140,33 @@ def test_a_feature_colours_cells_without_a_file(
     assert gene is not None
     assert told is not None
     assert np.corrcoef(gene, told[gene.index])[0, 1] > 0.5
+
+
+def test_points_that_files_number_alike_have_colours_of_their_own(
+    tmp_path: Path, fit_run: Fit
+) -> None:
+    """Of a feature and of an annotation, in every snapshot, one of whose cells has none."""
+    files = []
+    for name, at in (("a", 0.0), ("b", 9.0)):
+        rows = pd.DataFrame(
+            {"x": at + np.arange(6.0), "y": np.arange(6.0) % 4, "kind": ["u", "v", "u"] * 2}
+        )
+        rows.loc[2, "kind"] = None
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+        files.append(tmp_path / f"{name}.csv")
+    fit_run(tmp_path / "r", *files, steps=1)
+    for key, count in (("x", 12), ("kind", 10)):
+        seen = sight.scene(str(tmp_path / "r"), View(colour=key), Runtime(device="cpu", threads=1))
+        axes = plots.draw(seen, "fates").figure.axes[0]
+        own = [
+            c
+            for c in axes.collections
+            if to_rgb(PALE) != tuple(np.asarray(c.get_facecolor())[0, :3])
+        ]
+        assert sum(len(np.asarray(c.get_offsets())) for c in own) == count
+        if key == "x":
+            x = np.asarray(own[0].get_offsets())[:, 0]
+            np.testing.assert_allclose(x, np.asarray(own[0].get_array()), atol=1e-5)
 
 
 def test_a_gene_that_the_run_left_out_needs_its_file(
