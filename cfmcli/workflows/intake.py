@@ -22,7 +22,7 @@ from cfmcli.io import require
 from cfmcli.recipe import Recipe
 from cfmcli.workflows.growth import massive
 from cfmcli.workflows.holdout import held_out
-from cfmcli.workflows.queries import chosen, spelled
+from cfmcli.workflows.queries import advised, chosen, spelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,7 +215,7 @@ def _lonely(table: Table, key: str, name: str) -> DataError:
     said = f"'{value}'" if isinstance(value, str) else name
     return DataError(
         f"{table.origin}: Time {name} in '{key}' has 1 point, expected at least 2: leave that time "
-        f'out with --where "{spelled(key)} != {said}", or add points.'
+        f"out with {advised(f'{spelled(key)} != {said}')}, or add points."
     )
 
 
@@ -247,10 +247,12 @@ def _filled(table: Table, key: str, what: str) -> None:
     """
     missing = np.flatnonzero(absent(table.obs[key]))
     if len(missing):
-        some = ".notna()" if table.obs[key].isna().any() else " != ''"
+        name, gone = spelled(key), table.obs[key].isna().to_numpy().sum()
+        tests = {f"{name}.notna()": gone, f"{name} != ''": len(missing) - gone}
+        rest = " and ".join(test for test, count in tests.items() if count)
         raise DataError(
             f"{io.place(table, missing[0])} has no {what} in '{key}' ({len(missing)} such "
-            f'points): fill it in, or leave those out with --where "{spelled(key)}{some}".'
+            f"points): fill it in, or leave those out with {advised(rest)}."
         )
 
 

@@ -73,3 +73,10 @@ def satisfying(obs: "pd.DataFrame", query: str) -> IntArray:
 def spelled(name: str) -> str:
     """Spell a column name in a condition: in backticks unless it is a valid identifier."""
     return name if name.isidentifier() and not iskeyword(name) else f"`{name}`"
+
+
+def advised(query: str) -> str:
+    """Spell --where as a shell takes it: within double quotes it would run what backticks hold."""
+    if "`" in query:
+        return "--where '{}'".format(query.replace("'", '"'))
+    return f'--where "{query}"'
