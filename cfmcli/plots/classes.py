@@ -8,6 +8,9 @@ from cfmcli.io.colours import COLOURS
 if TYPE_CHECKING:
     import pandas as pd
 
+GREY = "#8c8c8c"
+"""Colour of cells without a class beside classes with colours of their own."""
+
 
 def ranked(values: "pd.Series[Any]") -> list[str]:
     """Classes that occur, ordered by category, else as numbers, else alphabetically.
@@ -27,9 +30,11 @@ def ranked(values: "pd.Series[Any]") -> list[str]:
 
 
 def palette(values: "pd.Series[Any] | None") -> Mapping[str, str]:
-    """Colours of the classes of a column as stored in its file, by name."""
-    found: dict[str, str] = {}
-    return found if values is None else values.attrs.get(COLOURS, {}).get(str(values.name), found)
+    """Colours from the source file for the classes of a column, by name; grey if missing."""
+    if values is None:
+        return {}
+    own: Mapping[str, str] = values.attrs.get(COLOURS, {}).get(str(values.name), {})
+    return dict.fromkeys(map(str, values[values.isna()]), GREY) | dict(own)
 
 
 def _number(name: str) -> bool:

@@ -202,6 +202,27 @@ def test_classes_have_the_colours_of_their_file(cells: Path, tmp_path: Path, fit
         assert arrivals <= shades(plots.draw(seen, name))
 
 
+def test_cells_without_a_class_leave_the_others_their_colours(
+    cells: Path, tmp_path: Path, fit_run: Fit
+) -> None:
+    """They are a class of their own, in grey."""
+    data = ad.read_h5ad(cells)
+    branch = data.obs["branch"].astype("category")
+    data.obs["branch"] = branch.where(np.arange(len(branch)) % 2 > 0)
+    own = ("#123456", "#fedcba", "#0a0b0c", "#aabbcc")[: len(branch.cat.categories)]
+    data.uns["branch_colors"] = np.array(own, dtype=object)
+    data.write_h5ad(tmp_path / "own.h5ad")
+    run = tmp_path / "r"
+    fit_run(run, tmp_path / "own.h5ad", time_key="day", transform="log1p,pca:n=3", steps=1)
+    seen = sight.scene(str(run), View(label_key="branch"), Runtime(device="cpu", threads=1))
+    named = dict(zip(branch.cat.categories, own, strict=True))
+    arrivals = set(seen.journey.classes)
+    assert len(arrivals) > 1
+    assert "nan" in arrivals
+    wanted = {to_rgb(named[name]) for name in arrivals - {"nan"}}
+    assert wanted <= shades(plots.draw(seen, "trends"))
+
+
 def test_words_that_are_no_colours_are_not_taken_for_them(cells_run: Path) -> None:
     """Classes look as they do without."""
     seen = sight.scene(str(cells_run), View(colour="branch"), Runtime(device="cpu", threads=1))
