@@ -173,25 +173,25 @@ def _records(
 def _header(data: bytes, delimiter: str, origin: str) -> tuple[list[str], int]:
     """Column names, and the byte offset at which the rows start."""
     try:
-        _, last, names = next(record for record in _records(data, delimiter) if record[2])
+        first, last, names = next(record for record in _records(data, delimiter) if record[2])
         names = [name.encode("utf-8", "surrogateescape").decode().strip() for name in names]
     except UnicodeDecodeError as error:
         raise _diagnosis(data, delimiter, 0, origin, str(error)) from error
     except csv.Error as error:
-        _, _, torn = next(r for r in _records(data, delimiter, strict=False) if r[2])
-        _separated(data, torn, delimiter, origin)
+        first, _, torn = next(r for r in _records(data, delimiter, strict=False) if r[2])
+        _separated(data, torn, delimiter, origin, first)
         raise DataError(f"{origin}: the line of names cannot be read: {error}.") from error
-    _separated(data, names, delimiter, origin)
+    _separated(data, names, delimiter, origin, first)
     if all(_measured(name) for name in names):
         raise DataError(
-            f"{origin}: line 1 holds numbers ({names[0]}, ...), not column names."
+            f"{origin}: line {first} holds numbers ({names[0]}, ...), not column names."
             " Add a first line with a name for each column."
         )
     lines = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="")
     return names, sum(len(next(lines).encode("utf-8", "surrogateescape")) for _ in range(last))
 
 
-def _separated(data: bytes, names: list[str], delimiter: str, origin: str) -> None:
+def _separated(data: bytes, names: list[str], delimiter: str, origin: str, line: int) -> None:
     """Refuse names that another delimiter would split, as in spreadsheet exports."""
     marks = [mark for mark in (";", "\t", ",") if mark != delimiter]
     other = next((mark for mark in marks if any(mark in name for name in names)), "")
@@ -200,7 +200,7 @@ def _separated(data: bytes, names: list[str], delimiter: str, origin: str) -> No
     torn = next(name for name in names if other in name)
     told = f"one name, {torn!r}" if len(names) == 1 else f"{len(names)} names, such as {torn!r}"
     raise DataError(
-        f"{origin}: there is no numeric column: line 1 is {told}. The columns"
+        f"{origin}: there is no numeric column: line {line} is {told}. The columns"
         f" seem to be separated by {other!r}, expected {delimiter!r}: save the file with commas"
         " (.csv) or tabs (.tsv), and with points in decimal numbers."
     )

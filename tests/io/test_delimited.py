@@ -237,6 +237,9 @@ def test_a_hint_at_the_delimiter_is_a_line_of_its_own(tmp_path: Path) -> None:
         _read(tmp_path, "sep=;\nid;x\na;1\nb;p\nc;2\n")
     with pytest.raises(DataError, match="sep="):
         _read(tmp_path, "sep=;\n\n")
+    for rows in ("x,y\n1,2\n3,4\n", "1.5;2.5\n3.5;4.5\n"):
+        with pytest.raises(DataError, match="line 2 "):
+            _read(tmp_path, "sep=;\n" + rows)
 
 
 def test_header_over_several_lines(tmp_path: Path) -> None:
