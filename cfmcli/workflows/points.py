@@ -202,7 +202,7 @@ def _observed(model: Model, table: Table, time: float) -> Rows:
 
 
 @contextmanager
-def conditions_of(model: Model, table: Table) -> Iterator[None]:
+def conditions_of(model: Model, table: Table, by: str = "cfm interpolate ") -> Iterator[None]:
     """Context that explains errors in conditions of points that the run's `--where` left out.
 
     Raises:
@@ -220,7 +220,7 @@ def conditions_of(model: Model, table: Table) -> Iterator[None]:
         raise DataError(
             f'{error} The run was fitted with --where "{query}", which leaves {left} of these '
             f"{len(table)} points: leave the others out of {table.origin} too, or choose points "
-            "with cfm interpolate --where."
+            f"with {by}--where."
         ) from None
 
 
@@ -284,7 +284,7 @@ def _given(model: Model, whole: Backed, start: float) -> BackedCloud:
 def _completed(model: Model, table: Table, cloud: BackedCloud, given: Condition) -> BackedCloud:
     """Add the conditions of points to their annotations."""
     own = replace(table, values=cloud.head.points, obs=cloud.head.obs)
-    with conditions_of(model, own):
+    with conditions_of(model, own, by=""):
         obs = model.conditions.completed(own.obs, given, own.origin)
     return replace(cloud, head=replace(cloud.head, obs=obs))
 

@@ -355,12 +355,14 @@ def test_points_that_a_fit_left_out_are_told_as_such(tmp_path: Path, fit_run: Fi
     run, data, output = files
     how = {**LEARN, "steps": 1, "label_key": "kind", "time_key": "day"}
     fit_run(run, data, where="kind != 'z'", **how)
-    for ask in (
-        TransportRequest(run, data, output),
-        LikelihoodRequest(run, data, output, time="own"),
-        InterpolateRequest(run, output, data, frames=2, start="0"),
+    other, own = "with cfm interpolate --where", "with --where"
+    for ask, chooser in (
+        (TransportRequest(run, data, output), other),
+        (LikelihoodRequest(run, data, output, time="own"), other),
+        (InterpolateRequest(run, output, data, frames=2, start="0"), own),
     ):
-        with pytest.raises(DataError, match=r"label 'z' .*--where \"kind != 'z'\", which leaves"):
+        told = rf"label 'z' .*--where \"kind != 'z'\", which leaves .*choose points {chooser}\.$"
+        with pytest.raises(DataError, match=told):
             do(ask)
     do(InterpolateRequest(run, output, data, frames=2, start="0", where="kind != 'z'"))
     found = pd.read_csv(output)
