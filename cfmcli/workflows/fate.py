@@ -145,7 +145,8 @@ class Teller:
             rows = np.flatnonzero(starts == start)
             cloud, spread = self.model.cloud(start, held_out=True), self.spread(start)
             if cloud is None or spread == 1:
-                with points.conditions_of(self.model, own := table.rows(rows)):
+                own = table.rows(rows)
+                with points.conditions_of(self.model, own):
                     guide = self.model.guide(own.obs, self.request.condition, own.origin)
                 p[rows], nfe = self._fates(x[rows], start, guide)
             else:

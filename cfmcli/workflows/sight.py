@@ -128,7 +128,8 @@ def _feature(model: Model, name: str) -> "list[pd.Series[Any]]":
         pd.Series(by_blocks(lambda x: back(x)[:, column], np.asarray(c.points))[:, 0], c.obs.index)
         for c in model.clouds
     ]
-    if np.ptp(pd.concat(found)) <= FLAT * np.abs(pd.concat(found)).max():
+    values = pd.concat(found)
+    if np.ptp(values) <= FLAT * values.abs().max():
         raise DataError(
             f"--colour {name}: the coordinates of the run tell nothing of it, as of a gene that is "
             "not variable; name the file that holds it with --data FILE."
